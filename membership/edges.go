@@ -1,0 +1,104 @@
+package membership
+
+import (
+	"context"
+	"time"
+)
+
+// Comm carries authenticated messages between the daemons.
+//
+// Promises: Connected(peer) comes before the first message of that connection
+// and Disconnected after the last; messages of one connection arrive whole and
+// in order; a peer is the configured node whose key it proved, never another.
+// Send does not block: a message to a peer without a connection, or whose queue
+// is full, is dropped and false is returned. At most MaxMessage bytes.
+type Comm interface {
+	// Run serves until ctx ends and every goroutine of it is gone.
+	Run(ctx context.Context) error
+	Send(to NodeID, data []byte) bool
+}
+
+// MaxMessage is the largest message that a Comm carries, in bytes.
+const MaxMessage = 16 << 20
+
+// CommHandler is told what a Comm sees. Its methods are called from several
+// goroutines, one at a time for each peer, and must not block for long.
+type CommHandler interface {
+	Connected(peer NodeID)
+	Message(peer NodeID, data []byte)
+	Disconnected(peer NodeID, err error)
+}
+
+// Prober asks each peer over each link, every interval, whether it lives.
+//
+// Promises: Heard never goes back; it is the local time at which the last
+// authentic, fresh answer arrived; an answer that was not asked for, is older
+// than one already seen, or comes from another boot epoch than the one learnt
+// over the authenticated Comm, changes nothing but a counter.
+type Prober interface {
+	Run(ctx context.Context) error
+	// Progress ticks the daemon's progress word, which answers carry as an age.
+	// It is called by the loop that applies the log.
+	Progress(view uint64)
+	// Snapshot returns the newest sample of every peer and link, by node and link.
+	Snapshot() []Sample
+}
+
+// Sample is what is known of one peer on one link.
+type Sample struct {
+	Peer      NodeID
+	Link      int
+	Heard     Mono          // last answer of its kernel (or daemon, in user space); 0 never
+	RTT       time.Duration // of that answer
+	DaemonAge time.Duration // time since its daemon's last progress when it answered
+	Instance  uint64        // the run of the daemon (or boot epoch) that answered
+	View      uint64        // the view it said it was in
+	Sent      uint64        // probes sent
+	Answered  uint64        // answers accepted
+}
+
+// Fencer cuts a node off from the shared storage.
+//
+// A run that returns OK means: no process and no device of the victim can write
+// any more, and this was so at some moment after the run began. Everything else
+// (unknown, timed out, killed) is not OK and proves nothing.
+type Fencer interface {
+	Fence(ctx context.Context, job FenceJob) FenceResult
+	// Monitor asks the devices of a victim whether they would work.
+	Monitor(ctx context.Context, victim NodeID) error
+}
+
+// FenceJob is one run against one victim. Deadline is on the actor's own clock
+// and is checked just before the agent is started.
+type FenceJob struct {
+	Victim   Incarnation
+	Attempt  uint64
+	Deadline Mono
+}
+
+// FenceResult is how a run ended.
+type FenceResult struct {
+	OK     bool
+	Agent  string        // which agent answered last
+	Output string        // the last 4 KiB of what it printed, secrets removed
+	Err    string        // empty when OK
+	Took   time.Duration // of the whole job
+}
+
+// Consumer is told views and fencing in the total order, and is part of the
+// replicated state: given the same calls it is in the same state at every node.
+type Consumer interface {
+	// View is called when a view was delivered at index.
+	View(index uint64, v View)
+	// Proved is called when an incarnation was proved to be gone.
+	Proved(index uint64, i Incarnation)
+	// Message is an entry of the consumer's own, proposed by a member.
+	Message(index uint64, from Incarnation, data []byte)
+	// Holds says whether the node's incarnation may have kernel state on which
+	// the shared storage depends, so that its death needs proof.
+	Holds(i Incarnation) bool
+	// Veto says why the node may not leave cleanly now; empty: it may.
+	Veto(i Incarnation) string
+	Snapshot() ([]byte, error)
+	Restore(state []byte) error
+}
