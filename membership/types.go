@@ -68,9 +68,12 @@ type Departure struct {
 }
 
 // View is the agreed set of members. Numbers grow by one with each change and
-// are the same at every member. All views that a Group delivers are quorate.
+// are the same at every member. Every view was ordered by a majority of the
+// group; Quorate says whether its members are also a quorum by the policy, which
+// a start needs besides (a view is not while a cluster gathers).
 type View struct {
 	Number  uint64        `json:"number"`
+	Quorate bool          `json:"quorate"`
 	Members []Incarnation `json:"members"` // by ascending node id
 	Left    []Departure   `json:"left,omitempty"`
 	Joined  []NodeID      `json:"joined,omitempty"`

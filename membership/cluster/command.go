@@ -1,0 +1,148 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// Feature is the level that entries are written for. A member that does not
+// know an entry's level stops rather than guess (S5).
+const Feature = 1
+
+// MaxCommand is the largest encoded entry, in bytes.
+const MaxCommand = 1 << 20
+
+// ErrEntry is an entry that this version cannot read. The daemon stops on it:
+// skipping an entry would let two members' states differ.
+var ErrEntry = errors.New("entry of the log cannot be read by this version; upgrade quorated on this node")
+
+// Command is one entry of the total order. Exactly one of the pointers is set.
+type Command struct {
+	Level int `json:"v"`
+	// By is the incarnation that proposed it.
+	By membership.Incarnation `json:"by"`
+	// Wall is the proposer's wall clock, for records alone.
+	Wall string `json:"wall,omitempty"`
+
+	Admit       *Admit       `json:"admit,omitempty"`
+	Evict       *Evict       `json:"evict,omitempty"`
+	Leave       *Leave       `json:"leave,omitempty"`
+	FenceStart  *FenceStart  `json:"fence_start,omitempty"`
+	FenceEnd    *FenceEnd    `json:"fence_end,omitempty"`
+	FenceExpire *FenceExpire `json:"fence_expire,omitempty"`
+	NewBoot     *NewBoot     `json:"new_boot,omitempty"`
+	FenceAck    *FenceAck    `json:"fence_ack,omitempty"`
+	Message     *Message     `json:"msg,omitempty"`
+}
+
+// Admit makes an incarnation a member.
+type Admit struct {
+	Incarnation membership.Incarnation `json:"incarnation"` // Session is decided on delivery
+	Machine     string                 `json:"machine"`     // identity of the machine, not of the boot
+	Instance    uint64                 `json:"instance"`    // run of its daemon
+	View        uint64                 `json:"view"`        // the view that the decision was made in
+}
+
+// Evict removes members.
+type Evict struct {
+	View       uint64                 `json:"view"` // the view that the decision was made in
+	Departures []membership.Departure `json:"departures"`
+	// Fence asks for proof even of a node that held nothing: an operator's wish.
+	Fence bool `json:"fence,omitempty"`
+}
+
+// Leave is a member's clean leave.
+type Leave struct {
+	Incarnation membership.Incarnation `json:"incarnation"`
+}
+
+// FenceStart says that the actor is about to run an agent.
+type FenceStart struct {
+	Victim  membership.Incarnation `json:"victim"`
+	Attempt uint64                 `json:"attempt"`
+	Actor   membership.Incarnation `json:"actor"`
+	// Start is how long after proposing the actor may still start the agent, by its own clock.
+	Start time.Duration `json:"start"`
+	// Lease bounds the whole job: Start and the agents' own timeouts.
+	Lease time.Duration `json:"lease"`
+}
+
+// FenceEnd says how it ended.
+type FenceEnd struct {
+	Victim  membership.Incarnation `json:"victim"`
+	Attempt uint64                 `json:"attempt"`
+	OK      bool                   `json:"ok"`
+	Agent   string                 `json:"agent,omitempty"`
+	Output  string                 `json:"output,omitempty"`
+	Err     string                 `json:"err,omitempty"`
+	Took    time.Duration          `json:"took"`
+}
+
+// FenceExpire says that a job's lease has run out with a margin and nothing was
+// heard of it: its outcome is unknown.
+type FenceExpire struct {
+	Victim  membership.Incarnation `json:"victim"`
+	Attempt uint64                 `json:"attempt"`
+}
+
+// NewBoot says that a node was met with another boot id.
+type NewBoot struct {
+	Node    membership.NodeID `json:"node"`
+	Boot    membership.BootID `json:"boot"`
+	Machine string            `json:"machine"`
+}
+
+// FenceAck is an operator's word that a node is off or cut from the storage.
+type FenceAck struct {
+	Node membership.NodeID `json:"node"`
+	Who  string            `json:"who"`
+}
+
+// Message is an entry of a consumer's own.
+type Message struct {
+	Consumer string          `json:"consumer"`
+	Data     json.RawMessage `json:"data"`
+}
+
+// Encode gives the bytes that are ordered.
+func (c Command) Encode() []byte {
+	c.Level = Feature
+	b, err := json.Marshal(c)
+	if err != nil {
+		panic("cluster: a command that cannot be encoded: " + err.Error())
+	}
+	return b
+}
+
+// Decode reads an entry; every error is an ErrEntry.
+func Decode(b []byte) (Command, error) {
+	var c Command
+	if len(b) > MaxCommand {
+		return c, fmt.Errorf("%w: %d bytes", ErrEntry, len(b))
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("%w: %v", ErrEntry, err)
+	}
+	if c.Level < 1 || c.Level > Feature {
+		return c, fmt.Errorf("%w: feature level %d, known up to %d", ErrEntry, c.Level, Feature)
+	}
+	if n := c.count(); n != 1 {
+		return c, fmt.Errorf("%w: %d commands in one", ErrEntry, n)
+	}
+	return c, nil
+}
+
+func (c Command) count() int {
+	n := 0
+	for _, set := range []bool{c.Admit != nil, c.Evict != nil, c.Leave != nil, c.FenceStart != nil, c.FenceEnd != nil,
+		c.FenceExpire != nil, c.NewBoot != nil, c.FenceAck != nil, c.Message != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
