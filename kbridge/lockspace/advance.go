@@ -1,0 +1,117 @@
+package lockspace
+
+import (
+	"slices"
+
+	"github.com/quorate/quorate/membership"
+)
+
+func (s *Set) advanceAll(index uint64) {
+	for _, sp := range s.Spaces {
+		s.advance(index, sp)
+	}
+	s.Spaces = slices.DeleteFunc(s.Spaces, func(sp *Space) bool {
+		return sp.Change == nil && len(sp.Live)+len(sp.Joins)+len(sp.Gone)+len(sp.Refused) == 0
+	})
+}
+
+// advance moves one lockspace as far as it can go at this index.
+func (s *Set) advance(index uint64, sp *Space) {
+	for range 4 { // begin, open, done, and the next one may begin
+		switch {
+		case sp.Change == nil:
+			if !sp.wishes() {
+				return
+			}
+			s.begin(index, sp)
+		case sp.dirty:
+			s.begin(index, sp)
+		case sp.Change.Opened == 0:
+			if !s.mayOpen(sp) {
+				return
+			}
+			s.open(index, sp)
+		default:
+			if !sp.allDone() {
+				return
+			}
+			s.done(sp)
+		}
+	}
+}
+
+func (sp *Space) wishes() bool {
+	return sp.dirty || sp.Restart != "" || len(sp.Leaves) > 0 || len(sp.Gone) > 0 ||
+		slices.ContainsFunc(sp.Joins, func(m Member) bool { return !sp.held(m) })
+}
+
+// held says that a joiner has to wait for the change that removes its node's old incarnation.
+func (sp *Space) held(m Member) bool {
+	return slices.ContainsFunc(sp.Gone, func(g Gone) bool { return g.Incarnation.Node == m.Incarnation.Node })
+}
+
+// begin starts a change, or replaces the one under way by one that knows more.
+// What was said about stopping stands as long as nothing opened in between.
+func (s *Set) begin(index uint64, sp *Space) {
+	c := &Change{Index: index, Stop: IDs(sp.Live)}
+	if old := sp.Change; old != nil && old.Opened == 0 {
+		c.Index = old.Index
+		for _, n := range old.Acks {
+			if slices.Contains(c.Stop, n) {
+				c.Acks = append(c.Acks, n)
+			}
+		}
+	}
+	for _, m := range sp.Live {
+		if sp.leaving(m.Incarnation.Node) == nil {
+			c.New = append(c.New, m)
+		}
+	}
+	for _, m := range sp.Joins {
+		if !sp.held(m) {
+			c.New = append(c.New, m)
+		}
+	}
+	slices.SortFunc(c.New, byNode)
+	sp.Seq++
+	c.Seq, sp.Change, sp.dirty = sp.Seq, c, false
+	s.note(membership.KindChange, sp, 0, "stop %v, then members %v", c.Stop, IDs(c.New))
+}
+
+// mayOpen: all have stopped, the view is quorate, every lost incarnation is proved gone.
+func (s *Set) mayOpen(sp *Space) bool {
+	return len(sp.Change.Acks) == len(sp.Change.Stop) && s.Current.Quorate && len(s.Unproved(sp)) == 0
+}
+
+// Unproved are the lost incarnations that the lockspace waits for.
+func (s *Set) Unproved(sp *Space) []membership.Incarnation {
+	var out []membership.Incarnation
+	for _, g := range sp.Gone {
+		if g.Failed && slices.Contains(s.Lost, g.Incarnation) {
+			out = append(out, g.Incarnation)
+		}
+	}
+	return out
+}
+
+func (s *Set) open(index uint64, sp *Space) {
+	c := sp.Change
+	for _, l := range sp.Leaves {
+		for _, m := range sp.Live {
+			if m.Incarnation.Node == l.Node {
+				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Recover: l.Recover})
+			}
+		}
+	}
+	sp.Joins = slices.DeleteFunc(sp.Joins, func(m Member) bool { return c.Member(m.Incarnation) != nil })
+	c.Opened, sp.OpenSeq = index, c.Seq
+	sp.Live, sp.Leaves, sp.Restart = slices.Clone(c.New), nil, ""
+	s.note(membership.KindOpened, sp, 0, "members %v", IDs(c.New))
+}
+
+func (sp *Space) allDone() bool { return len(sp.Change.Done) == len(sp.Change.New) }
+
+func (s *Set) done(sp *Space) {
+	s.note(membership.KindDone, sp, 0, "members %v", IDs(sp.Live))
+	sp.Change, sp.Gone = nil, nil
+}

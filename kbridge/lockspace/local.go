@@ -1,0 +1,307 @@
+package lockspace
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// Phase is what this node's kernel is doing with one lockspace.
+type Phase int
+
+// The phases.
+const (
+	Joining    Phase = iota // an online uevent waits for its answer; nothing was written
+	Starting                // members and control=1 are being written
+	Recovering              // control=1 was written, the kernel's recovery runs
+	Running                 // and is done
+	Stopping                // control=0 is being written
+	Stopped                 // and was answered
+	Ending                  // the last answer (left, or refused) is being written
+)
+
+var phases = [...]string{"joining", "starting", "recovering", "running", "stopping", "stopped", "ending"}
+
+// String gives the word that status shows.
+func (p Phase) String() string {
+	if int(p) < len(phases) {
+		return phases[p]
+	}
+	return "none"
+}
+
+// Effect is one of the effects below, for the kernel of this node.
+type Effect interface{ kernelEffect() }
+
+// Stop writes control=0; the answer is StopDone with the token.
+type Stop struct {
+	Lockspace string
+	Token     uint64
+}
+
+// Start writes the members and control=1; the answers are StartDone and, when
+// the kernel's own part of the recovery is done, RecoverDone. A joiner's uevent
+// is answered with success between the two.
+type Start struct {
+	Lockspace string
+	Token     uint64
+	Change    uint64
+	ID        uint32
+	Members   []Member
+	Gone      []Gone
+	Join      bool
+}
+
+// FinishLeave clears the members and answers an offline uevent.
+type FinishLeave struct {
+	Lockspace string
+	Token     uint64
+}
+
+// FailJoin clears the members and answers an online uevent with an error.
+type FailJoin struct {
+	Lockspace string
+	Token     uint64
+	Why       string
+}
+
+// SetPeer makes the comms entry of a peer.
+type SetPeer struct{ Incarnation membership.Incarnation }
+
+// RemovePeer removes it; the answer is PeerRemoved.
+type RemovePeer struct{ Incarnation membership.Incarnation }
+
+func (Stop) kernelEffect()        {}
+func (Start) kernelEffect()       {}
+func (FinishLeave) kernelEffect() {}
+func (FailJoin) kernelEffect()    {}
+func (SetPeer) kernelEffect()     {}
+func (RemovePeer) kernelEffect()  {}
+
+// Input is one of the inputs below, from the kernel of this node.
+type Input interface{ kernelInput() }
+
+// Online says that a mount or program asked to join.
+type Online struct{ Lockspace string }
+
+// Offline says that the last user here is gone, or a join failed in the kernel.
+type Offline struct {
+	Lockspace string
+	Recover   bool
+}
+
+// StopDone answers Stop.
+type StopDone struct {
+	Lockspace string
+	Token     uint64
+	Err       string
+}
+
+// StartDone answers Start: control=1 was written.
+type StartDone struct {
+	Lockspace string
+	Token     uint64
+	Err       string
+}
+
+// RecoverDone says that the kernel's own part of the recovery is done.
+type RecoverDone struct {
+	Lockspace string
+	Token     uint64
+}
+
+// EndDone answers FinishLeave and FailJoin.
+type EndDone struct {
+	Lockspace string
+	Token     uint64
+	Err       string
+}
+
+// PeerRemoved answers RemovePeer.
+type PeerRemoved struct{ Incarnation membership.Incarnation }
+
+func (Online) kernelInput()      {}
+func (Offline) kernelInput()     {}
+func (StopDone) kernelInput()    {}
+func (StartDone) kernelInput()   {}
+func (RecoverDone) kernelInput() {}
+func (EndDone) kernelInput()     {}
+func (PeerRemoved) kernelInput() {}
+
+// Wish is a message that the node wants ordered. Key names the wish, so that it
+// is not proposed again while it is under way.
+type Wish struct {
+	Key     string
+	Message Message
+}
+
+// Self is what the reconciler is told of its own node.
+type Self struct {
+	Incarnation membership.Incarnation
+	Member      bool // exactly this incarnation is a member
+	Evicted     bool // it was evicted, and holds nothing any more in the others' eyes
+	Quorum      bool // judged from its own links (architecture 4)
+}
+
+// space is this node's side of one lockspace.
+type space struct {
+	phase   Phase
+	token   uint64 // of the operation under way
+	change  uint64 // last started
+	join    bool   // an online uevent has not been answered
+	leave   bool   // an offline uevent has not been answered
+	recover bool
+	since   membership.Mono // of the phase
+	err     string          // last error of the kernel's
+}
+
+type peer struct {
+	inc      membership.Incarnation
+	removing bool
+}
+
+// Local is the reconciler of one node.
+type Local struct {
+	spaces map[string]*space
+	peers  map[membership.NodeID]*peer
+	tokens uint64
+}
+
+// NewLocal returns the reconciler of a node whose kernel holds nothing.
+func NewLocal() *Local {
+	return &Local{spaces: map[string]*space{}, peers: map[membership.NodeID]*peer{}}
+}
+
+// Names are the lockspaces that this node's kernel knows, in order.
+func (l *Local) Names() []string {
+	names := make([]string, 0, len(l.spaces))
+	for n := range l.spaces {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Phase returns what the kernel does with a lockspace, and since when.
+func (l *Local) Phase(name string) (p Phase, since membership.Mono, ok bool) {
+	if sp := l.spaces[name]; sp != nil {
+		return sp.phase, sp.since, true
+	}
+	return 0, 0, false
+}
+
+// Err is the last error that the kernel answered for a lockspace.
+func (l *Local) Err(name string) string {
+	if sp := l.spaces[name]; sp != nil {
+		return sp.err
+	}
+	return ""
+}
+
+// Step takes one input from the kernel. It returns a line for the event log.
+func (l *Local) Step(now membership.Mono, in Input) *Notice {
+	switch in := in.(type) {
+	case Online:
+		l.spaces[in.Lockspace] = &space{phase: Joining, join: true, since: now}
+		return &Notice{Kind: membership.KindJoin, Lockspace: in.Lockspace, Text: "a program or mount here asks to join"}
+	case Offline:
+		return l.offline(now, in)
+	case PeerRemoved:
+		if p := l.peers[in.Incarnation.Node]; p != nil && p.inc == in.Incarnation {
+			delete(l.peers, in.Incarnation.Node)
+		}
+	case StopDone:
+		return l.finish(now, in.Lockspace, in.Token, in.Err, Stopping, Stopped, membership.KindStopped)
+	case StartDone:
+		return l.finish(now, in.Lockspace, in.Token, in.Err, Starting, Recovering, membership.KindStarted)
+	case RecoverDone:
+		return l.recoverDone(now, in)
+	case EndDone:
+		return l.endDone(in)
+	}
+	return nil
+}
+
+func (l *Local) offline(now membership.Mono, in Offline) *Notice {
+	sp := l.spaces[in.Lockspace]
+	if sp == nil {
+		sp = &space{phase: Stopped, since: now}
+		l.spaces[in.Lockspace] = sp
+	}
+	sp.leave, sp.recover, sp.join = true, in.Recover, false
+	return &Notice{Kind: membership.KindLeave, Lockspace: in.Lockspace, Change: sp.change, Text: "the last user here is gone"}
+}
+
+func (l *Local) finish(now membership.Mono, name string, token uint64, err string, from, to Phase, k membership.Kind) *Notice {
+	sp := l.spaces[name]
+	if sp == nil || sp.token != token || sp.phase != from {
+		return nil
+	}
+	sp.err = err
+	n := &Notice{Kind: k, Lockspace: name, Change: sp.change}
+	if err != "" {
+		// A kernel that refuses stays where it was; the step's deadline convicts the node.
+		n.Kind, n.Text = membership.KindDegraded, from.String()+": "+err
+		if from == Starting {
+			to = Stopped
+		}
+	}
+	sp.phase, sp.since = to, now
+	if err != "" && from == Stopping {
+		sp.phase = Recovering // stop again
+	}
+	return n
+}
+
+func (l *Local) recoverDone(now membership.Mono, in RecoverDone) *Notice {
+	sp := l.spaces[in.Lockspace]
+	if sp == nil || sp.token != in.Token || sp.phase != Recovering {
+		return nil
+	}
+	joined := sp.join
+	sp.phase, sp.since, sp.join = Running, now, false
+	if joined {
+		return &Notice{Kind: membership.KindJoined, Lockspace: in.Lockspace, Change: sp.change}
+	}
+	return &Notice{Kind: membership.KindRecovered, Lockspace: in.Lockspace, Change: sp.change}
+}
+
+func (l *Local) endDone(in EndDone) *Notice {
+	sp := l.spaces[in.Lockspace]
+	if sp == nil || sp.token != in.Token || sp.phase != Ending {
+		return nil
+	}
+	delete(l.spaces, in.Lockspace)
+	n := &Notice{Kind: membership.KindLeft, Lockspace: in.Lockspace, Change: sp.change, Text: in.Err}
+	if sp.join {
+		n.Kind = membership.KindJoinFailed
+	}
+	return n
+}
+
+// StartedFor says how long the kernel has been at the change it started last.
+func (l *Local) StartedFor(name string, now membership.Mono) time.Duration {
+	if sp := l.spaces[name]; sp != nil {
+		return now.Sub(sp.since)
+	}
+	return 0
+}
+
+// Holding lists the lockspaces whose kernel state may matter to others.
+func (l *Local) Holding() []string {
+	var out []string
+	for _, n := range l.Names() {
+		if sp := l.spaces[n]; sp.phase != Joining && sp.phase != Ending {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (l *Local) next() uint64 { l.tokens++; return l.tokens }
+
+func wish(kind, name string, change uint64, m Message) Wish {
+	return Wish{Key: fmt.Sprintf("%s %s %d", kind, name, change), Message: m}
+}

@@ -1,0 +1,286 @@
+package lockspace
+
+import (
+	"slices"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// Reconcile compares what is agreed with what this node's kernel does, and
+// returns what to do next and what to propose. Stops come first.
+func (l *Local) Reconcile(now membership.Mono, set *Set, self Self) ([]Effect, []Wish) {
+	r := &reconciler{l: l, now: now, set: set, self: self}
+	names := l.Names()
+	for _, n := range names {
+		r.stop(n)
+	}
+	r.comms()
+	for _, n := range names {
+		r.step(n)
+	}
+	r.acks(names)
+	r.strays()
+	return r.effects, r.wishes
+}
+
+type reconciler struct {
+	l       *Local
+	now     membership.Mono
+	set     *Set
+	self    Self
+	effects []Effect
+	wishes  []Wish
+}
+
+func (r *reconciler) do(sp *space, p Phase, e Effect) {
+	sp.phase, sp.since = p, r.now
+	r.effects = append(r.effects, e)
+}
+
+// stop writes control=0 wherever this node may not go on.
+func (r *reconciler) stop(name string) {
+	sp := r.l.spaces[name]
+	if sp.phase != Running && sp.phase != Recovering {
+		return
+	}
+	if !r.mustStop(name, sp) {
+		return
+	}
+	sp.token = r.l.next()
+	r.do(sp, Stopping, Stop{Lockspace: name, Token: sp.token})
+}
+
+func (r *reconciler) mustStop(name string, sp *space) bool {
+	if !r.self.Quorum || r.self.Evicted || !r.self.Member {
+		return true
+	}
+	ls := r.set.Space(name)
+	if ls == nil || ls.live(r.self.Incarnation) == nil {
+		return true // nothing agreed says that it may run
+	}
+	c := ls.Change
+	if c == nil {
+		return false
+	}
+	if c.Opened == 0 {
+		return slices.Contains(c.Stop, r.self.Incarnation.Node)
+	}
+	return c.Seq != sp.change // it opened without this kernel having stopped for it
+}
+
+// step moves one lockspace on.
+func (r *reconciler) step(name string) {
+	sp, ls := r.l.spaces[name], r.set.Space(name)
+	switch sp.phase {
+	case Joining:
+		r.joining(name, sp, ls)
+	case Running:
+		r.running(name, sp, ls)
+	case Stopped:
+		r.stopped(name, sp, ls)
+	}
+}
+
+func (r *reconciler) joining(name string, sp *space, ls *Space) {
+	if why, ok := r.refused(ls); ok {
+		r.fail(name, sp, why)
+		return
+	}
+	if !r.self.Member {
+		return
+	}
+	if ls == nil || ls.live(r.self.Incarnation) == nil && ls.joining(r.self.Incarnation) == nil {
+		r.wishes = append(r.wishes, wish("join", name, 0, Message{Join: &Join{Lockspace: name}}))
+		return
+	}
+	r.start(name, sp, ls)
+}
+
+func (r *reconciler) refused(ls *Space) (string, bool) {
+	if ls == nil {
+		return "", false
+	}
+	for _, f := range ls.Refused {
+		if f.Incarnation == r.self.Incarnation {
+			return f.Why, ls.live(r.self.Incarnation) == nil
+		}
+	}
+	return "", false
+}
+
+func (r *reconciler) fail(name string, sp *space, why string) {
+	sp.token = r.l.next()
+	r.do(sp, Ending, FailJoin{Lockspace: name, Token: sp.token, Why: why})
+}
+
+// start writes members and control=1 when the change is open and the comms entries fit.
+func (r *reconciler) start(name string, sp *space, ls *Space) {
+	c := ls.Change
+	if c == nil || c.Opened == 0 || c.Seq == sp.change || c.Member(r.self.Incarnation) == nil || !r.self.Quorum || !r.self.Member {
+		return
+	}
+	for _, m := range c.New {
+		if m.Incarnation.Node == r.self.Incarnation.Node {
+			continue
+		}
+		if p := r.l.peers[m.Incarnation.Node]; p == nil || p.removing || p.inc != m.Incarnation {
+			return
+		}
+	}
+	for _, g := range ls.Gone {
+		if p := r.l.peers[g.Incarnation.Node]; g.Failed && p != nil && p.inc == g.Incarnation {
+			return
+		}
+	}
+	sp.token, sp.change = r.l.next(), c.Seq
+	r.do(sp, Starting, Start{Lockspace: name, Token: sp.token, Change: c.Seq, ID: ls.ID,
+		Members: slices.Clone(c.New), Gone: slices.Clone(ls.Gone), Join: sp.join})
+}
+
+func (r *reconciler) running(name string, sp *space, ls *Space) {
+	if ls == nil {
+		return
+	}
+	if sp.leave && ls.leaving(r.self.Incarnation.Node) == nil && ls.live(r.self.Incarnation) != nil {
+		r.wishLeave(name, sp)
+	}
+	c := ls.Change
+	if c != nil && c.Opened != 0 && c.Seq == sp.change && !slices.Contains(c.Done, r.self.Incarnation.Node) {
+		r.wishes = append(r.wishes, wish("recovered", name, c.Seq, Message{Recovered: &Recovered{Lockspace: name, Change: c.Seq}}))
+	}
+}
+
+func (r *reconciler) wishLeave(name string, sp *space) {
+	if r.self.Member {
+		r.wishes = append(r.wishes, wish("leave", name, 0, Message{Leave: &Leave{Lockspace: name, Recover: sp.recover}}))
+	}
+}
+
+func (r *reconciler) stopped(name string, sp *space, ls *Space) {
+	live := ls != nil && ls.live(r.self.Incarnation) != nil
+	switch {
+	case sp.leave && !live:
+		sp.token = r.l.next()
+		r.do(sp, Ending, FinishLeave{Lockspace: name, Token: sp.token})
+		return
+	case sp.leave && ls.leaving(r.self.Incarnation.Node) == nil:
+		r.wishLeave(name, sp)
+		return
+	case sp.join && !live:
+		if why, ok := r.refused(ls); ok {
+			r.fail(name, sp, why)
+		}
+		return
+	case !live || !r.self.Quorum || !r.self.Member:
+		return
+	}
+	c := ls.Change
+	if c != nil && c.Opened != 0 && c.Seq != sp.change {
+		r.start(name, sp, ls)
+		return
+	}
+	if c == nil || c.Opened != 0 { // stopped alone: by a glitch of the links, or an error
+		r.wishes = append(r.wishes, wish("restart", name, ls.Seq, Message{Restart: &Restart{Lockspace: name, Change: ls.Seq,
+			Why: r.self.Incarnation.String() + " had stopped by itself"}}))
+	}
+}
+
+// acks says in one entry for which changes this node has stopped (S22).
+func (r *reconciler) acks(names []string) {
+	var m Message
+	key := "stopped"
+	for _, n := range names {
+		sp, ls := r.l.spaces[n], r.set.Space(n)
+		if ls == nil || ls.Change == nil || ls.Change.Opened != 0 || sp.phase != Stopped || ls.live(r.self.Incarnation) == nil {
+			continue
+		}
+		c := ls.Change
+		if slices.Contains(c.Stop, r.self.Incarnation.Node) && !slices.Contains(c.Acks, r.self.Incarnation.Node) {
+			m.Stopped = append(m.Stopped, StopAck{Lockspace: n, Change: c.Seq})
+			key += wish("", n, c.Seq, Message{}).Key
+		}
+	}
+	if len(m.Stopped) > 0 && r.self.Member {
+		r.wishes = append(r.wishes, Wish{Key: key, Message: m})
+	}
+}
+
+// strays takes back what is agreed of this node and its kernel knows nothing of.
+func (r *reconciler) strays() {
+	if !r.self.Member {
+		return
+	}
+	for _, ls := range r.set.Spaces {
+		if r.l.spaces[ls.Name] != nil {
+			continue
+		}
+		_, refused := r.refused(ls)
+		if refused || ls.joining(r.self.Incarnation) != nil {
+			r.wishes = append(r.wishes, wish("leave", ls.Name, 0, Message{Leave: &Leave{Lockspace: ls.Name}}))
+		}
+	}
+}
+
+// comms keeps the peers' comms entries.
+func (r *reconciler) comms() {
+	if !r.self.Member {
+		return
+	}
+	ids := make([]membership.NodeID, 0, len(r.l.peers))
+	for n := range r.l.peers {
+		ids = append(ids, n)
+	}
+	slices.Sort(ids)
+	for _, n := range ids {
+		p := r.l.peers[n]
+		if want, ok := r.set.Current.Find(n); !p.removing && !(ok && want == p.inc) && r.removable(p.inc) {
+			p.removing = true
+			r.effects = append(r.effects, RemovePeer{Incarnation: p.inc})
+		}
+	}
+	for _, m := range r.set.Current.Members {
+		if m.Node != r.self.Incarnation.Node && r.l.peers[m.Node] == nil && !r.pending(m) {
+			r.l.peers[m.Node] = &peer{inc: m}
+			r.effects = append(r.effects, SetPeer{Incarnation: m})
+		}
+	}
+}
+
+// removable: every lockspace here that shared the incarnation has stopped, and
+// none still needs the entry to tell a clean leave.
+func (r *reconciler) removable(i membership.Incarnation) bool {
+	for name, sp := range r.l.spaces {
+		ls := r.set.Space(name)
+		if ls == nil {
+			continue
+		}
+		if ls.live(i) != nil {
+			return false
+		}
+		for _, g := range ls.Gone {
+			if g.Incarnation != i {
+				continue
+			}
+			if !g.Failed || sp.phase != Stopped && sp.phase != Joining && sp.phase != Ending {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// pending: a lockspace here has still to be told that an older incarnation of the node is gone.
+func (r *reconciler) pending(m membership.Incarnation) bool {
+	for name, sp := range r.l.spaces {
+		ls := r.set.Space(name)
+		if ls == nil || sp.phase == Ending {
+			continue
+		}
+		for _, g := range ls.Gone {
+			if g.Incarnation.Node == m.Node && g.Incarnation != m && (ls.Change == nil || ls.Change.Opened == 0 || sp.change != ls.Change.Seq) {
+				return true
+			}
+		}
+	}
+	return false
+}
