@@ -1,0 +1,67 @@
+package probe
+
+import "github.com/quorate/quorate/membership"
+
+// Outstanding is how many probes of one peer and link may wait for their
+// answers; an answer to an older one is late and does not count. It bounds how
+// long held-back answers can make a dead peer look alive: Outstanding intervals.
+const Outstanding = 16
+
+// Verdict is what Window says of a reply.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Fresh   Verdict = iota // counts
+	Unasked                // was never sent, or its stamp is not the one sent
+	Late                   // was sent, but Outstanding newer ones have been since
+	Old                    // answered already, or older than one that was
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Fresh:
+		return "fresh"
+	case Unasked:
+		return "unasked"
+	case Late:
+		return "late"
+	case Old:
+		return "old"
+	}
+	return "unknown verdict"
+}
+
+// Window remembers the outstanding probes of one peer and link. The zero value
+// has sent nothing.
+type Window struct {
+	last     uint64 // newest sequence sent
+	answered uint64 // newest sequence answered
+	sent     [Outstanding]membership.Mono
+}
+
+// Next returns the sequence for a probe that is sent now.
+func (w *Window) Next(now membership.Mono) uint64 {
+	w.last++
+	w.sent[w.last%Outstanding] = now
+	return w.last
+}
+
+// Sent returns the newest sequence.
+func (w *Window) Sent() uint64 { return w.last }
+
+// Accept judges a reply by the sequence and stamp that it echoes.
+func (w *Window) Accept(seq uint64, sent membership.Mono) Verdict {
+	switch {
+	case seq == 0 || seq > w.last:
+		return Unasked
+	case seq <= w.answered:
+		return Old
+	case w.last-seq >= Outstanding:
+		return Late
+	case w.sent[seq%Outstanding] != sent:
+		return Unasked
+	}
+	w.answered = seq
+	return Fresh
+}
