@@ -1,0 +1,226 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// listenRetry is how often a missing own address is tried again.
+	listenRetry = time.Second
+	// Connections that have not yet proved who they are, at one time.
+	maxPeersPending     = 64 // from the nodes' addresses
+	maxStrangersPending = 16 // from all others
+	// userTimeout is for how long sent data may stay unacknowledged.
+	userTimeout = 5 * time.Second
+)
+
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
+
+func dialTCP(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	if local.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(local)
+	}
+	return d.DialContext(ctx, "tcp", remote.String())
+}
+
+// tune sets what a Dialer and a ListenConfig do not. Without it a connection
+// works and only notices a dead peer later, so errors are not looked at.
+func tune(conn net.Conn) {
+	t, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+	})
+}
+
+func (c *Comm) listenAddrs() []netip.AddrPort {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(c.listens), netip.AddrPort.Compare)
+}
+
+func (c *Comm) setListen(addr netip.AddrPort, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listens[addr] = why
+}
+
+// listen accepts on one own address until ctx ends. An address that is not
+// there (yet) is tried again every second.
+func (c *Comm) listen(ctx context.Context, addr netip.AddrPort, gate *admission, wg *sync.WaitGroup) {
+	var nag nag
+	for ctx.Err() == nil {
+		lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+		l, err := lc.Listen(ctx, "tcp", addr.String())
+		if err == nil {
+			nag.reset()
+			c.setListen(addr, "")
+			err = c.accept(ctx, l, gate, wg)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		err = &OpError{Op: "listen", Addr: addr, Err: listenAdvice(err)}
+		c.setListen(addr, err.Error())
+		c.log.Log(ctx, nag.level(time.Now()), "cannot listen", "addr", addr, "err", err)
+		sleep(ctx, listenRetry)
+	}
+	c.setListen(addr, "stopped")
+}
+
+func listenAdvice(err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return errors.New("this node does not have the address (yet): configure the interface, or correct the node's addresses; trying every second")
+	case errors.Is(err, unix.EADDRINUSE):
+		return errors.New("another program listens there: see \"ss -ltnp\"; trying every second")
+	}
+	return err
+}
+
+func (c *Comm) accept(ctx context.Context, l net.Listener, gate *admission, wg *sync.WaitGroup) error {
+	defer l.Close()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	for {
+		raw, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		if err != nil { // out of descriptors, or the connection is gone already
+			c.log.Debug("accept", "addr", l.Addr(), "err", err)
+			sleep(ctx, retryMin)
+			continue
+		}
+		leave, ok := gate.enter(remoteOf(raw).Addr())
+		if !ok {
+			_ = raw.Close()
+			continue
+		}
+		wg.Go(func() { c.welcome(ctx, raw, leave) })
+	}
+}
+
+// welcome finds out who connected, and serves it.
+func (c *Comm) welcome(ctx context.Context, raw net.Conn, leave func()) {
+	tune(raw)
+	s, err := c.handshake(ctx, raw, 0)
+	leave()
+	if err == nil {
+		_ = s.peer.serve(ctx, s)
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	op := &OpError{Op: "accept", Addr: remoteOf(raw), Err: err}
+	if s != nil && s.peer != nil {
+		op.Peer = s.peer.node.ID
+		s.peer.failed(op)
+	}
+	c.log.Debug("connection not accepted", "addr", op.Addr, "err", err)
+	c.refused(op.Addr, op)
+}
+
+// refused tells of a refusal, not too often.
+func (c *Comm) refused(addr netip.AddrPort, err error) {
+	var r *RefusedError
+	if !errors.As(err, &r) || !c.gate.pass(time.Now(), addr.Addr().String()+" "+r.Error()) {
+		return
+	}
+	c.log.Warn("refused", "addr", addr, "err", err)
+	if c.opt.Refused != nil {
+		c.opt.Refused(addr, err)
+	}
+}
+
+// admission bounds the connections that have not proved who they are.
+type admission struct {
+	known            map[netip.Addr]bool
+	peers, strangers chan struct{}
+}
+
+func newAdmission(known map[netip.Addr]bool) *admission {
+	return &admission{known, make(chan struct{}, maxPeersPending), make(chan struct{}, maxStrangersPending)}
+}
+
+// enter gives a place, to be left once, or says that there is none.
+func (a *admission) enter(from netip.Addr) (leave func(), ok bool) {
+	places := a.strangers
+	if a.known[from.WithZone("")] {
+		places = a.peers
+	}
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, true
+	default:
+		return nil, false
+	}
+}
+
+// refusals passes each text once in a while. It remembers a bounded number.
+type refusals struct {
+	every time.Duration
+	mu    sync.Mutex
+	told  map[string]time.Time
+}
+
+const maxRefusals = 256
+
+func (r *refusals) pass(now time.Time, text string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t, ok := r.told[text]; ok && now.Sub(t) < r.every {
+		return false
+	}
+	if len(r.told) >= maxRefusals {
+		maps.DeleteFunc(r.told, func(_ string, t time.Time) bool { return now.Sub(t) >= r.every })
+	}
+	if len(r.told) >= maxRefusals {
+		return false
+	}
+	r.told[text] = now
+	return true
+}
+
+// nag decides how loud a repeated failure is: a minute at debug, then one
+// error, then one an hour.
+type nag struct{ since, next time.Time }
+
+func (n *nag) level(now time.Time) slog.Level {
+	if n.since.IsZero() {
+		n.since, n.next = now, now.Add(time.Minute)
+	}
+	if now.Before(n.next) {
+		return slog.LevelDebug
+	}
+	n.next = now.Add(time.Hour)
+	return slog.LevelError
+}
+
+func (n *nag) reset() { *n = nag{} }
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

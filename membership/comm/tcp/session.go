@@ -1,0 +1,267 @@
+package tcp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+)
+
+const (
+	readBuffer = 64 << 10
+	keepBuffer = 1 << 20 // a larger queue is given back once it is written
+)
+
+// session is one authenticated connection.
+type session struct {
+	peer   *peer
+	conn   net.Conn // TLS
+	raw    net.Conn // below it: closing this one never waits
+	in     *bufio.Reader
+	remote netip.AddrPort
+	hello  hello // the peer's
+	since  time.Time
+
+	wake chan struct{} // of the writer
+	done chan struct{} // closed by close
+
+	mu    sync.Mutex
+	open  bool   // Send may queue
+	queue []byte // frames not yet written
+	count int
+	cause error // why it ended; set once
+}
+
+// handshake does everything up to ready on a fresh connection, within the
+// deadline. want is the node that was dialled, 0 on the listening end.
+func (c *Comm) handshake(ctx context.Context, raw net.Conn, want membership.NodeID) (*session, error) {
+	_ = raw.SetDeadline(time.Now().Add(c.opt.Handshake))
+	defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
+	conn := tls.Server(raw, c.tls)
+	if want != 0 {
+		conn = tls.Client(raw, c.tls)
+	}
+	s := &session{conn: conn, raw: raw, remote: remoteOf(raw), in: bufio.NewReaderSize(conn, readBuffer),
+		wake: make(chan struct{}, 1), done: make(chan struct{})}
+	err := conn.HandshakeContext(ctx)
+	if err == nil && want != 0 {
+		err = c.introduce(s, want)
+	} else if err == nil {
+		err = c.admit(s)
+	}
+	if err != nil {
+		_ = raw.Close()
+		if ctx.Err() != nil {
+			return nil, ErrStopped
+		}
+		return s, tlsReason(err)
+	}
+	_ = raw.SetDeadline(time.Time{})
+	return s, nil
+}
+
+// admit is the listener's side.
+func (c *Comm) admit(s *session) error {
+	id, err := c.identify(s.conn.(*tls.Conn).ConnectionState(), 0)
+	if err != nil {
+		return s.refuse(err)
+	}
+	s.peer = c.peers[id]
+	if err := s.write(frameHello, c.hello(id).marshal()); err != nil {
+		return err
+	}
+	if err := s.expect(frameHello); err != nil {
+		return err
+	}
+	if err := c.judge(s.hello, id); err != nil {
+		return s.refuse(err)
+	}
+	return s.write(frameReady, nil)
+}
+
+// introduce is the dialler's side.
+func (c *Comm) introduce(s *session, want membership.NodeID) error {
+	s.peer = c.peers[want]
+	if err := s.expect(frameHello); err != nil {
+		return err
+	}
+	_, err := c.identify(s.conn.(*tls.Conn).ConnectionState(), want)
+	if err == nil {
+		err = c.judge(s.hello, want)
+	}
+	if err != nil {
+		return s.refuse(err)
+	}
+	if err := s.write(frameHello, c.hello(want).marshal()); err != nil {
+		return err
+	}
+	return s.expect(frameReady)
+}
+
+func (c *Comm) hello(to membership.NodeID) hello {
+	return hello{protocol: Protocol, feature: Feature, from: c.opt.Self, to: to,
+		instance: c.opt.Instance, config: c.opt.ConfigHash, cluster: c.opt.Cluster}
+}
+
+// judge says whether to talk to a peer that its certificate names id.
+func (c *Comm) judge(h hello, id membership.NodeID) error {
+	switch {
+	case h.protocol != Protocol:
+		return refuse(ErrProtocol, "protocol %d met protocol %d of node %d", h.protocol, Protocol, c.opt.Self)
+	case h.cluster != c.opt.Cluster:
+		return refuse(ErrCluster, "cluster %q met cluster %q", printable(h.cluster), c.opt.Cluster)
+	case h.from != id:
+		return refuse(ErrNode, "its certificate says node %d and its greeting node %d", id, h.from)
+	case h.to != c.opt.Self:
+		return refuse(ErrNode, "it means node %d, this is node %d", h.to, c.opt.Self)
+	}
+	return nil
+}
+
+func (s *session) write(kind byte, body []byte) error {
+	_, err := s.conn.Write(appendFrame(nil, kind, body))
+	return err
+}
+
+// refuse tells the other end why and returns the reason.
+func (s *session) refuse(err error) error {
+	var r *RefusedError
+	if errors.As(err, &r) {
+		_ = s.write(frameRefuse, marshalRefusal(r))
+	}
+	return err
+}
+
+// expect reads the next frame of the handshake, which is of that kind or a refusal.
+func (s *session) expect(kind byte) error {
+	got, body, err := readFrame(s.in, maxHandshake)
+	switch {
+	case err != nil:
+		return err
+	case got == frameRefuse:
+		return parseRefusal(body)
+	case got != kind:
+		return refuse(ErrGarbage, "a frame of type %d instead of %d", got, kind)
+	case kind == frameHello:
+		s.hello, err = parseHello(body)
+	}
+	return err
+}
+
+// push queues a message; false when it does not fit or the session is not open.
+func (s *session) push(data []byte) bool {
+	opt := &s.peer.c.opt
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open || s.count >= opt.Queue || len(s.queue)+headerSize+len(data) > opt.QueueSize {
+		return false
+	}
+	s.queue = appendFrame(s.queue, frameMessage, data)
+	s.count++
+	if s.count == 1 {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// writeLoop writes what is queued, all of it in one write, until the session ends.
+func (s *session) writeLoop() {
+	var spare []byte
+	for {
+		select {
+		case <-s.wake:
+		case <-s.done:
+			return
+		}
+		s.mu.Lock()
+		batch := s.queue
+		s.queue, s.count = spare, 0
+		s.mu.Unlock()
+		if _, err := s.conn.Write(batch); err != nil {
+			s.close(&OpError{Op: "write", Peer: s.peer.node.ID, Addr: s.remote, Err: err})
+			return
+		}
+		spare = batch[:0]
+		if cap(spare) > keepBuffer {
+			spare = nil
+		}
+	}
+}
+
+// readLoop hands messages to the handler until the session ends.
+func (s *session) readLoop() error {
+	for {
+		kind, body, err := readFrame(s.in, membership.MaxMessage)
+		if err != nil {
+			return err
+		}
+		if kind != frameMessage {
+			return fmt.Errorf("%w: a frame of type %d", ErrGarbage, kind)
+		}
+		if s.ended() {
+			return nil
+		}
+		s.peer.c.opt.Handler.Message(s.peer.node.ID, body)
+	}
+}
+
+// setOpen lets Send queue, or not any more.
+func (s *session) setOpen(open bool) {
+	s.mu.Lock()
+	s.open = open && s.cause == nil
+	s.mu.Unlock()
+}
+
+func (s *session) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// close ends the session; the first cause is kept.
+func (s *session) close(cause error) {
+	s.mu.Lock()
+	first := s.cause == nil
+	if first {
+		s.cause = cause
+		s.open = false
+	}
+	s.mu.Unlock()
+	if first {
+		close(s.done)
+		_ = s.raw.Close()
+	}
+}
+
+func (s *session) reason() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+func (s *session) queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+func remoteOf(c net.Conn) netip.AddrPort {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,277 @@
+package tcp
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/secret"
+)
+
+// Defaults.
+const (
+	DefaultPort      = 21060
+	DefaultHandshake = 5 * time.Second
+	DefaultQueue     = 4096
+	DefaultQueueSize = 32 << 20
+)
+
+// Options are what a Comm is made of. Self, Cluster, Nodes, Secret and Handler
+// must be given.
+type Options struct {
+	Self    membership.NodeID
+	Cluster string // letters, digits, '-', '_', '.'; at most 255 bytes
+	Nodes   []membership.Node
+	Secret  secret.Secret
+	Handler membership.CommHandler
+
+	Instance   uint64   // this run of the daemon, told to peers
+	ConfigHash [32]byte // told to peers and compared, never a reason to refuse
+	Port       int      // 0: DefaultPort
+	// Ports overrides Port for nodes that share an address, as in tests.
+	Ports map[membership.NodeID]int
+	// Refused, when set, is told of each refusal with a peer or stranger, at most
+	// once in RefusedEvery for the same address and reason. It must not block.
+	Refused      func(addr netip.AddrPort, err error)
+	RefusedEvery time.Duration // 0: 10 s
+	Logger       *slog.Logger  // nil: silent
+
+	Handshake time.Duration // 0: DefaultHandshake
+	Queue     int           // messages queued for one peer; 0: DefaultQueue
+	QueueSize int           // bytes queued for one peer; 0: DefaultQueueSize
+}
+
+// Comm connects this node with all others.
+type Comm struct {
+	opt   Options
+	self  membership.Node
+	peers map[membership.NodeID]*peer
+	order []membership.NodeID
+	tls   *tls.Config // of both ends
+	roots *x509.CertPool
+	names map[string]membership.NodeID // by the URI of the certificate
+	known map[netip.Addr]bool
+	log   *slog.Logger
+	gate  refusals
+	dial  func(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error)
+
+	mu      sync.Mutex
+	listens map[netip.AddrPort]string // own address: why it does not listen; empty when it does
+}
+
+var _ membership.Comm = (*Comm)(nil)
+
+// New checks the options and makes this daemon's certificate. It opens nothing.
+func New(opt Options) (*Comm, error) {
+	if err := opt.fill(); err != nil {
+		return nil, fmt.Errorf("comm: %w", err)
+	}
+	c := &Comm{
+		opt:     opt,
+		peers:   map[membership.NodeID]*peer{},
+		known:   map[netip.Addr]bool{},
+		names:   map[string]membership.NodeID{},
+		log:     opt.Logger,
+		gate:    refusals{every: opt.RefusedEvery, told: map[string]time.Time{}},
+		dial:    dialTCP,
+		listens: map[netip.AddrPort]string{},
+	}
+	for _, n := range opt.Nodes {
+		if n.ID == opt.Self {
+			c.self = n
+			continue
+		}
+		c.peers[n.ID] = newPeer(c, n)
+		c.order = append(c.order, n.ID)
+		for _, a := range n.Addrs {
+			c.known[a.Unmap().WithZone("")] = true
+		}
+	}
+	slices.Sort(c.order)
+	for _, a := range c.self.Addrs {
+		c.listens[netip.AddrPortFrom(a, c.port(c.self.ID))] = "not started"
+	}
+	if err := c.certify(); err != nil {
+		return nil, fmt.Errorf("comm: %w", err)
+	}
+	return c, nil
+}
+
+func (o *Options) fill() error {
+	self := slices.IndexFunc(o.Nodes, func(n membership.Node) bool { return n.ID == o.Self })
+	switch {
+	case o.Self == 0 || self < 0:
+		return fmt.Errorf("node %d (self) is not among the configured nodes", o.Self)
+	case len(o.Nodes[self].Addrs) == 0:
+		return fmt.Errorf("node %d (self) has no address", o.Self)
+	case !validCluster(o.Cluster):
+		return fmt.Errorf("the cluster's name must be 1 to %d letters, digits, '-', '_' or inner '.'", maxCluster)
+	case o.Secret.Empty():
+		return errors.New("the secret holds no key")
+	case o.Handler == nil:
+		return errors.New("no handler")
+	}
+	seen := map[membership.NodeID]bool{}
+	for _, n := range o.Nodes {
+		if n.ID == 0 || seen[n.ID] {
+			return fmt.Errorf("node id %d is zero or stands there twice", n.ID)
+		}
+		seen[n.ID] = true
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.Port, DefaultPort)
+	setDefault(&o.RefusedEvery, 10*time.Second)
+	setDefault(&o.Handshake, DefaultHandshake)
+	setDefault(&o.Queue, DefaultQueue)
+	setDefault(&o.QueueSize, DefaultQueueSize)
+	return nil
+}
+
+// validCluster says whether a name can be the host of the certificate's URI.
+func validCluster(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+			return false
+		}
+	}
+	return len(name) <= maxCluster
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func (c *Comm) port(n membership.NodeID) uint16 {
+	if p, ok := c.opt.Ports[n]; ok {
+		return uint16(p)
+	}
+	return uint16(c.opt.Port)
+}
+
+// certify makes the TLS configurations of both ends.
+func (c *Comm) certify() error {
+	leaf, err := c.opt.Secret.Leaf(nodeURI(c.opt.Cluster, c.opt.Self))
+	if err != nil {
+		return err
+	}
+	if c.roots, err = c.opt.Secret.Roots(); err != nil {
+		return err
+	}
+	base := &tls.Config{
+		Certificates:                []tls.Certificate{leaf},
+		MinVersion:                  tls.VersionTLS13,
+		Time:                        secret.CheckTime,
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true,
+		NextProtos:                  []string{"quorate"},
+		// Names are node ids in a URI, which crypto/tls does not check:
+		// signed checks the signature and identify the name, for both ends.
+		InsecureSkipVerify: true,
+		ClientAuth:         tls.RequireAnyClientCert,
+	}
+	base.VerifyConnection = c.signed
+	c.tls = base
+	for _, n := range c.opt.Nodes {
+		c.names[nodeURI(c.opt.Cluster, n.ID).String()] = n.ID
+	}
+	return nil
+}
+
+func nodeURI(cluster string, id membership.NodeID) *url.URL {
+	return &url.URL{Scheme: "quorate", Host: cluster, Path: "/node/" + strconv.FormatUint(uint64(id), 10)}
+}
+
+// signed is all that TLS itself asks: is the other end of this cluster's secret?
+// Which node it is comes after, when there is a way to say why not.
+func (c *Comm) signed(s tls.ConnectionState) error {
+	if len(s.PeerCertificates) == 0 {
+		return refuse(ErrKey, "it has no certificate")
+	}
+	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots:       c.roots,
+		CurrentTime: secret.CheckTime(),
+		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return refuse(ErrKey, "its certificate is not signed by this cluster's authority")
+	}
+	return nil
+}
+
+// identify says which configured node a certificate names; want is 0 when any will do.
+func (c *Comm) identify(s tls.ConnectionState, want membership.NodeID) (membership.NodeID, error) {
+	uris := s.PeerCertificates[0].URIs
+	if len(uris) != 1 {
+		return 0, refuse(ErrNode, "its certificate names no node")
+	}
+	id, ok := c.names[uris[0].String()]
+	switch {
+	case !ok && uris[0].Host != c.opt.Cluster:
+		return 0, refuse(ErrCluster, "cluster %q met cluster %q", printable(uris[0].Host), c.opt.Cluster)
+	case !ok:
+		return 0, refuse(ErrNode, "%s is not configured at node %d", printable(uris[0].String()), c.opt.Self)
+	case id == c.opt.Self:
+		return 0, refuse(ErrNode, "both ends are node %d", id)
+	case want != 0 && id != want:
+		return 0, refuse(ErrNode, "node %d is where node %d was expected", id, want)
+	}
+	return id, nil
+}
+
+// Run listens on every own address and dials every peer with a higher id, until
+// ctx ends and every goroutine is gone. Handlers have then been told of the end
+// of each connection. It is called once.
+func (c *Comm) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	gate := newAdmission(c.known)
+	for _, addr := range c.listenAddrs() {
+		wg.Go(func() { c.listen(ctx, addr, gate, &wg) })
+	}
+	for _, id := range c.order {
+		if p := c.peers[id]; c.opt.Self < id {
+			wg.Go(func() { p.dialLoop(ctx) })
+		}
+	}
+	wg.Wait()
+	return nil
+}
+
+// Send queues a copy of data for a peer. It never blocks.
+func (c *Comm) Send(to membership.NodeID, data []byte) bool {
+	p, ok := c.peers[to]
+	return ok && p.send(data)
+}
+
+// Kick dials a peer now, when it is this node that dials and there is no
+// connection: somebody has just heard of it.
+func (c *Comm) Kick(id membership.NodeID) {
+	if p, ok := c.peers[id]; ok {
+		select {
+		case p.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Drop ends a peer's connection; Disconnected says reason. The pair connects anew.
+func (c *Comm) Drop(id membership.NodeID, reason error) {
+	if p, ok := c.peers[id]; ok {
+		p.drop(errors.Join(ErrDropped, reason))
+	}
+}
