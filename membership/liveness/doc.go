@@ -1,0 +1,2 @@
+// Package liveness says who is suspect and who is convicted.
+package liveness
