@@ -1,0 +1,380 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/kbridge/lockspace"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
+	"github.com/quorate/quorate/membership/liveness"
+	"github.com/quorate/quorate/membership/quorum"
+)
+
+// Identity is what a node knows of itself when its daemon starts.
+type Identity struct {
+	Boot     membership.BootID
+	Instance uint64 // random, of this run of the daemon
+	Machine  string // of the machine, whatever boots on it
+	Version  string
+	Kernel   string
+	// Digest is the configuration's, whole and by key.
+	Digest  string
+	Digests map[string]string
+}
+
+// Options are the parts that New wires.
+type Options struct {
+	Config   membership.Config
+	Identity Identity
+	Group    membership.Group
+	// Boot are effects of the group's own construction, to be executed first.
+	Boot []membership.GroupEffect
+	// Break names a safety rule that the machine leaves out: skip-fence,
+	// skip-stop or skip-quorum. It exists to show that the simulator finds it.
+	Break string
+}
+
+// Times of the machine itself; all else is in membership.Config.
+const (
+	helloEvery   = time.Second
+	retryAfter   = 300 * time.Millisecond
+	stopLimit    = 10 * time.Second // for a member to stop a lockspace
+	recoverLimit = 60 * time.Second // for a member's kernel to recover one
+	fenceStart   = 2 * time.Second  // for an actor to start its agent
+	backoffMax   = 30 * time.Second
+	compactEvery = 2000 // entries
+)
+
+// Node is the machine.
+type Node struct {
+	cfg    membership.Config
+	id     Identity
+	group  membership.Group
+	live   *liveness.Machine
+	policy quorum.Policy
+	brk    string
+
+	st    *cluster.State
+	set   *lockspace.Set
+	local *lockspace.Local
+
+	now     membership.Mono
+	wall    string // for records
+	started membership.Mono
+	out     []Effect
+	seq     uint64 // of events
+	broken  bool
+
+	inputs   []membership.GroupInput // waiting for their turn
+	stepping bool
+
+	peers     map[membership.NodeID]*peer
+	leader    membership.NodeID
+	term      uint64
+	leadSince membership.Mono
+	quorate   bool // judged from own links
+	judge     membership.GroupJudge
+	barred    bool
+	verdict   []membership.Departure
+	flights   map[string]flight
+	wished    map[string]bool
+	retryAt   membership.Mono
+	helloAt   membership.Mono
+	stages    map[string]*stage
+	cases     map[membership.Incarnation]*caseClock
+	jobs      map[jobKey]*job
+	leaving   *leaving
+	fenced    bool // SelfFence was asked for
+	compacted uint64
+	viewSince membership.Mono
+	waitsFor  string // last RecoveryWait given to liveness
+}
+
+type peer struct {
+	connected bool
+	err       string
+	hello     *Hello
+	row       *liveness.Row
+	rowAt     membership.Mono
+	differs   []string
+	said      string // the refusal that was last logged
+}
+
+type flight struct {
+	at     membership.Mono
+	term   uint64
+	leader membership.NodeID
+}
+
+// stage is how long a lockspace's change has stood where it stands.
+type stage struct {
+	seq    uint64
+	opened bool
+	since  membership.Mono
+}
+
+// caseClock holds the times of one case by this node's clock.
+type caseClock struct {
+	since   membership.Mono
+	ended   membership.Mono // of the last attempt
+	job     uint64          // attempt that runs
+	jobSeen membership.Mono
+}
+
+type jobKey struct {
+	victim  membership.Incarnation
+	attempt uint64
+}
+
+// job is a fencing that this node proposed to run.
+type job struct {
+	start, lease time.Duration
+	deadline     membership.Mono
+	run          bool
+	result       *membership.FenceResult
+}
+
+type leaving struct {
+	tokens   []uint64
+	quiesced bool
+}
+
+// New returns the machine of a node whose kernel holds nothing, and the effects
+// of its start.
+func New(now membership.Mono, o Options) (*Node, []Effect) {
+	votes := map[membership.NodeID]int{}
+	ids := make([]membership.NodeID, 0, len(o.Config.Nodes))
+	for _, n := range o.Config.Nodes {
+		votes[n.ID] = 1
+		ids = append(ids, n.ID)
+	}
+	slices.Sort(ids)
+	pol := quorum.Policy{Votes: votes}
+	n := &Node{
+		cfg: o.Config, id: o.Identity, group: o.Group, policy: pol, brk: o.Break,
+		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, Instance: o.Identity.Instance}, now),
+		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
+		now: now, started: now, helloAt: now,
+		peers: map[membership.NodeID]*peer{}, flights: map[string]flight{}, stages: map[string]*stage{},
+		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{},
+	}
+	for _, id := range ids {
+		if id != n.cfg.Self {
+			n.peers[id] = &peer{}
+		}
+	}
+	n.quorate = pol.Quorate([]membership.NodeID{n.cfg.Self}).Quorate
+	n.emit(membership.Event{Kind: membership.KindUp, Text: fmt.Sprintf("quorated %s, kernel %s, profile %s", n.id.Version, n.id.Kernel, n.cfg.Timing.Profile)})
+	n.stepping = true
+	n.execute(o.Boot)
+	n.stepping = false
+	n.followLeader()
+	n.settle()
+	return n, n.take()
+}
+
+func (n *Node) take() []Effect {
+	out := n.out
+	n.out = nil
+	return out
+}
+
+func (n *Node) do(e Effect) { n.out = append(n.out, e) }
+
+func (n *Node) emit(e membership.Event) {
+	n.seq++
+	e.Seq, e.Node, e.Mono = n.seq, n.cfg.Self, n.now
+	if e.View == 0 {
+		e.View = n.st.View.Number
+	}
+	n.do(Emit{Event: e})
+}
+
+// Step takes one input. After a broken invariant it does nothing any more.
+func (n *Node) Step(now membership.Mono, in Input) []Effect {
+	if n.broken {
+		return nil
+	}
+	n.now = max(now, n.now)
+	switch in := in.(type) {
+	case Timer:
+		n.liveness(liveness.Observed{Samples: in.Samples})
+		if d := n.group.Deadline(); d != 0 && n.now >= d {
+			n.step(membership.GroupTimer{})
+		}
+	case Connected:
+		n.connected(in.Peer)
+	case Disconnected:
+		n.disconnected(in)
+	case Received:
+		n.received(in)
+	case Kernel:
+		if note := n.local.Step(n.now, in.In); note != nil {
+			n.notice(*note, 0)
+		}
+	case Quiesced:
+		n.onQuiesced(in)
+	case FenceDone:
+		n.fenceDone(in)
+	case Operator:
+		n.operator(in)
+	case Seen:
+		n.emit(in.Event)
+	}
+	n.settle()
+	return n.take()
+}
+
+// Deadline is when a Timer input is due.
+func (n *Node) Deadline() membership.Mono {
+	d := n.live.Deadline()
+	for _, o := range []membership.Mono{n.group.Deadline(), n.retryAt, n.helloAt} {
+		if o != 0 && (d == 0 || o < d) {
+			d = o
+		}
+	}
+	return d
+}
+
+// SetWall tells the wall clock's time, which goes into records alone.
+func (n *Node) SetWall(t string) { n.wall = t }
+
+// View is the number of the view that this node has applied.
+func (n *Node) View() uint64 { return n.st.View.Number }
+
+// Self is the incarnation that this node is, or would be admitted as.
+func (n *Node) Self() membership.Incarnation {
+	if r := n.st.Node(n.cfg.Self); r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance {
+		return r.Last
+	}
+	return membership.Incarnation{Node: n.cfg.Self, Boot: n.id.Boot}
+}
+
+// Member says whether this run of the daemon is a member.
+func (n *Node) Member() bool {
+	r := n.st.Node(n.cfg.Self)
+	return r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance && n.st.Member(r.Last)
+}
+
+// Evicted says whether this run of the daemon was a member and was evicted.
+func (n *Node) Evicted() bool {
+	r := n.st.Node(n.cfg.Self)
+	return r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance && !r.Left && !n.st.Member(r.Last)
+}
+
+func (n *Node) left() bool {
+	r := n.st.Node(n.cfg.Self)
+	return r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance && r.Left
+}
+
+func (n *Node) leads() bool { return n.leader == n.cfg.Self && n.leader != 0 }
+
+func (n *Node) quorum(ids []membership.NodeID) bool {
+	return n.brk == "skip-quorum" || n.policy.Quorate(ids).Quorate
+}
+
+// break_ stops the machine on a state that must not be.
+func (n *Node) break_(why string) {
+	n.broken = true
+	n.emit(membership.Event{Kind: membership.KindBroken, Text: why})
+	n.do(Exit{Why: why})
+}
+
+// step gives the group one input and executes what it asks for. An input that
+// arises while effects are executed waits for its turn: effects of two inputs
+// never mix, so that records stay in their order.
+func (n *Node) step(in membership.GroupInput) {
+	n.inputs = append(n.inputs, in)
+	if n.stepping {
+		return
+	}
+	n.stepping = true
+	for len(n.inputs) > 0 && !n.broken {
+		in := n.inputs[0]
+		n.inputs = n.inputs[1:]
+		n.execute(n.group.Step(n.now, in))
+		n.followLeader()
+	}
+	n.stepping = false
+}
+
+func (n *Node) execute(effs []membership.GroupEffect) {
+	for _, e := range effs {
+		switch e := e.(type) {
+		case membership.GroupPersist:
+			n.do(Persist{Record: e.Record})
+		case membership.GroupSend:
+			n.do(Send{To: e.To, Data: envelope(kindGroup, e.Data)})
+		case membership.GroupDeliver:
+			n.deliver(e)
+		case membership.GroupRestore:
+			n.restore(e)
+		case membership.GroupTrace:
+			n.emit(membership.Event{Kind: membership.Kind(e.Kind), Text: e.Text})
+		}
+		if n.broken {
+			return
+		}
+	}
+}
+
+// followLeader notes a change of leader.
+func (n *Node) followLeader() {
+	s := n.group.Status()
+	if s.Leader != n.leader || s.Term != n.term {
+		if s.Leader != n.leader && s.Leader != 0 {
+			n.emit(membership.Event{Kind: membership.KindLeader, Subject: s.Leader, Text: fmt.Sprintf("term %d", s.Term)})
+		}
+		n.leader, n.term, n.leadSince = s.Leader, s.Term, n.now
+		n.liveness(liveness.Leader{Node: s.Leader})
+	}
+	n.liveness(liveness.LogIn{Term: s.LastTerm, Index: s.LastIndex})
+}
+
+// liveness gives the detector one input and executes what it asks for.
+func (n *Node) liveness(in liveness.Input) {
+	for _, e := range n.live.Step(n.now, in) {
+		switch e := e.(type) {
+		case liveness.SendRow:
+			n.broadcast(envelope(kindRow, encodeRow(e.Row)))
+		case liveness.Suspected:
+			n.emit(membership.Event{Kind: membership.KindSuspect, Subject: e.Node, Text: fmt.Sprintf("silent for %v", e.Silent.Round(time.Millisecond))})
+		case liveness.Cleared:
+			n.emit(membership.Event{Kind: membership.KindCleared, Subject: e.Node})
+		case liveness.Convicted:
+			n.convicted(e.Departures)
+		case liveness.QuorumChanged:
+			n.quorate = e.Have
+			n.emit(membership.Event{Kind: membership.KindQuorum, Text: e.Text})
+		case liveness.Paused:
+			n.emit(membership.Event{Kind: membership.KindDegraded, Text: fmt.Sprintf("this daemon did not run for %v; what it did not hear in that time counts against nobody", e.For.Round(time.Millisecond))})
+		case liveness.JudgeChanged:
+			n.judge = e.Judge
+			n.giveJudge()
+		}
+	}
+}
+
+func (n *Node) giveJudge() {
+	j := n.judge
+	j.Barred = n.Evicted() || n.left()
+	n.barred = j.Barred
+	n.step(j)
+}
+
+func (n *Node) convicted(deps []membership.Departure) {
+	for _, d := range deps {
+		if !slices.ContainsFunc(n.verdict, func(o membership.Departure) bool { return o.Incarnation == d.Incarnation }) && !n.unseen(d) {
+			n.emit(membership.Event{Kind: membership.KindConvicted, Subject: d.Incarnation.Node, Text: fmt.Sprintf("%s, reported by %v", d.Reason, d.Observers)})
+		}
+	}
+	n.verdict = deps
+}
+
+// unseen: a configured member that was never heard since this daemon started
+// has a grace; it may be booting as we are.
+func (n *Node) unseen(d membership.Departure) bool {
+	return n.live.Age(d.Incarnation.Node) < 0 && n.now < n.started.Add(n.cfg.StartupGrace)
+}

@@ -1,0 +1,138 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
+)
+
+func (n *Node) operator(in Operator) {
+	switch in.Command {
+	case "leave":
+		n.askLeave(in)
+	case "fence-ack":
+		n.fenceAck(in)
+	case "fence-node":
+		n.fenceNode(in)
+	default:
+		n.do(Reply{Token: in.Token, Err: fmt.Sprintf("unknown command %q", in.Command)})
+	}
+}
+
+func (n *Node) refuseOperator(in Operator, format string, args ...any) {
+	n.do(Reply{Token: in.Token, Err: fmt.Sprintf(format, args...)})
+}
+
+// order proposes an operator's entry once: what becomes of it is in the events.
+func (n *Node) order(in Operator, c cluster.Command, text string) {
+	if n.leader == 0 {
+		n.refuseOperator(in, "nothing can be agreed now: %s; try again, or see `quorate why`", orElse(n.group.Status().Waiting, "no leader"))
+		return
+	}
+	c.By, c.Wall = n.Self(), n.wall
+	n.step(membership.GroupPropose{Data: c.Encode()})
+	n.do(Reply{Token: in.Token, Text: text})
+}
+
+func orElse(s, or string) string {
+	if s == "" {
+		return or
+	}
+	return s
+}
+
+func (n *Node) fenceAck(in Operator) {
+	c := n.openCase(in.Node)
+	if c == nil {
+		n.refuseOperator(in, "nothing of node %s waits for proof; see `quorate nodes`", n.cfg.Name(in.Node))
+		return
+	}
+	n.order(in, cluster.Command{FenceAck: &cluster.FenceAck{Node: in.Node, Who: in.Who}},
+		fmt.Sprintf("acknowledged: %v is taken as gone", c.Victim))
+}
+
+func (n *Node) openCase(id membership.NodeID) *cluster.Case {
+	for k := range n.st.Cases {
+		if c := &n.st.Cases[k]; c.Victim.Node == id && c.Open() {
+			return c
+		}
+	}
+	return nil
+}
+
+func (n *Node) fenceNode(in Operator) {
+	m, ok := n.st.View.Find(in.Node)
+	if !ok {
+		n.refuseOperator(in, "node %s is not a member; see `quorate nodes`", n.cfg.Name(in.Node))
+		return
+	}
+	if n.lease(in.Node) == 0 {
+		n.refuseOperator(in, "no fence device is configured for node %s", n.cfg.Name(in.Node))
+		return
+	}
+	rest := n.st.View.IDs()
+	for i, id := range rest {
+		if id == in.Node {
+			rest = append(rest[:i], rest[i+1:]...)
+			break
+		}
+	}
+	if !n.quorum(rest) {
+		n.refuseOperator(in, "without node %s the members %v are no quorum", n.cfg.Name(in.Node), rest)
+		return
+	}
+	n.order(in, cluster.Command{Evict: &cluster.Evict{View: n.st.View.Number, Fence: true,
+		Departures: []membership.Departure{{Incarnation: m, Reason: membership.ReasonOperator, Observers: []membership.NodeID{n.cfg.Self}}}}},
+		fmt.Sprintf("%v will be evicted and fenced; follow it with `quorate events --follow`", m))
+}
+
+func (n *Node) askLeave(in Operator) {
+	switch {
+	case len(n.local.Names()) > 0:
+		n.refuseOperator(in, "lockspaces are in use here: %s; unmount or deactivate them first", strings.Join(n.local.Names(), ", "))
+	case !n.Member():
+		n.do(Reply{Token: in.Token, Text: "this node is not a member"})
+		n.do(Exit{Clean: true, Why: "asked to leave; it was not a member"})
+	case n.leaving != nil:
+		n.leaving.tokens = append(n.leaving.tokens, in.Token)
+	default:
+		n.leaving = &leaving{tokens: []uint64{in.Token}}
+		n.do(Quiesce{})
+	}
+}
+
+// onQuiesced goes on with a leave, or gives it up when a lockspace slipped in.
+func (n *Node) onQuiesced(in Quiesced) {
+	l := n.leaving
+	if l == nil {
+		return
+	}
+	if len(in.Held) == 0 && len(n.local.Names()) == 0 {
+		l.quiesced = true
+		return
+	}
+	n.leaving = nil
+	n.do(Reopen{})
+	for _, t := range l.tokens {
+		n.do(Reply{Token: t, Err: "lockspaces are in use here: " + strings.Join(in.Held, ", ") + "; unmount or deactivate them first"})
+	}
+}
+
+// leaveWish proposes the clean leave and ends the daemon when it is agreed.
+func (n *Node) leaveWish() {
+	l := n.leaving
+	if l == nil || !l.quiesced {
+		return
+	}
+	if n.Member() {
+		n.propose("leave", cluster.Command{Leave: &cluster.Leave{Incarnation: n.Self()}})
+		return
+	}
+	n.leaving = nil
+	for _, t := range l.tokens {
+		n.do(Reply{Token: t, Text: "left the cluster"})
+	}
+	n.do(Exit{Clean: true, Why: "left the cluster"})
+}

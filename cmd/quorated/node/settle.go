@@ -1,0 +1,399 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/kbridge/lockspace"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
+	"github.com/quorate/quorate/membership/liveness"
+)
+
+// settle compares what is agreed with what this node knows, until nothing is left to do.
+func (n *Node) settle() {
+	if n.now >= n.helloAt {
+		n.helloAll()
+	}
+	n.retryAt = 0
+	for range 8 {
+		if n.broken {
+			return
+		}
+		before := n.st.Index
+		n.wished = map[string]bool{}
+		n.kernel()
+		n.stageClocks()
+		n.fenceWishes()
+		n.leaveWish()
+		if n.leads() {
+			n.lead()
+		}
+		for k := range n.flights {
+			if !n.wished[k] {
+				delete(n.flights, k)
+			}
+		}
+		if n.st.Index == before {
+			break
+		}
+	}
+	n.zombie()
+	n.compact()
+}
+
+// propose asks for an entry, unless it is under way.
+func (n *Node) propose(key string, c cluster.Command) {
+	n.wished[key] = true
+	f, ok := n.flights[key]
+	if ok && f.term == n.term && f.leader == n.leader && n.now < f.at.Add(retryAfter) {
+		n.wake(f.at.Add(retryAfter))
+		return
+	}
+	n.wake(n.now.Add(retryAfter))
+	n.flights[key] = flight{at: n.now, term: n.term, leader: n.leader}
+	if n.leader == 0 {
+		return
+	}
+	c.By, c.Wall = n.Self(), n.wall
+	n.step(membership.GroupPropose{Data: c.Encode()})
+}
+
+func (n *Node) wake(at membership.Mono) {
+	if n.retryAt == 0 || at < n.retryAt {
+		n.retryAt = at
+	}
+}
+
+// kernel reconciles this node's lockspaces with the agreed ones.
+func (n *Node) kernel() {
+	effs, wishes := n.local.Reconcile(n.now, n.set, lockspace.Self{
+		Incarnation: n.Self(), Member: n.Member(), Evicted: n.Evicted(), Quorum: n.quorate || n.brk == "skip-quorum"})
+	for _, e := range effs {
+		n.do(Drive{Effect: e})
+	}
+	for _, w := range wishes {
+		n.propose("ls "+w.Key, cluster.Command{Message: &cluster.Message{Consumer: lockspaces, Data: w.Message.Encode()}})
+	}
+}
+
+// stageClocks notes since when each change stands where it stands, and tells
+// liveness whom the changes wait for.
+func (n *Node) stageClocks() {
+	var waits []membership.NodeID
+	seen := map[string]bool{}
+	for _, sp := range n.set.Spaces {
+		c := sp.Change
+		if c == nil {
+			continue
+		}
+		seen[sp.Name] = true
+		s := n.stages[sp.Name]
+		if s == nil || s.opened != (c.Opened != 0) || s.opened && s.seq != c.Seq {
+			s = &stage{seq: c.Seq, opened: c.Opened != 0, since: n.now}
+			n.stages[sp.Name] = s
+		}
+		for _, id := range missing(c) {
+			if !slices.Contains(waits, id) {
+				waits = append(waits, id)
+			}
+		}
+	}
+	for name := range n.stages {
+		if !seen[name] {
+			delete(n.stages, name)
+		}
+	}
+	slices.Sort(waits)
+	if key := fmt.Sprint(waits); key != n.waitsFor {
+		n.waitsFor = key
+		n.liveness(liveness.RecoveryWait{Nodes: waits})
+	}
+}
+
+// missing are the nodes that a change waits for.
+func missing(c *lockspace.Change) []membership.NodeID {
+	want, have := c.Stop, c.Acks
+	if c.Opened != 0 {
+		want, have = lockspace.IDs(c.New), c.Done
+	}
+	return slices.DeleteFunc(slices.Clone(want), func(id membership.NodeID) bool { return slices.Contains(have, id) })
+}
+
+// lead does the leader's duties.
+func (n *Node) lead() {
+	n.evictRestarted()
+	n.evictConvicted()
+	n.admitAll()
+	n.expireJobs()
+	n.overrun()
+}
+
+func (n *Node) evict(key string, deps []membership.Departure) {
+	n.propose(fmt.Sprintf("evict %d %s", n.st.View.Number, key), cluster.Command{Evict: &cluster.Evict{View: n.st.View.Number, Departures: deps}})
+}
+
+// evictRestarted takes out the old incarnations of nodes that are here anew,
+// ourselves among them.
+func (n *Node) evictRestarted() {
+	for _, m := range n.st.View.Members {
+		boot, inst, ok := n.seen(m.Node)
+		rec := n.st.Node(m.Node)
+		if !ok || rec == nil || boot == m.Boot && inst == rec.Instance {
+			continue
+		}
+		why := membership.ReasonRestarted
+		if boot != m.Boot {
+			why = membership.ReasonRebooted
+		}
+		n.evict("again "+m.String(), []membership.Departure{{Incarnation: m, Reason: why, Observers: []membership.NodeID{n.cfg.Self}}})
+		return // one at a time: each makes a view
+	}
+	for k := range n.st.Cases {
+		c := &n.st.Cases[k]
+		boot, _, ok := n.seen(c.Victim.Node)
+		if rec := n.st.Node(c.Victim.Node); ok && c.Open() && boot != c.Victim.Boot && rec != nil {
+			machine := n.machine(c.Victim.Node)
+			if machine != rec.Machine {
+				n.degradedMachine(c.Victim.Node)
+				continue
+			}
+			n.propose(fmt.Sprintf("newboot %v %s", c.Victim, boot),
+				cluster.Command{NewBoot: &cluster.NewBoot{Node: c.Victim.Node, Boot: boot, Machine: machine}})
+		}
+	}
+}
+
+func (n *Node) degradedMachine(id membership.NodeID) {
+	if p := n.peers[id]; p != nil {
+		n.refusePeer(id, p, fmt.Sprintf("it is another machine than the one that joined as node %d: its old incarnation needs an agent's proof or `quorate fence ack %s`", id, n.cfg.Name(id)))
+	}
+}
+
+// seen is the boot and the daemon's run that a node says it is now.
+func (n *Node) seen(id membership.NodeID) (membership.BootID, uint64, bool) {
+	if id == n.cfg.Self {
+		return n.id.Boot, n.id.Instance, true
+	}
+	if p := n.peers[id]; p != nil && p.hello != nil && p.connected {
+		return p.hello.Boot, p.hello.Instance, true
+	}
+	return "", 0, false
+}
+
+func (n *Node) machine(id membership.NodeID) string {
+	if id == n.cfg.Self {
+		return n.id.Machine
+	}
+	return n.peers[id].hello.Machine
+}
+
+func (n *Node) evictConvicted() {
+	deps := slices.DeleteFunc(slices.Clone(n.verdict), func(d membership.Departure) bool {
+		if n.unseen(d) {
+			n.wake(n.started.Add(n.cfg.StartupGrace))
+			return true
+		}
+		return !n.st.Member(d.Incarnation)
+	})
+	if len(deps) == 0 {
+		return
+	}
+	var key strings.Builder
+	for _, d := range deps {
+		key.WriteString(d.Incarnation.String() + " ")
+	}
+	n.evict(key.String(), deps)
+	if slices.ContainsFunc(deps, func(d membership.Departure) bool { return d.Incarnation.Node == n.cfg.Self }) {
+		n.handOver(deps)
+	}
+}
+
+// handOver gives leadership away when the leader is outside the new view (S8).
+func (n *Node) handOver(deps []membership.Departure) {
+	for _, m := range n.st.View.Members {
+		if m.Node != n.cfg.Self && !slices.ContainsFunc(deps, func(d membership.Departure) bool { return d.Incarnation == m }) {
+			n.step(membership.GroupHandOver{To: m.Node})
+			return
+		}
+	}
+}
+
+// admitAll admits who may come in; one admission a view.
+func (n *Node) admitAll() {
+	ids := append([]membership.NodeID{n.cfg.Self}, n.peerIDs()...)
+	for _, id := range ids {
+		boot, inst, ok := n.seen(id)
+		if _, member := n.st.View.Find(id); !ok || member || n.leaving != nil && id == n.cfg.Self || n.left() && id == n.cfg.Self {
+			continue
+		}
+		if why := n.inadmissible(id); why != "" {
+			if p := n.peers[id]; p != nil && why != quietly {
+				n.refusePeer(id, p, why)
+			}
+			continue
+		}
+		if p := n.peers[id]; p != nil {
+			p.said = ""
+		}
+		n.propose(fmt.Sprintf("admit %d %d %d %s", n.st.View.Number, id, inst, boot), cluster.Command{Admit: &cluster.Admit{
+			Incarnation: membership.Incarnation{Node: id, Boot: boot}, Machine: n.machine(id), Instance: inst, View: n.st.View.Number}})
+		return
+	}
+}
+
+// quietly is a reason that passes by itself and is not logged.
+const quietly = "-"
+
+// inadmissible says why a node may not come in now.
+func (n *Node) inadmissible(id membership.NodeID) string {
+	if c := n.st.Blocked(id); c != nil {
+		return quietly
+	}
+	if id == n.cfg.Self {
+		if len(n.local.Holding()) > 0 {
+			return quietly
+		}
+		return ""
+	}
+	p := n.peers[id]
+	switch {
+	case p.hello.Protocol != Protocol:
+		return fmt.Sprintf("it speaks protocol %d, we speak %d: install the same quorated on all nodes", p.hello.Protocol, Protocol)
+	case len(p.differs) > 0:
+		return "its configuration differs in " + strings.Join(p.differs, ", ") + ": make quorate.toml the same on all nodes"
+	case len(p.hello.Holding) > 0:
+		return "its kernel holds lockspaces of an earlier time: " + strings.Join(p.hello.Holding, ", ") + "; reboot it"
+	case p.hello.Leaving:
+		return quietly
+	case !n.live.Steady(id) || !n.fullyLinked(id, p):
+		n.wake(n.now.Add(100 * time.Millisecond))
+		return quietly
+	}
+	return ""
+}
+
+// fullyLinked: the node hears every member, by its own row.
+func (n *Node) fullyLinked(id membership.NodeID, p *peer) bool {
+	if !n.freshRow(p) {
+		return false
+	}
+	for _, m := range n.st.View.Members {
+		if m.Node == id {
+			continue
+		}
+		ok := slices.ContainsFunc(p.row.Ages, func(a liveness.Age) bool {
+			return a.Peer == m.Node && a.Age >= 0 && a.Age <= n.cfg.Timing.DeadAfter
+		})
+		if _, _, here := n.seen(m.Node); !ok && here { // who is away anyway does not keep it out
+			return false
+		}
+	}
+	return true
+}
+
+// expireJobs closes jobs of which nothing was heard within their lease and a margin.
+func (n *Node) expireJobs() {
+	for k := range n.st.Cases {
+		c := &n.st.Cases[k]
+		if c.Job == nil {
+			continue
+		}
+		t := n.clock(c.Victim)
+		if t.job != c.Job.Attempt {
+			t.job, t.jobSeen = c.Job.Attempt, n.now
+		}
+		at := t.jobSeen.Add(c.Job.Lease + c.Job.Lease/4 + 5*time.Second)
+		if n.now < at {
+			n.wake(at)
+			continue
+		}
+		n.propose(fmt.Sprintf("expire %v %d", c.Victim, c.Job.Attempt),
+			cluster.Command{FenceExpire: &cluster.FenceExpire{Victim: c.Victim, Attempt: c.Job.Attempt}})
+	}
+}
+
+// overrun holds every step of a change to its deadline (S20).
+func (n *Node) overrun() {
+	for _, sp := range n.set.Spaces {
+		c, s := sp.Change, n.stages[sp.Name]
+		if c == nil || s == nil {
+			continue
+		}
+		late := missing(c)
+		if c.Opened == 0 {
+			n.overrunBy(late, s.since.Add(stopLimit), sp, "stop")
+			continue
+		}
+		joiners := slices.DeleteFunc(slices.Clone(c.New), func(m lockspace.Member) bool {
+			return slices.Contains(c.Stop, m.Incarnation.Node) || slices.Contains(c.Done, m.Incarnation.Node)
+		})
+		if len(joiners) > 0 && len(c.Stop) > 0 {
+			n.refuseJoiners(sp, joiners, s.since.Add(n.cfg.JoinTimeout))
+			continue
+		}
+		n.overrunBy(late, s.since.Add(recoverLimit), sp, "recover")
+	}
+}
+
+func (n *Node) refuseJoiners(sp *lockspace.Space, joiners []lockspace.Member, at membership.Mono) {
+	if n.now < at {
+		n.wake(at)
+		return
+	}
+	for _, j := range joiners {
+		why := fmt.Sprintf("its kernel did not finish joining within %v; is TCP port 21064 open between it and %v?", n.cfg.JoinTimeout, sp.Change.Stop)
+		m := lockspace.Message{Refuse: &lockspace.Refuse{Lockspace: sp.Name, Change: sp.Change.Seq, Joiner: j.Incarnation, Why: why}}
+		n.propose(fmt.Sprintf("refuse %s %d %v", sp.Name, sp.Change.Seq, j.Incarnation),
+			cluster.Command{Message: &cluster.Message{Consumer: lockspaces, Data: m.Encode()}})
+	}
+}
+
+func (n *Node) overrunBy(late []membership.NodeID, at membership.Mono, sp *lockspace.Space, step string) {
+	if len(late) == 0 {
+		return
+	}
+	if n.now < at {
+		n.wake(at)
+		return
+	}
+	var deps []membership.Departure
+	for _, id := range late {
+		if m, ok := n.st.View.Find(id); ok {
+			deps = append(deps, membership.Departure{Incarnation: m, Reason: membership.ReasonStuck, Observers: []membership.NodeID{n.cfg.Self}})
+		}
+	}
+	if len(deps) > 0 && len(deps) < len(n.st.View.Members) {
+		n.evict(fmt.Sprintf("stuck %s %s %d", step, sp.Name, sp.Change.Seq), deps)
+	}
+}
+
+// zombie: evicted with lockspaces in the kernel, this machine ends itself (I7).
+func (n *Node) zombie() {
+	if n.fenced || !n.Evicted() {
+		return
+	}
+	if held := n.local.Holding(); len(held) > 0 {
+		n.fenced = true
+		why := "this node was evicted while its kernel held " + strings.Join(held, ", ")
+		n.emit(membership.Event{Kind: membership.KindBroken, Text: why + "; it ends itself"})
+		n.do(SelfFence{Why: why})
+	}
+}
+
+// compact gives the group a snapshot now and then.
+func (n *Node) compact() {
+	s := n.group.Status()
+	if s.Applied < n.compacted+compactEvery {
+		return
+	}
+	b, err := n.State()
+	if err != nil {
+		n.break_("snapshot: " + err.Error())
+		return
+	}
+	n.compacted = s.Applied
+	n.step(membership.GroupCompact{Index: s.Applied, State: b})
+}

@@ -1,0 +1,287 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/kbridge/lockspace"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
+)
+
+// Status says everything, as of now. Samples are the prober's.
+func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.Status {
+	n.now = max(now, n.now)
+	g := n.group.Status()
+	q := n.policy.Quorate(n.st.View.IDs())
+	s := control.Status{
+		Version: n.id.Version, Protocol: Protocol, Feature: cluster.Feature, Kernel: n.id.Kernel,
+		Cluster: n.cfg.Cluster, ID: g.ClusterID, Node: n.cfg.Self, Name: n.cfg.Name(n.cfg.Self), Boot: n.id.Boot,
+		Member: n.Member(), Quorate: n.quorate && n.Member() && n.st.View.Quorate, View: n.st.View.Number,
+		Leader: g.Leader, Term: g.Term, Index: g.Applied, Votes: q.Have, Needed: q.Needed, Expected: q.Expected, Profile: n.cfg.Timing.Profile,
+	}
+	for _, c := range n.cfg.Nodes {
+		s.Nodes = append(s.Nodes, n.nodeStatus(c, samples))
+	}
+	for _, sp := range n.set.Spaces {
+		s.Lockspaces = append(s.Lockspaces, n.lockspaceStatus(sp))
+	}
+	for _, name := range n.local.Names() {
+		if n.set.Space(name) == nil {
+			p, since, _ := n.local.Phase(name)
+			l := control.LockspaceStatus{Name: name, ID: lockspace.ID(name), State: p.String(), Local: p.String()}
+			l.Waits = n.localWaits(name, since)
+			s.Lockspaces = append(s.Lockspaces, l)
+		}
+	}
+	s.Fencing = n.fenceStatus()
+	s.Waits, s.Warnings = n.clusterWaits(g), n.warnings()
+	s.Level = level(s)
+	return s
+}
+
+func level(s control.Status) control.Level {
+	l := control.OK
+	if len(s.Warnings) > 0 || len(s.Fencing) > 0 || slices.ContainsFunc(s.Nodes, func(n control.NodeStatus) bool { return n.State != "member" }) {
+		l = control.Degraded
+	}
+	if !s.Member || !s.Quorate || slices.ContainsFunc(s.Lockspaces, func(l control.LockspaceStatus) bool { return l.State != "running" && len(l.Waits) > 0 }) {
+		l = control.Blocked
+	}
+	return l
+}
+
+func (n *Node) nodeStatus(c membership.Node, samples []membership.Sample) control.NodeStatus {
+	ns := control.NodeStatus{ID: c.ID, Name: n.cfg.Name(c.ID), Votes: n.policy.Votes[c.ID], Leader: n.leader == c.ID, Heard: -1}
+	for _, a := range c.Addrs {
+		ns.Addrs = append(ns.Addrs, a.String())
+	}
+	if p := n.peers[c.ID]; p != nil {
+		ns.Connected, ns.Differs = p.connected, p.differs
+	} else {
+		ns.Connected, ns.Heard = true, 0
+	}
+	for _, x := range samples {
+		if x.Peer == c.ID && x.Heard != 0 && (ns.Heard < 0 || n.now.Sub(x.Heard) < ns.Heard) {
+			ns.Heard, ns.RTT = max(n.now.Sub(x.Heard), 0), x.RTT
+		}
+	}
+	ns.State, ns.Reason = n.stateOf(c.ID)
+	if m, ok := n.st.View.Find(c.ID); ok {
+		ns.Boot, ns.Session = m.Boot, m.Session
+	}
+	return ns
+}
+
+// stateOf is one word for a node, and why it is not a member.
+func (n *Node) stateOf(id membership.NodeID) (state, reason string) {
+	if _, ok := n.st.View.Find(id); ok {
+		if slices.Contains(n.live.Suspects(), id) {
+			return "suspect", "silent"
+		}
+		return "member", ""
+	}
+	if c := n.openCase(id); c != nil {
+		if c.Job != nil {
+			return "fencing", string(c.Reason)
+		}
+		return "evicted", string(c.Reason)
+	}
+	p := n.peers[id]
+	rec := n.st.Node(id)
+	switch {
+	case p != nil && p.connected && (p.said != "" || len(p.differs) > 0):
+		return "refused", orElse(p.said, "its configuration differs")
+	case id == n.cfg.Self || p.connected:
+		return "joining", ""
+	case rec != nil && rec.Left:
+		return "left", string(membership.ReasonLeft)
+	case rec != nil:
+		for _, c := range n.st.Cases {
+			if c.Victim.Node == id {
+				reason = string(c.Reason)
+			}
+		}
+	}
+	return "absent", orElse(reason, p.err)
+}
+
+func (n *Node) lockspaceStatus(sp *lockspace.Space) control.LockspaceStatus {
+	l := control.LockspaceStatus{Name: sp.Name, ID: sp.ID, State: "running", Change: sp.Seq, Members: lockspace.IDs(sp.Live), Local: "none"}
+	p, since, here := n.local.Phase(sp.Name)
+	if here {
+		l.Local = p.String()
+	}
+	c := sp.Change
+	if c == nil {
+		if here && p != lockspace.Running {
+			l.Waits = n.localWaits(sp.Name, since)
+			l.State = p.String()
+		}
+		return l
+	}
+	l.Next = lockspace.IDs(c.New)
+	st := n.stages[sp.Name]
+	var at time.Duration
+	if st != nil {
+		at = n.now.Sub(st.since)
+	}
+	l.State, l.Waits = n.changeWaits(sp, at)
+	return l
+}
+
+// changeWaits says what a change waits for: fencing first, since nothing else helps.
+func (n *Node) changeWaits(sp *lockspace.Space, at time.Duration) (string, []control.Wait) {
+	c, what := sp.Change, "lockspace "+sp.Name
+	var ws []control.Wait
+	if c.Opened != 0 {
+		for _, id := range missing(c) {
+			ws = append(ws, control.Wait{What: what, For: "recovery", Owner: id, Since: at, Deadline: max(recoverLimit-at, 0),
+				Reason: fmt.Sprintf("the DLM in the kernel of %s has not finished recovery", n.cfg.Name(id))})
+		}
+		return "recovering", ws
+	}
+	state := "stopping"
+	for _, v := range n.set.Unproved(sp) {
+		state = "fencing"
+		ws = append(ws, n.fenceWait(what, v))
+	}
+	if !n.st.View.Quorate || !n.quorate {
+		ws = append(ws, control.Wait{What: what, For: "quorum", Since: at, Reason: n.policy.Quorate(n.st.View.IDs()).Text})
+	}
+	for _, id := range missing(c) {
+		ws = append(ws, control.Wait{What: what, For: "stop", Owner: id, Since: at, Deadline: max(stopLimit-at, 0),
+			Reason: fmt.Sprintf("%s has not confirmed that its kernel stopped the lockspace", n.cfg.Name(id))})
+	}
+	return state, ws
+}
+
+func (n *Node) fenceWait(what string, v membership.Incarnation) control.Wait {
+	w := control.Wait{What: what, For: "fencing", Owner: v.Node, Since: n.now.Sub(n.clock(v).since), Command: "quorate fence ack " + n.cfg.Name(v.Node)}
+	w.Reason = fmt.Sprintf("%s was lost and nothing proves yet that it cannot write to the shared disk", n.cfg.Name(v.Node))
+	c := n.st.Case(v)
+	switch {
+	case c == nil:
+	case c.Job != nil:
+		w.Reason += fmt.Sprintf("; %s is fencing it (attempt %d)", n.cfg.Name(c.Job.Actor.Node), c.Attempts)
+		w.Deadline = max(c.Job.Lease-n.now.Sub(n.clock(v).jobSeen), 0)
+	case n.lease(v.Node) == 0:
+		w.Reason += "; no fence device is configured for it"
+	case c.LastErr != "":
+		w.Reason += fmt.Sprintf("; fencing failed %d times, last: %s", c.Attempts, c.LastErr)
+		w.Deadline = max(n.nextAttempt(c).Sub(n.now), 0)
+	}
+	w.Command += " (only when it is off or cut from the disk)"
+	return w
+}
+
+// localWaits are the waits of a lockspace that no change explains.
+func (n *Node) localWaits(name string, since membership.Mono) []control.Wait {
+	w := control.Wait{What: "lockspace " + name, For: "view", Since: n.now.Sub(since)}
+	p, _, _ := n.local.Phase(name)
+	switch {
+	case !n.quorate:
+		w.For, w.Reason = "quorum", "this node hears too few others for a quorum"
+	case !n.Member():
+		w.Reason = "this node is not a member of the cluster yet"
+	case n.leader == 0:
+		w.Reason = "no leader: nothing can be agreed now"
+	case p == lockspace.Running:
+		return nil
+	default:
+		w.For, w.Owner, w.Reason = "kernel", n.cfg.Self, fmt.Sprintf("this node is %s", p)
+		if e := n.local.Err(name); e != "" {
+			w.Reason += ": " + e
+		}
+	}
+	return []control.Wait{w}
+}
+
+func (n *Node) fenceStatus() []control.FenceStatus {
+	var out []control.FenceStatus
+	for k := range n.st.Cases {
+		c := &n.st.Cases[k]
+		if !c.Open() && c.Job == nil {
+			continue
+		}
+		t := n.clock(c.Victim)
+		f := control.FenceStatus{Victim: c.Victim, Name: n.cfg.Name(c.Victim.Node), State: "needed", Attempts: int(c.Attempts),
+			LastErr: c.LastErr, Since: n.now.Sub(t.since), Index: c.Index, Actor: n.st.Actor(c)}
+		switch {
+		case c.Job != nil:
+			f.State, f.Actor = "running", c.Job.Actor.Node
+		case c.LastErr != "":
+			f.State, f.Next = "failed", max(n.nextAttempt(c).Sub(n.now), 0)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// clusterWaits are the waits of the node itself.
+func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
+	var ws []control.Wait
+	up := n.now.Sub(n.started)
+	if g.Waiting != "" {
+		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: up})
+	}
+	if !n.quorate {
+		ws = append(ws, control.Wait{What: "this node", For: "quorum", Since: up,
+			Reason: fmt.Sprintf("it hears %v of the configured nodes; %s", n.live.Hears(), n.policy.Quorate(append(n.live.Hears(), n.cfg.Self)).Text)})
+	}
+	if !n.Member() && n.quorate && g.Waiting == "" {
+		w := control.Wait{What: "this node", For: "join", Owner: g.Leader, Since: up, Reason: "the leader has not admitted it"}
+		if c := n.st.Blocked(n.cfg.Self); c != nil {
+			w.Reason = fmt.Sprintf("its earlier incarnation %v has to be proved gone first", c.Victim)
+			w.For = "fencing"
+		}
+		if p := n.peers[g.Leader]; p != nil && len(p.differs) > 0 {
+			w.For, w.Reason = "config", fmt.Sprintf("its quorate.toml differs from %s's in %v", n.cfg.Name(g.Leader), p.differs)
+		}
+		ws = append(ws, w)
+	}
+	for _, d := range n.verdict {
+		if n.unseen(d) {
+			ws = append(ws, control.Wait{What: "cluster", For: "view", Owner: d.Incarnation.Node, Since: up,
+				Deadline: max(n.started.Add(n.cfg.StartupGrace).Sub(n.now), 0),
+				Reason:   fmt.Sprintf("%s was a member and has not been heard since this daemon started; it is evicted when its grace ends", n.cfg.Name(d.Incarnation.Node))})
+		}
+	}
+	return ws
+}
+
+func (n *Node) warnings() []string {
+	var out []string
+	for _, id := range n.peerIDs() {
+		p := n.peers[id]
+		if len(p.differs) > 0 {
+			out = append(out, fmt.Sprintf("quorate.toml differs from %s's in %v: make the files the same and restart the odd one", n.cfg.Name(id), p.differs))
+		}
+		if p.said != "" {
+			out = append(out, fmt.Sprintf("%s: %s", n.cfg.Name(id), p.said))
+		}
+	}
+	if n.Evicted() {
+		out = append(out, "this node was evicted: "+orElse(n.evictedWhy(), "see `quorate events`"))
+	}
+	return out
+}
+
+func (n *Node) evictedWhy() string {
+	if c := n.st.Case(n.Self()); c != nil {
+		return fmt.Sprintf("%s, reported by %v", c.Reason, c.Observers)
+	}
+	return ""
+}
+
+// History is the newest fencing history, oldest first.
+func (n *Node) History() []control.FenceRecord {
+	out := make([]control.FenceRecord, 0, len(n.st.History))
+	for _, r := range n.st.History {
+		out = append(out, control.FenceRecord{Victim: r.Victim, How: r.How, Actor: r.Actor, Who: r.Who, OK: r.OK, Wall: r.Wall,
+			Index: r.Index, Took: r.End.Took, Agent: r.End.Agent, Output: r.End.Output, Err: r.End.Err})
+	}
+	return out
+}
