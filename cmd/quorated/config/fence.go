@@ -1,0 +1,190 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+)
+
+var (
+	placeholder = regexp.MustCompile(`\{[a-z]+\}`)
+	optionKey   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	secretKey   = regexp.MustCompile(`(?i)pass|secret|token|auth|community|(^|[_-])(api_?)?key$`)
+)
+
+// SecretOption says whether the value of an agent's option must never be shown.
+func SecretOption(key string) bool { return secretKey.MatchString(key) }
+
+// fences reads the [[fence]] sections. A section gives one Device for each of
+// its nodes, with the node's plug and name filled in, so that nothing is left
+// to expand when it matters.
+func (p *parser) fences(tables []*table, c *Config) {
+	covered := map[membership.NodeID]bool{}
+	for _, t := range tables {
+		for _, d := range p.fence(t, c.Nodes) {
+			covered[d.Nodes[0]] = true
+			c.Devices = append(c.Devices, d)
+		}
+		t.done()
+	}
+	if c.ManualFence || len(c.Nodes) < 2 {
+		return
+	}
+	for _, n := range c.Nodes {
+		if n.ID != 0 && !covered[n.ID] {
+			p.fault("fence", `no [[fence]] device can cut off node %q: write [[fence]] with nodes = [%q], agent = "fence_…" and its options, or fencing = "manual" under [cluster] if an operator shall confirm each death by hand`,
+				n.Name, n.Name)
+		}
+	}
+}
+
+func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
+	agent := t.str("agent", "")
+	switch {
+	case agent == "":
+		t.fault("agent", `[[fence]] without an agent: write agent = "fence_ipmilan" or another program of fence-agents`)
+	case strings.ContainsRune(agent, '/') && !filepath.IsAbs(agent), strings.ContainsRune(agent, 0):
+		t.fault("agent", "agent = %q: write the name of a program (fence_…) or an absolute path", agent)
+	}
+	level, _ := t.number("level", 1, 1, 9)
+	timeout := t.dur("timeout", 30*time.Second, time.Second, 10*time.Minute)
+	options := p.options(t)
+	victims := p.victims(t, nodes)
+	plugs := p.plugs(t, nodes, victims)
+	out := make([]membership.Device, 0, len(victims))
+	for _, n := range victims {
+		opts := p.expand(t, options, n)
+		if plug, ok := plugs[n.ID]; ok {
+			opts["plug"] = plug
+		}
+		out = append(out, membership.Device{Nodes: []membership.NodeID{n.ID}, Agent: agent, Level: int(level), Options: opts, Timeout: timeout})
+	}
+	return out
+}
+
+func (p *parser) options(t *table) map[string]string {
+	options := t.pairs("options")
+	for _, k := range slices.Sorted(maps.Keys(options)) {
+		at := "options." + k
+		switch v := options[k]; {
+		case !optionKey.MatchString(k):
+			t.fault(at, "option %q cannot be given to an agent: write a name of letters, digits, _ and -", k)
+		case strings.ContainsAny(v, "\n\r\x00"):
+			t.fault(at, "option %q has a line break in it, and agents read one option a line: write it on one line", k)
+		case strings.HasSuffix(k, "_file") && SecretOption(strings.TrimSuffix(k, "_file")):
+			t.fault(at, `option %q is reserved: write %s_script = "/path" (fence-agents run it and read what it prints) or %s = "…"`,
+				k, strings.TrimSuffix(k, "_file"), strings.TrimSuffix(k, "_file"))
+		case k == "action" && v != "off" && v != "reboot":
+			t.fault(at, `action = %q: write action = "off" (checked afterwards with the agent's status) or "reboot"`, v)
+		}
+	}
+	return options
+}
+
+// victims returns the nodes of a section, in the order written.
+func (p *parser) victims(t *table, nodes []membership.Node) []membership.Node {
+	words := t.words("nodes", true)
+	if _, given := t.m["nodes"]; !given || words != nil && len(words) == 0 {
+		t.fault("nodes", `[[fence]] without nodes: write nodes = ["…"], the nodes that this device can cut off`)
+	}
+	var out []membership.Node
+	for _, w := range words {
+		n, ok := lookup(nodes, w)
+		if !ok {
+			t.fault("nodes", "there is no node %q%s: write the name or id of a [[node]]", w, suggest(w, names(nodes)))
+			continue
+		}
+		if slices.ContainsFunc(out, func(o membership.Node) bool { return o.ID == n.ID }) {
+			t.fault("nodes", "node %q is listed twice: remove one", w)
+			continue
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func (p *parser) plugs(t *table, nodes, victims []membership.Node) map[membership.NodeID]string {
+	out := map[membership.NodeID]string{}
+	plugs := t.pairs("plugs")
+	for _, k := range slices.Sorted(maps.Keys(plugs)) {
+		at := "plugs." + k
+		n, ok := lookup(nodes, k)
+		if !ok {
+			t.fault(at, "plugs: there is no node %q%s: write the name or id of a [[node]]", k, suggest(k, names(nodes)))
+			continue
+		}
+		if !slices.ContainsFunc(victims, func(v membership.Node) bool { return v.ID == n.ID }) {
+			t.fault(at, "plugs: node %q is not in nodes of this section: add it there", k)
+		}
+		if strings.ContainsAny(plugs[k], "\n\r\x00") {
+			t.fault(at, "the plug of %q has a line break in it: write it on one line", k)
+		}
+		out[n.ID] = plugs[k]
+	}
+	if len(plugs) == 0 {
+		return out
+	}
+	for _, v := range victims {
+		if _, ok := out[v.ID]; !ok {
+			t.fault("plugs", `plugs has none for node %q: write %s = "…"`, v.Name, v.Name)
+		}
+	}
+	return out
+}
+
+// expand fills {name}, {node} and {id} in, except in secrets.
+func (p *parser) expand(t *table, options map[string]string, n membership.Node) map[string]string {
+	out := make(map[string]string, len(options)+1)
+	for _, k := range slices.Sorted(maps.Keys(options)) {
+		v := options[k]
+		if SecretOption(k) {
+			out[k] = v
+			continue
+		}
+		out[k] = placeholder.ReplaceAllStringFunc(v, func(m string) string {
+			switch m {
+			case "{name}", "{node}":
+				return n.Name
+			case "{id}":
+				return idString(n.ID)
+			}
+			t.fault("options."+k, "option %q: %s is not known: write {name} or {id}", k, m)
+			return m
+		})
+	}
+	return out
+}
+
+func lookup(nodes []membership.Node, word string) (membership.Node, bool) {
+	for _, n := range nodes {
+		if word != "" && (n.Name == word || idString(n.ID) == word) {
+			return n, true
+		}
+	}
+	return membership.Node{}, false
+}
+
+func names(nodes []membership.Node) []string {
+	out := make([]string, len(nodes))
+	for i, n := range nodes {
+		out[i] = n.Name
+	}
+	return out
+}
+
+func idString(id membership.NodeID) string { return strconv.FormatUint(uint64(id), 10) }
+
+// FindNode returns the configured node of that name or id.
+func (c Config) FindNode(word string) (membership.Node, error) {
+	if n, ok := lookup(c.Nodes, word); ok {
+		return n, nil
+	}
+	return membership.Node{}, fmt.Errorf("there is no node %q%s: the nodes are %s", word, suggest(word, names(c.Nodes)), strings.Join(names(c.Nodes), ", "))
+}

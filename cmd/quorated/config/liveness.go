@@ -1,0 +1,85 @@
+package config
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// Bounds of explicit times.
+const (
+	minInterval = 5 * time.Millisecond
+	maxInterval = 10 * time.Second
+	maxDead     = time.Minute
+	// minAnswers is how many probes must go unanswered before a peer is suspect.
+	minAnswers = 3
+)
+
+// Profile returns the times of a named profile: fast, lan, safe or vm.
+//
+//	fast  10 ms /  40 ms  short wires, nothing else on them
+//	lan   40 ms / 200 ms  bare metal, two links
+//	safe 400 ms /   2 s   anything that bonds, bridges or spanning tree may freeze for a second
+//	vm     1 s  /  10 s   guests that are migrated live or snapshotted
+func Profile(name string) (membership.Timing, bool) {
+	times := map[string][2]time.Duration{
+		"fast": {10 * time.Millisecond, 40 * time.Millisecond},
+		"lan":  {40 * time.Millisecond, 200 * time.Millisecond},
+		"safe": {400 * time.Millisecond, 2 * time.Second},
+		"vm":   {time.Second, 10 * time.Second},
+	}
+	t, ok := times[name]
+	if !ok {
+		return membership.Timing{}, false
+	}
+	return membership.Timing{
+		Profile: name, Interval: t[0], DeadAfter: t[1], LinkSettle: t[1] + 2*t[0],
+		StallLimit: 10 * time.Second, RecoveryStall: 3 * time.Second,
+	}, true
+}
+
+func (p *parser) liveness(t *table, c *Config) {
+	profile := t.oneOf("profile", "auto", "auto", "fast", "lan", "safe", "vm")
+	c.ProfileWhy = "chosen in the configuration"
+	if profile == "auto" {
+		profile = "safe"
+		c.ProfileWhy = "auto: safe, because bonds, bridges and virtual machines may freeze a healthy path for a second; write profile = \"lan\" for bare metal with two links"
+	}
+	tm, _ := Profile(profile)
+	was := tm
+	tm.Interval = t.dur("interval", tm.Interval, minInterval, maxInterval)
+	tm.DeadAfter = t.dur("dead_after", tm.DeadAfter, minAnswers*minInterval, maxDead)
+	tm.StallLimit = t.dur("stall_limit", tm.StallLimit, time.Second, 10*time.Minute)
+	tm.RecoveryStall = t.dur("recovery_stall", min(tm.RecoveryStall, tm.StallLimit), 500*time.Millisecond, 10*time.Minute)
+	tm.LinkSettle = tm.DeadAfter + 2*tm.Interval
+	if tm != was {
+		c.ProfileWhy += "; some times are set one by one"
+	}
+	p.timing(t, tm)
+	c.Timing = tm
+	t.done()
+}
+
+// timing refuses times that cannot work together.
+func (p *parser) timing(t *table, tm membership.Timing) {
+	if tm.DeadAfter < minAnswers*tm.Interval {
+		key := "dead_after"
+		if _, ok := t.m[key]; !ok {
+			key = "interval"
+		}
+		t.fault(key, `dead_after %s is less than %d intervals of %s, so one lost packet could kill a healthy node: write dead_after = "%s" or more, or interval = "%s" or less`,
+			short(tm.DeadAfter), minAnswers, short(tm.Interval), short(minAnswers*tm.Interval), short((tm.DeadAfter / minAnswers).Truncate(time.Millisecond)))
+	}
+	if tm.StallLimit < tm.DeadAfter {
+		t.fault("stall_limit", `stall_limit %s is less than dead_after %s: a busy node must not be shot sooner than a dead one: write stall_limit = "%s" or more`,
+			short(tm.StallLimit), short(tm.DeadAfter), short(tm.DeadAfter))
+	}
+	if tm.RecoveryStall > tm.StallLimit {
+		t.fault("recovery_stall", `recovery_stall %s is more than stall_limit %s: write recovery_stall = "%s" or less`,
+			short(tm.RecoveryStall), short(tm.StallLimit), short(tm.StallLimit))
+	}
+	if tm.RecoveryStall < minAnswers*tm.Interval {
+		t.fault("recovery_stall", `recovery_stall %s is less than %d intervals of %s and could not be told from one lost packet: write recovery_stall = "%s" or more`,
+			short(tm.RecoveryStall), minAnswers, short(tm.Interval), short(minAnswers*tm.Interval))
+	}
+}
