@@ -1,0 +1,46 @@
+// Package raft is the default Group: one total order kept by a majority of
+// voters with a durable log, on go.etcd.io/raft/v3.
+//
+// Machine is the pure core. It owns a raft.RawNode and a memory copy of the log,
+// reads no clock, draws no random number and starts no goroutine: the same
+// inputs give the same effects, byte for byte. Store is the edge: it writes the
+// records of GroupPersist effects, and gives back at start what it wrote.
+//
+// # Identity
+//
+// A voter is a random 64-bit raft id, not a node number. It is persisted before
+// it is first announced and dies with its store: a node whose log was lost
+// returns under a new id as a learner, is promoted when it has caught up, and
+// the same change removes its old id, which is refused from then on. A node
+// that never formed and is wiped is simply another empty node.
+//
+// # First start
+//
+// When all configured nodes are connected, all are empty and all hold the same
+// configuration, the lowest makes a cluster id and a genesis (a snapshot at
+// index 1, term 1, that maps raft ids to nodes) and hands it out. An empty node
+// adopts only a genesis that names its own present raft id; under that id it
+// has never acknowledged anything.
+//
+// # Restart
+//
+// A node with a log says hello and takes no part, neither voting nor
+// acknowledging, until a majority of the voters (itself counted) have said what
+// they saw from it. When one saw more than the log holds, the log went back in
+// time: Fault is ErrRolledBack and the node never takes part under that id.
+//
+// # Elections
+//
+// Raft's random election timeouts are never used: only a leader is ticked. A
+// follower forgets a leader that was silent for Backstop and campaigns at a
+// seeded moment after it; that is the backstop. The detector (GroupJudge) is
+// the driver: on conviction traffic of the leader is dropped, it is forgotten,
+// rank 0 steps MsgTimeoutNow to itself at once, the others follow by rank, and
+// all retry until there is a leader.
+//
+// # Order of effects
+//
+// A leader's appends are sent before its own Persist; what depends on the own
+// disk (acknowledgements, votes) is sent after it; Deliver comes after the
+// Persist of its entry. A change of the commit index alone is not persisted.
+package raft

@@ -1,0 +1,425 @@
+package raft
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	raftlib "go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// peer is what is known of another configured node since its link came up.
+type peer struct {
+	node      membership.NodeID
+	up        bool
+	raftID    uint64 // 0: no hello yet
+	clusterID string // empty: it is empty
+	hash      [32]byte
+	helloAt   membership.Mono // when the next hello is due
+	snapshot  uint64          // index of the snapshot that was on its way at the last hello tick
+}
+
+func (m *Machine) peer(n membership.NodeID) *peer {
+	i, ok := slices.BinarySearchFunc(m.peers, n, func(p peer, n membership.NodeID) int { return cmp.Compare(p.node, n) })
+	if !ok {
+		return nil
+	}
+	return &m.peers[i]
+}
+
+func (m *Machine) link(in membership.GroupLink) {
+	p := m.peer(in.Peer)
+	if p == nil {
+		return
+	}
+	if id := p.raftID; id != 0 && m.node != nil {
+		m.node.ReportSnapshot(id, raftlib.SnapshotFailure)
+		m.node.ReportUnreachable(id)
+	}
+	*p = peer{node: in.Peer, up: in.Up}
+	if in.Up {
+		m.sendHello(p)
+	}
+}
+
+// sendHello tells a peer who this node is, and what it saw.
+func (m *Machine) sendHello(p *peer) {
+	h := hello{
+		clusterID: m.id.ClusterID,
+		raftID:    m.id.RaftID,
+		hash:      m.cfg.ConfigHash,
+		term:      m.hs.GetTerm(),
+		retired:   p.raftID != 0 && m.members.isRetired(p.raftID),
+		seen:      m.seen,
+	}
+	h.lastTerm, h.lastIndex = m.last()
+	m.emit(membership.GroupSend{To: p.node, Data: encodeHello(h)})
+	every := m.cfg.HelloTick
+	if p.raftID == 0 || !m.vetted || p.clusterID != m.id.ClusterID {
+		every /= 5
+	}
+	p.helloAt = m.now.Add(every)
+}
+
+// hellos sends what is due, and retries snapshots that got lost on the way.
+func (m *Machine) hellos() {
+	for i := range m.peers {
+		p := &m.peers[i]
+		if !p.up || m.now < p.helloAt {
+			continue
+		}
+		m.retrySnapshot(p)
+		m.offer(p)
+		m.sendHello(p)
+	}
+}
+
+// retrySnapshot gives up a snapshot that a whole hello period has not settled.
+func (m *Machine) retrySnapshot(p *peer) {
+	if m.node == nil || p.raftID == 0 || m.role.state != raftlib.StateLeader {
+		p.snapshot = 0
+		return
+	}
+	pending := uint64(0)
+	if pr, ok := m.node.Status().Progress[p.raftID]; ok {
+		pending = pr.PendingSnapshot
+	}
+	if pending != 0 && pending == p.snapshot {
+		m.node.ReportSnapshot(p.raftID, raftlib.SnapshotFailure)
+		pending = 0
+	}
+	p.snapshot = pending
+}
+
+func (m *Machine) receive(in membership.GroupReceive) {
+	p := m.peer(in.From)
+	if p == nil || !p.up {
+		return
+	}
+	kind, body, err := envelope(in.Data)
+	if err == nil {
+		switch kind {
+		case kindHello:
+			err = m.receiveHello(p, body)
+		case kindForm:
+			err = m.receiveForm(body)
+		case kindRaft:
+			err = m.receiveRaft(p, body)
+		default:
+			err = fmt.Errorf("kind %d: %w", kind, ErrWire)
+		}
+	}
+	if err != nil {
+		m.trace("refused", "message of node %d: %v", in.From, err)
+	}
+}
+
+func (m *Machine) receiveHello(p *peer, body []byte) error {
+	h, err := parseHello(body)
+	if err != nil {
+		return err
+	}
+	changed := p.raftID != h.raftID || p.clusterID != h.clusterID
+	p.raftID, p.clusterID, p.hash = h.raftID, h.clusterID, h.hash
+	if m.id.ClusterID != "" && h.clusterID != "" && h.clusterID != m.id.ClusterID {
+		if changed {
+			m.trace("refused", "node %d is of another cluster, %s", p.node, h.clusterID)
+		}
+		return nil
+	}
+	if h.retired {
+		m.fail(ErrReplaced, "replaced")
+		return nil
+	}
+	for _, s := range h.seen {
+		m.note(s)
+	}
+	if m.id.ClusterID != "" && h.clusterID != "" {
+		m.note(seen{id: h.raftID, term: h.term}) // a term that is said is on disk
+	}
+	m.vet()
+	m.found()
+	if changed && m.fault == nil {
+		m.offer(p)
+		m.sendHello(p)
+	}
+	return nil
+}
+
+// note keeps the highest that a raft id proved to have on its disk.
+func (m *Machine) note(s seen) {
+	i, ok := slices.BinarySearchFunc(m.seen, s.id, func(e seen, id uint64) int { return cmp.Compare(e.id, id) })
+	if !ok {
+		if len(m.seen) < maxSeen {
+			m.seen = slices.Insert(slices.Clone(m.seen), i, s)
+		}
+		return
+	}
+	if e := &m.seen[i]; s.term > e.term || s.term == e.term && s.index > e.index {
+		*e = s
+	}
+}
+
+// vet decides whether a node that was restarted with a log may take part (S2).
+func (m *Machine) vet() {
+	if m.node == nil || m.fault != nil {
+		return
+	}
+	_, last := m.last()
+	for _, s := range m.seen {
+		if s.id != m.id.RaftID {
+			continue
+		}
+		if s.term > m.hs.GetTerm() || s.term == m.hs.GetTerm() && s.index > last {
+			m.fail(fmt.Errorf("%w (peers saw term %d index %d, the log has term %d index %d)",
+				ErrRolledBack, s.term, s.index, m.hs.GetTerm(), last), "log-rolled-back")
+			return
+		}
+	}
+	if !m.vetted && m.answered() {
+		m.vetted = true
+		m.trace("vetted", "log at term %d index %d", m.hs.GetTerm(), last)
+	}
+}
+
+// answered says whether a majority of the voters, this node counted, said hello.
+func (m *Machine) answered() bool {
+	said := func(id uint64) bool { return id == m.id.RaftID || m.connected(id) != nil }
+	if len(m.cs.GetVoters()) > 0 {
+		return quorum(m.cs, said)
+	}
+	n := 1 // admitted, and restarted before the configuration came
+	for i := range m.peers {
+		if p := &m.peers[i]; p.raftID != 0 && p.clusterID == m.id.ClusterID {
+			n++
+		}
+	}
+	return n*2 > len(m.cfg.Nodes)
+}
+
+// connected returns the peer that has a raft id and can be talked to as such.
+func (m *Machine) connected(id uint64) *peer {
+	for i := range m.peers {
+		if p := &m.peers[i]; p.up && p.raftID == id && p.clusterID == m.id.ClusterID {
+			return p
+		}
+	}
+	return nil
+}
+
+// single forms a cluster of one.
+func (m *Machine) single() {
+	if len(m.peers) == 0 {
+		m.found()
+	}
+}
+
+// found makes the cluster when all configured nodes are here, empty, and agree
+// on the configuration, and this is the lowest of them.
+func (m *Machine) found() {
+	if m.id.ClusterID != "" || m.fault != nil || m.cfg.Nodes[0] != m.cfg.Self || m.obstacle() != "" {
+		return
+	}
+	if m.cfg.NewClusterID == "" {
+		return
+	}
+	mem := members{list: []member{{m.id.RaftID, m.cfg.Self}}}
+	for i := range m.peers {
+		mem.add(member{m.peers[i].raftID, m.peers[i].node})
+	}
+	if len(mem.list) != len(m.cfg.Nodes) {
+		return // two nodes say the same raft id
+	}
+	cs := &pb.ConfState{AutoLeave: new(false)}
+	for _, e := range mem.list {
+		if slices.Index(m.cfg.Nodes, e.node) < m.cfg.MaxVoters {
+			cs.Voters = append(cs.Voters, e.id)
+		} else {
+			cs.Learners = append(cs.Learners, e.id)
+		}
+	}
+	genesis := &pb.Snapshot{
+		Data:     appendMembers(nil, mem),
+		Metadata: &pb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1)), ConfState: cs},
+	}
+	m.become(m.cfg.NewClusterID, genesis)
+	for i := range m.peers {
+		m.offer(&m.peers[i])
+	}
+	m.role.campaignAt = m.now
+	if len(m.peers) > 0 {
+		m.role.campaignAt = m.now.Add(m.cfg.Heartbeat) // the others adopt it first
+	}
+}
+
+// become takes a cluster's identity, with its genesis or with an empty log.
+func (m *Machine) become(clusterID string, genesis *pb.Snapshot) {
+	m.id.ClusterID = clusterID
+	m.vetted = true // under this id nothing was ever acknowledged
+	if genesis == nil {
+		id := m.id
+		m.persist(&Record{Identity: &id})
+	} else {
+		m.hs = hardState(1, 0, 1)
+		must(m.storage.ApplySnapshot(genesis))
+		m.checkpoint(genesis)
+	}
+	m.trace("formed", "cluster %s, raft id %016x", clusterID, m.id.RaftID)
+	must(m.boot())
+	m.role.heard = m.now
+	m.role.campaignAt = m.now.Add(2*m.cfg.Heartbeat + m.jitter(m.cfg.Backstop))
+	for i := range m.peers {
+		m.peers[i].helloAt = 0
+	}
+}
+
+// offer hands the identity to an empty peer whose raft id is in the configuration.
+func (m *Machine) offer(p *peer) {
+	if m.node == nil || !p.up || p.raftID == 0 || p.clusterID != "" || !inConf(m.cs, p.raftID) {
+		return
+	}
+	f := form{clusterID: m.id.ClusterID, raftID: p.raftID}
+	snap, err := m.storage.Snapshot()
+	must(err)
+	if mem, _, err := parseMembers(snap.GetData()); err == nil && snap.GetMetadata().GetIndex() == 1 && mem.node(p.raftID) != 0 {
+		f.genesis = snap
+	}
+	data, err := encodeForm(f)
+	must(err)
+	m.emit(membership.GroupSend{To: p.node, Data: data})
+}
+
+func (m *Machine) receiveForm(body []byte) error {
+	f, err := parseForm(body)
+	if err != nil {
+		return err
+	}
+	if m.id.ClusterID != "" || f.raftID != m.id.RaftID {
+		return nil // not for this id, or late
+	}
+	if f.genesis != nil {
+		if mem, _, err := parseMembers(f.genesis.GetData()); err != nil || mem.node(m.id.RaftID) != m.cfg.Self {
+			return fmt.Errorf("genesis does not name this node: %w", ErrWire)
+		}
+	}
+	m.become(f.clusterID, f.genesis)
+	return nil
+}
+
+// receiveRaft passes a raft message on, if it is from who it says, for this node,
+// and this node may answer it.
+func (m *Machine) receiveRaft(p *peer, body []byte) error {
+	msg, err := parseRaft(body)
+	if err != nil {
+		return err
+	}
+	if m.node == nil || !m.vetted || msg.GetTo() != m.id.RaftID || msg.GetFrom() != p.raftID ||
+		m.members.isRetired(p.raftID) || m.silenced(p, msg) {
+		return nil
+	}
+	if p.clusterID != m.id.ClusterID {
+		return nil
+	}
+	m.noteRaft(msg)
+	if _, last := m.last(); msg.GetType() == pb.MsgHeartbeat && msg.GetCommit() > last {
+		m.fail(fmt.Errorf("%w (the leader counts on index %d, the log ends at %d)",
+			ErrRolledBack, msg.GetCommit(), last), "log-rolled-back")
+		return nil
+	}
+	m.hear(msg)
+	_ = m.node.Step(msg) // dropped proposals and responses of unknown peers
+	return nil
+}
+
+// noteRaft learns from a message what its sender must have on disk (S2).
+func (m *Machine) noteRaft(msg *pb.Message) {
+	s := seen{id: msg.GetFrom(), term: msg.GetTerm()}
+	switch msg.GetType() {
+	case pb.MsgAppResp:
+		if !msg.GetReject() {
+			s.index = msg.GetIndex()
+		}
+	case pb.MsgApp:
+		s.index = msg.GetCommit() // a leader writes before it counts
+	case pb.MsgVoteResp, pb.MsgHeartbeat:
+	default:
+		return
+	}
+	m.note(s)
+}
+
+// obstacle says what stands in the way of forming a cluster; empty: nothing.
+func (m *Machine) obstacle() string {
+	var absent, differ, formed []string
+	for i := range m.peers {
+		p := &m.peers[i]
+		name := fmt.Sprint(p.node)
+		switch {
+		case !p.up || p.raftID == 0:
+			absent = append(absent, name)
+		case p.hash != m.cfg.ConfigHash:
+			differ = append(differ, name)
+		case p.clusterID != "":
+			formed = append(formed, name)
+		}
+	}
+	switch {
+	case len(formed) > 0:
+		return "to be admitted to the cluster of node " + strings.Join(formed, ", ")
+	case len(differ) > 0:
+		return "first start: the configuration file differs from that of node " + strings.Join(differ, ", ") + "; make them the same"
+	case len(absent) > 0:
+		return "first start: waiting for node " + strings.Join(absent, ", ")
+	}
+	return ""
+}
+
+// waiting says why nothing can be ordered now.
+func (m *Machine) waiting() string {
+	switch {
+	case m.fault != nil:
+		return m.fault.Error()
+	case m.node == nil:
+		if o := m.obstacle(); o != "" {
+			return o
+		}
+		return fmt.Sprintf("first start: waiting for node %d to form the cluster", m.cfg.Nodes[0])
+	case !m.vetted:
+		return "restarted: asking a majority of the voters what they saw from this node" + m.missing()
+	case m.role.lead == 0 && !m.hearsMajority():
+		return "no majority of the voters can be heard" + m.missing()
+	case m.role.lead == 0:
+		return "no leader yet"
+	}
+	return ""
+}
+
+// missing names the voters that do not answer.
+func (m *Machine) missing() string {
+	var names []string
+	for _, e := range m.members.list {
+		if isVoter(m.cs, e.id) && e.id != m.id.RaftID && m.connected(e.id) == nil {
+			names = append(names, fmt.Sprint(e.node))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; missing node " + strings.Join(names, ", ")
+}
+
+// helloDeadline is when the next hello is due; 0: never.
+func (m *Machine) helloDeadline() membership.Mono {
+	var d membership.Mono
+	for i := range m.peers {
+		if p := &m.peers[i]; p.up {
+			d = earliest(d, max(p.helloAt, m.now.Add(time.Millisecond)))
+		}
+	}
+	return d
+}

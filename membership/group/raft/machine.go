@@ -1,0 +1,378 @@
+package raft
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	raftlib "go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// maxProposal is the largest entry that is accepted.
+const maxProposal = 1 << 20
+
+// Machine is the pure core of the group. It is not safe for concurrent use.
+type Machine struct {
+	cfg Config
+	id  Identity
+
+	node    *raftlib.RawNode // nil until the node is formed
+	storage *raftlib.MemoryStorage
+	hs      *pb.HardState // as of the last Ready
+	synced  *pb.HardState // as of the last Persist
+	cs      *pb.ConfState
+	members members
+
+	applied   uint64
+	confIndex uint64 // last applied configuration entry
+	confWait  uint64 // a proposed configuration entry, as leader
+	electedAt uint64 // last index when this node became leader
+	logBytes  int    // since the last compaction
+	logCount  int
+
+	peers  []peer // the other configured nodes, ascending
+	seen   []seen // ascending by id
+	vetted bool   // may vote and acknowledge (S2)
+
+	role election
+
+	now     membership.Mono
+	started bool
+	fault   error
+	out     []membership.GroupEffect
+}
+
+var _ membership.Group = (*Machine)(nil)
+
+// New makes a machine from what the store held. The effects, to be executed
+// before the first Step, persist a new identity, or give back the consumers'
+// state and the entries that are known to be ordered.
+func New(cfg Config, restored Restored) (*Machine, []membership.GroupEffect, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, nil, err
+	}
+	m := &Machine{cfg: cfg, id: restored.Identity, hs: &pb.HardState{}, synced: &pb.HardState{}}
+	for _, n := range cfg.Nodes {
+		if n != cfg.Self {
+			m.peers = append(m.peers, peer{node: n})
+		}
+	}
+	if m.id.RaftID == 0 {
+		if !validID(cfg.NewID) {
+			return nil, nil, fmt.Errorf("raft id %d: draw a random one", cfg.NewID)
+		}
+		m.id = Identity{RaftID: cfg.NewID}
+		id := m.id
+		m.persist(&Record{Identity: &id})
+	}
+	m.storage = raftlib.NewMemoryStorage()
+	if m.id.ClusterID == "" {
+		return m, m.take(), nil
+	}
+	if err := m.restore(restored); err != nil {
+		return nil, nil, err
+	}
+	return m, m.take(), nil
+}
+
+// restore rebuilds the log and starts raft on it.
+func (m *Machine) restore(r Restored) error {
+	if r.Snapshot != nil {
+		if err := m.storage.ApplySnapshot(r.Snapshot); err != nil {
+			return fmt.Errorf("snapshot: %w", err)
+		}
+	}
+	if err := m.storage.Append(r.Entries); err != nil {
+		return fmt.Errorf("entries: %w", err)
+	}
+	base := r.Snapshot.GetMetadata().GetIndex()
+	last := base + uint64(len(r.Entries))
+	hs := r.HardState
+	if hs == nil {
+		hs = &pb.HardState{}
+	}
+	if hs.GetCommit() > last {
+		return fmt.Errorf("commit index %d beyond the log's end %d: %w", hs.GetCommit(), last, ErrCorrupt)
+	}
+	term := max(hs.GetTerm(), r.Snapshot.GetMetadata().GetTerm())
+	m.hs = hardState(term, hs.GetVote(), max(hs.GetCommit(), base))
+	if term != hs.GetTerm() {
+		m.hs.Vote = new(uint64(0))
+	}
+	m.synced = m.hs
+	// A log that holds nothing has promised nothing: no voter can have seen more from it.
+	m.vetted = raftlib.IsEmptyHardState(m.hs) && last == 0
+	for _, e := range r.Entries {
+		m.logCount, m.logBytes = m.logCount+1, m.logBytes+len(e.GetData())
+	}
+	return m.boot()
+}
+
+// boot starts raft on the storage and the hard state.
+func (m *Machine) boot() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v: %w", p, ErrBroken)
+		}
+	}()
+	if err := m.storage.SetHardState(m.hs); err != nil {
+		return err
+	}
+	snap, err := m.storage.Snapshot()
+	if err != nil {
+		return err
+	}
+	if !raftlib.IsEmptySnap(snap) {
+		if err := m.adopt(snap); err != nil {
+			return err
+		}
+	}
+	m.node, err = raftlib.NewRawNode(&raftlib.Config{
+		ID:                        m.id.RaftID,
+		ElectionTick:              10,
+		HeartbeatTick:             1,
+		Storage:                   m.storage,
+		Applied:                   m.applied,
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             1 << 20,
+		MaxCommittedSizePerReady:  16 << 20,
+		MaxUncommittedEntriesSize: 64 << 20,
+		MaxInflightMsgs:           256,
+		MaxInflightBytes:          16 << 20,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		StepDownOnRemoval:         true,
+		Logger:                    logger{line: m.debugLine()},
+	})
+	if err != nil {
+		return err
+	}
+	m.drain()
+	m.role.term = m.hs.GetTerm()
+	return nil
+}
+
+// adopt takes the members and the consumers' state from a snapshot.
+func (m *Machine) adopt(s *pb.Snapshot) error {
+	mem, state, err := parseMembers(s.GetData())
+	if err != nil {
+		return fmt.Errorf("snapshot at %d: %w", s.GetMetadata().GetIndex(), err)
+	}
+	m.members, m.cs = mem, s.GetMetadata().GetConfState()
+	m.applied = s.GetMetadata().GetIndex()
+	m.confIndex = m.applied
+	m.emit(membership.GroupRestore{Index: m.applied, State: state})
+	return nil
+}
+
+// Step takes one input. Nothing is left pending when it returns.
+func (m *Machine) Step(now membership.Mono, in membership.GroupInput) []membership.GroupEffect {
+	return m.StepBatch(now, in)
+}
+
+// StepBatch takes several inputs and makes one write of what they need: a
+// leader that is given many proposals at once syncs once and sends one append.
+func (m *Machine) StepBatch(now membership.Mono, in ...membership.GroupInput) (effects []membership.GroupEffect) {
+	if m.fault != nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			effects = m.broken(p)
+		}
+	}()
+	m.now = max(now, m.now)
+	m.start()
+	for _, i := range in {
+		m.input(i)
+	}
+	m.timers()
+	m.drain()
+	m.settle()
+	m.reconcile()
+	m.drain()
+	m.settle()
+	return m.take()
+}
+
+// broken stops the machine: what it decided in this step is not executed.
+func (m *Machine) broken(p any) []membership.GroupEffect {
+	m.out = nil
+	err, ok := p.(error)
+	if !ok {
+		err = fmt.Errorf("%v", p)
+	}
+	m.fail(fmt.Errorf("%w: %w", ErrBroken, err), "broken")
+	return m.take()
+}
+
+// fail makes the machine take no part any more.
+func (m *Machine) fail(err error, kind string) {
+	if m.fault != nil {
+		return
+	}
+	m.fault = err
+	m.trace(kind, "%v", err)
+}
+
+// Fault says why the machine takes no part any more; nil while it does.
+func (m *Machine) Fault() error { return m.fault }
+
+// start sets the times that need a clock, at the first step.
+func (m *Machine) start() {
+	if m.started {
+		return
+	}
+	m.started = true
+	m.role.heard = m.now
+	m.role.campaignAt = m.now.Add(2*m.cfg.Heartbeat + m.jitter(m.cfg.Backstop))
+	m.single()
+}
+
+func (m *Machine) input(in membership.GroupInput) {
+	if m.fault != nil {
+		return
+	}
+	switch in := in.(type) {
+	case membership.GroupLink:
+		m.link(in)
+	case membership.GroupReceive:
+		m.receive(in)
+	case membership.GroupPropose:
+		m.propose(in.Data)
+	case membership.GroupJudge:
+		m.judge(in)
+	case membership.GroupHandOver:
+		m.handOver(in.To)
+	case membership.GroupCompact:
+		m.compact(in)
+	}
+}
+
+// propose hands an entry to raft, which forwards it to the leader or drops it.
+func (m *Machine) propose(data []byte) {
+	if m.node == nil || len(data) == 0 || len(data) > maxProposal {
+		if len(data) > maxProposal {
+			m.trace("refused", "a proposal of %d bytes, at most %d", len(data), maxProposal)
+		}
+		return
+	}
+	if err := m.node.Propose(data); err != nil && !errors.Is(err, raftlib.ErrProposalDropped) {
+		m.trace("refused", "a proposal: %v", err)
+	}
+}
+
+// compact makes a snapshot of the consumers' state and drops the log before it.
+func (m *Machine) compact(in membership.GroupCompact) {
+	if m.node == nil || in.Index > m.applied || in.Index < m.confIndex {
+		return
+	}
+	data := append(appendMembers(nil, m.members), in.State...)
+	snap, err := m.storage.CreateSnapshot(in.Index, m.cs, data)
+	if err != nil { // older than the last one
+		return
+	}
+	if keep := uint64(m.cfg.CompactEntries / 10); in.Index > keep {
+		_ = m.storage.Compact(in.Index - keep) // ErrCompacted: nothing to do
+	}
+	m.logCount, m.logBytes = 0, 0
+	m.checkpoint(snap)
+}
+
+// WantsCompact says that the log has grown enough for a GroupCompact.
+func (m *Machine) WantsCompact() bool {
+	return m.logCount >= m.cfg.CompactEntries || m.logBytes >= m.cfg.CompactBytes
+}
+
+// Status is what the machine says of itself.
+func (m *Machine) Status() membership.GroupStatus {
+	s := membership.GroupStatus{
+		Formed:    m.id.ClusterID != "",
+		ClusterID: m.id.ClusterID,
+		Applied:   m.applied,
+		Waiting:   m.waiting(),
+	}
+	if m.node == nil {
+		return s
+	}
+	s.Leader = m.nodeOf(m.role.lead)
+	s.Term = m.role.term
+	s.LastTerm, s.LastIndex = m.last()
+	s.Voter = isVoter(m.cs, m.id.RaftID)
+	for _, e := range m.members.list {
+		switch {
+		case isVoter(m.cs, e.id):
+			s.Voters = append(s.Voters, e.node)
+		case isLearner(m.cs, e.id):
+			s.Learners = append(s.Learners, e.node)
+		}
+	}
+	slices.Sort(s.Voters)
+	slices.Sort(s.Learners)
+	s.Voters = slices.Compact(s.Voters)
+	return s
+}
+
+// RaftID is the own id, for logs.
+func (m *Machine) RaftID() uint64 { return m.id.RaftID }
+
+// last returns term and index of the own log's last entry.
+func (m *Machine) last() (term, index uint64) {
+	index, err := m.storage.LastIndex()
+	if err != nil {
+		panic(err)
+	}
+	term, err = m.storage.Term(index)
+	if err != nil {
+		panic(err)
+	}
+	return term, index
+}
+
+// nodeOf returns the node that has a raft id, by the configuration or by its hello.
+func (m *Machine) nodeOf(id uint64) membership.NodeID {
+	switch {
+	case id == 0:
+		return 0
+	case id == m.id.RaftID:
+		return m.cfg.Self
+	}
+	if n := m.members.node(id); n != 0 {
+		return n
+	}
+	for i := range m.peers {
+		if m.peers[i].raftID == id {
+			return m.peers[i].node
+		}
+	}
+	return 0
+}
+
+func (m *Machine) emit(e membership.GroupEffect) { m.out = append(m.out, e) }
+
+func (m *Machine) persist(r *Record) { m.emit(membership.GroupPersist{Record: r}) }
+
+func (m *Machine) trace(kind, format string, v ...any) {
+	m.emit(membership.GroupTrace{Kind: kind, Text: fmt.Sprintf(format, v...)})
+}
+
+func (m *Machine) debugLine() func(string) {
+	if !m.cfg.Debug {
+		return nil
+	}
+	return func(s string) { m.trace("raft", "%s", s) }
+}
+
+func (m *Machine) take() []membership.GroupEffect {
+	out := m.out
+	m.out = nil
+	return out
+}
+
+func hardState(term, vote, commit uint64) *pb.HardState {
+	return &pb.HardState{Term: new(term), Vote: new(vote), Commit: new(commit)}
+}
