@@ -1,0 +1,61 @@
+// Package lab runs virtual nodes with real kernels on one machine, for tests and
+// demonstrations: User-Mode Linux from the Debian package user-mode-linux, so
+// that neither KVM nor a module of the host's kernel is needed. A node has the
+// kernel's DLM and GFS2, a shared disk, a disk of its own and real networks; it
+// can die, hang, lose its network and be fenced, and the host knows when.
+//
+// # Use
+//
+//	func TestFailover(t *testing.T) {
+//		l := lab.ForTest(t, lab.Config{
+//			Nodes: 3,
+//			Files: map[string]string{"/usr/local/sbin/quorated": bin}, // a static binary
+//		}) // skips unless QUORATE_LAB=1; nodes are up; all is removed at the end
+//		out, err := l.Node(1).Run(t.Context(), "dlm_tool ls")
+//		...
+//		died, err := l.Node(3).Kill(t.Context()) // host time of the death
+//		ev, err := l.Collector.Wait(t.Context(), func(e lab.Ev) bool { return e.Event == "granted" })
+//		t.Log("stall", ev.At.Sub(died))
+//	}
+//
+// By hand: `go run ./tools/lab/cmd/lab up --nodes 3`, and `lab exec 1 uname -r` in
+// another terminal. The user is root. The first run builds a root file system
+// (Prepare says what it fetches); Check says what a machine lacks.
+//
+// # A node
+//
+// Node i, from 1, is host node<i>. Its first interface vec0 is 10.77.0.(10+i) on
+// the cluster network, vec1 is 10.78.0.(10+i) on the management network, and
+// with Config.Links above 1 vec2 and on are 10.77.1.(10+i) and so forth. The host
+// is .1 everywhere. /dev/ubda is the shared disk and /dev/ubdb the node's own,
+// mounted on /var/lib/quorate; it survives Reboot. Everything else is a Debian
+// root under a layer in memory and is new at each boot: /usr/sbin/fence_redfish,
+// dlm_tool, mkfs.gfs2, corosync and so on are there, and no daemon is started but
+// udevd. Config.Files and Put add more. The modules dlm and gfs2 are loaded,
+// /dev/misc/dlm* exist, configfs is mounted.
+//
+// # Death
+//
+// A node is all processes in its cgroup. Killing the main one would leave disk
+// threads that go on writing. So Kill freezes the cgroup, which takes a few
+// milliseconds, and nothing of the node runs any more when it returns; the
+// frozen processes are killed afterwards. LastDeath has the times and a proof.
+// Freeze without Kill is a hang.
+//
+// # Time
+//
+// A node's clock is seconds off the host's. Take all times of one story on the
+// host: Kill and the fence devices return host times, and a Collector stamps
+// datagrams from nodes on arrival. Never subtract a node's time from the host's.
+//
+// # Cuts
+//
+// Cut, CutOneWay, CutNode and CutLink drop traffic between nodes on the cluster
+// networks, Heal undoes them all. The host hears every node all the time, and
+// the management network, with Exec and the fence devices, is never cut.
+//
+// # What is left
+//
+// Close removes processes, cgroups, the network namespace, images and logs. What
+// a killed owner left is removed by the next New, or by Sweep.
+package lab

@@ -1,0 +1,3 @@
+// Command fence_lab is the lab's fence agent.
+package main
+func main(){}

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quorate/quorate/tools/lab/internal/wire"
+)
+
+// shareDir is where the host's folder for its nodes is mounted.
+const shareDir = "/lab"
+
+// params is what the host says on the kernel command line, as lab.key=value.
+type params struct {
+	node, nodes, links int
+	nonce              string
+	modules            []string
+}
+
+func parseParams(cmdline string) (params, error) {
+	kv := map[string]string{}
+	for f := range strings.FieldsSeq(cmdline) {
+		if k, v, ok := strings.Cut(f, "="); ok && strings.HasPrefix(k, "lab.") {
+			kv[k[len("lab."):]] = v
+		}
+	}
+	p := params{nonce: kv["nonce"]}
+	for k, dst := range map[string]*int{"node": &p.node, "nodes": &p.nodes, "links": &p.links} {
+		n, err := strconv.Atoi(kv[k])
+		if err != nil {
+			return p, fmt.Errorf("lab.%s on the kernel command line: %w", k, err)
+		}
+		*dst = n
+	}
+	if m := kv["modules"]; m != "" {
+		p.modules = strings.Split(m, ",")
+	}
+	return p, nil
+}
+
+// initNode is process 1. It never returns: a node whose init ends panics.
+func initNode([]string) error {
+	os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	os.Setenv("HOME", "/root")
+	mountAll()
+	if err := setUp(); err != nil {
+		fmt.Println("LABFAILED", err)
+	}
+	for {
+		p, err := os.StartProcess("/proc/self/exe", []string{"labnode", "serve"},
+			&os.ProcAttr{Env: os.Environ(), Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+		if err != nil {
+			fmt.Println("LABFAILED serve", err)
+			time.Sleep(time.Second)
+			continue
+		}
+		reapUntil(p.Pid)
+	}
+}
+
+// reapUntil buries every orphan, and returns when pid is among them.
+func reapUntil(pid int) {
+	for {
+		got, err := unix.Wait4(-1, nil, 0, nil)
+		if got == pid || errors.Is(err, unix.ECHILD) {
+			return
+		}
+	}
+}
+
+// mountAll mounts the usual kernel file systems. What a kernel lacks is left out.
+func mountAll() {
+	for _, m := range [][3]string{
+		{"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"tmpfs", "/dev/shm"},
+		{"tmpfs", "/run"}, {"tmpfs", "/tmp"}, {"cgroup2", "/sys/fs/cgroup"}, {"bpf", "/sys/fs/bpf"},
+		{"debugfs", "/sys/kernel/debug"}, {"tracefs", "/sys/kernel/tracing"},
+	} {
+		os.MkdirAll(m[1], 0o755)
+		unix.Mount(m[0], m[1], m[0], 0, "")
+	}
+	os.MkdirAll("/run/lock", 0o755)
+	os.Chmod("/tmp", 0o1777)
+}
+
+func setUp() error {
+	raw, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	p, err := parseParams(string(raw))
+	if err != nil {
+		return err
+	}
+	if err := identity(p); err != nil {
+		return err
+	}
+	steps := []func(params) error{network, startUdev, modules, copyFiles, stateDisk, waitDevices}
+	for _, step := range steps {
+		if err := step(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func identity(p params) error {
+	name := fmt.Sprintf("node%d", p.node)
+	var hosts strings.Builder
+	hosts.WriteString("127.0.0.1 localhost\n10.77.0.1 host\n")
+	for i := 1; i <= p.nodes; i++ {
+		fmt.Fprintf(&hosts, "10.77.0.%d node%d\n", 10+i, i)
+	}
+	return errors.Join(unix.Sethostname([]byte(name)),
+		os.WriteFile("/etc/hostname", []byte(name+"\n"), 0o644),
+		os.WriteFile("/etc/hosts", []byte(hosts.String()), 0o644))
+}
+
+// network gives vec0 the first cluster link, vec1 the management network and
+// vec2 on the further cluster links.
+func network(p params) error {
+	var b strings.Builder
+	b.WriteString("link set lo up\n")
+	add := func(dev int, prefix string) {
+		fmt.Fprintf(&b, "addr add %s.%d/24 dev vec%d\nlink set vec%d up\n", prefix, 10+p.node, dev, dev)
+	}
+	add(0, "10.77.0")
+	add(1, "10.78.0")
+	for l := 1; l < p.links; l++ {
+		add(1+l, fmt.Sprintf("10.77.%d", l))
+	}
+	return run(b.String(), "ip", "-batch", "-")
+}
+
+func startUdev(params) error {
+	if err := run("", "/lib/systemd/systemd-udevd", "--daemon"); err != nil {
+		return err
+	}
+	return run("", "udevadm", "trigger", "--action=add", "--subsystem-match=misc", "--subsystem-match=block")
+}
+
+func modules(p params) error {
+	if len(p.modules) > 0 {
+		if err := run("", "modprobe", append([]string{"-a"}, p.modules...)...); err != nil {
+			return err
+		}
+	}
+	unix.Mount("configfs", "/sys/kernel/config", "configfs", 0, "")
+	return nil
+}
+
+// File is one entry of the manifest that the host leaves in the shared folder.
+type file struct {
+	Guest, Name string
+	Mode        os.FileMode
+}
+
+func copyFiles(params) error {
+	raw, err := os.ReadFile(filepath.Join(shareDir, "files.json"))
+	if err != nil {
+		return err
+	}
+	var fs []file
+	if err := json.Unmarshal(raw, &fs); err != nil {
+		return err
+	}
+	for _, f := range fs {
+		src, err := os.Open(filepath.Join(shareDir, f.Name))
+		if err != nil {
+			return err
+		}
+		err = writeFile(f.Guest, f.Mode, src)
+		src.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFile replaces path in one step with what r holds.
+func writeFile(path string, mode os.FileMode, r io.Reader) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".labput-*")
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(tmp, r)
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+	return err
+}
+
+func stateDisk(params) error {
+	const at = "/var/lib/quorate"
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount("/dev/ubdb", at, "ext4", 0, ""); err != nil {
+		return fmt.Errorf("state disk: %w", err)
+	}
+	return nil
+}
+
+// waitDevices waits until udev made the links that libdlm opens.
+func waitDevices(p params) error {
+	for range 300 {
+		if _, err := os.Stat("/dev/dlm-control"); err != nil {
+			return nil // no dlm module was asked for
+		}
+		if _, err := os.Stat("/dev/misc/dlm-control"); err == nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("udev made no /dev/misc/dlm-control in 3 s")
+}
+
+func run(stdin, name string, args ...string) error {
+	c := exec.Command(name, args...)
+	c.Stdin = strings.NewReader(stdin)
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// hello tells the host that this boot is up.
+func hello() error {
+	raw, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	p, err := parseParams(string(raw))
+	if err != nil {
+		return err
+	}
+	h := wire.Hello{Node: p.node, Nonce: p.nonce}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		h.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	h.BootID = strings.TrimSpace(string(id))
+	up, _ := os.ReadFile("/proc/uptime")
+	fmt.Sscan(string(up), &h.Uptime)
+	for range 50 {
+		if err = sendHello(h); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
+
+func sendHello(h wire.Hello) error {
+	c, err := net.DialTimeout("tcp", fmt.Sprintf("10.78.0.1:%d", wire.HelloPort), time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return json.NewEncoder(c).Encode(h)
+}

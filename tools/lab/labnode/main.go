@@ -1,0 +1,32 @@
+// Command labnode is what the lab runs inside a node: init, the server behind
+// Exec and Put, and small programs that tests and demonstrations use.
+//
+//	labnode init                       process 1: mounts, network, modules, then serve
+//	labnode serve                      run commands for the host
+//	labnode flock hold FILE            take an exclusive flock, print "held", keep it
+//	labnode flock wait FILE            block for a shared flock, tell the host when granted
+//	labnode append FILE --id N         append + fsync for ever, tell the host each sequence
+//	labnode verify FILE --want N:SEQ   every append that was told is there exactly once
+//
+// --notify ADDR names the collector; the default is the host on the cluster
+// network, 10.77.0.1:9999.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	cmds := map[string]func([]string) error{
+		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "verify": verify,
+	}
+	if len(os.Args) < 2 || cmds[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: labnode init|serve|flock|append|verify ...")
+		os.Exit(2)
+	}
+	if err := cmds[os.Args[1]](os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, "labnode "+os.Args[1]+":", err)
+		os.Exit(1)
+	}
+}

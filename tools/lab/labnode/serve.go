@@ -1,0 +1,235 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quorate/quorate/tools/lab/internal/wire"
+)
+
+// serve runs commands for the host until the node dies.
+func serve([]string) error {
+	ln, err := net.Listen("tcp", fmt.Sprintf(":%d", wire.NodePort))
+	if err != nil {
+		return err
+	}
+	if err := hello(); err != nil {
+		return err
+	}
+	fmt.Println("LABREADY")
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		go handle(&wire.Conn{ReadWriteCloser: c})
+	}
+}
+
+func handle(c *wire.Conn) {
+	defer c.Close()
+	k, b, err := c.Recv()
+	if err != nil {
+		return
+	}
+	var req wire.Request
+	if err := json.Unmarshal(b, &req); err != nil || k != wire.Req {
+		c.SendJSON(wire.Exited, wire.Exit{Code: 255, Err: "malformed request"})
+		return
+	}
+	var exit wire.Exit
+	switch req.Op {
+	case "put":
+		exit = put(c, req)
+	case "exec":
+		exit = execute(c, req)
+	default:
+		exit = wire.Exit{Code: 255, Err: "unknown request " + req.Op}
+	}
+	c.SendJSON(wire.Exited, exit)
+}
+
+// failed is the end of a request that could not be carried out.
+func failed(err error) wire.Exit { return wire.Exit{Code: 255, Err: err.Error()} }
+
+func put(c *wire.Conn, req wire.Request) wire.Exit {
+	r, w := io.Pipe()
+	go func() {
+		for {
+			k, b, err := c.Recv()
+			if err != nil {
+				w.CloseWithError(err)
+				return
+			}
+			if k == wire.StdinEOF {
+				w.Close()
+				return
+			}
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}()
+	err := writeFile(req.Path, os.FileMode(req.Mode), r)
+	r.CloseWithError(err)
+	if err != nil {
+		return failed(err)
+	}
+	return wire.Exit{}
+}
+
+func execute(c *wire.Conn, req wire.Request) wire.Exit {
+	if len(req.Cmd) == 0 {
+		return failed(errors.New("no command"))
+	}
+	cmd := exec.Command(req.Cmd[0], req.Cmd[1:]...)
+	cmd.Env = append(os.Environ(), req.Env...)
+	cmd.Dir = "/root"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	switch {
+	case req.Detach:
+		return detached(c, cmd, req)
+	case req.TTY != nil:
+		return onTerminal(c, cmd, *req.TTY)
+	}
+	return attached(c, cmd)
+}
+
+// detached starts a command that outlives the connection.
+func detached(c *wire.Conn, cmd *exec.Cmd, req wire.Request) wire.Exit {
+	name := req.Out
+	if name == "" {
+		name = "/dev/null"
+	}
+	out, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return failed(err)
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		return failed(err)
+	}
+	go cmd.Wait()
+	c.SendJSON(wire.Started, cmd.Process.Pid)
+	return wire.Exit{}
+}
+
+func attached(c *wire.Conn, cmd *exec.Cmd) wire.Exit {
+	cmd.Stdout, cmd.Stderr = c.Writer(wire.Stdout), c.Writer(wire.Stderr)
+	cmd.WaitDelay = 200 * time.Millisecond // a background child may keep the pipes open
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return failed(err)
+	}
+	if err := cmd.Start(); err != nil {
+		return failed(err)
+	}
+	c.SendJSON(wire.Started, cmd.Process.Pid)
+	go control(c, cmd.Process.Pid, in, nil)
+	return ended(cmd.Wait())
+}
+
+// onTerminal runs a command as the leader of a new pseudo-terminal.
+func onTerminal(c *wire.Conn, cmd *exec.Cmd, size wire.Size) wire.Exit {
+	ptm, pts, err := openPty(size)
+	if err != nil {
+		return failed(err)
+	}
+	defer ptm.Close()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = pts, pts, pts
+	cmd.SysProcAttr.Setctty = true
+	err = cmd.Start()
+	pts.Close()
+	if err != nil {
+		return failed(err)
+	}
+	c.SendJSON(wire.Started, cmd.Process.Pid)
+	go control(c, cmd.Process.Pid, nopCloser{ptm}, ptm)
+	var wg sync.WaitGroup
+	wg.Go(func() { io.Copy(c.Writer(wire.Stdout), ptm) })
+	exit := ended(cmd.Wait())
+	wg.Wait()
+	return exit
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// control passes the host's frames on to the command, and kills its session's
+// process group when the host goes away.
+func control(c *wire.Conn, pid int, in io.WriteCloser, tty *os.File) {
+	defer in.Close()
+	for {
+		k, b, err := c.Recv()
+		if err != nil {
+			unix.Kill(-pid, unix.SIGKILL)
+			return
+		}
+		switch k {
+		case wire.Stdin:
+			in.Write(b)
+		case wire.StdinEOF:
+			in.Close()
+		case wire.Signal:
+			var s int
+			if json.Unmarshal(b, &s) == nil {
+				unix.Kill(-pid, syscall.Signal(s))
+			}
+		case wire.Window:
+			var w wire.Size
+			if json.Unmarshal(b, &w) == nil && tty != nil {
+				setSize(tty, w)
+			}
+		}
+	}
+}
+
+func ended(err error) wire.Exit {
+	var ee *exec.ExitError
+	switch {
+	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+		return wire.Exit{}
+	case errors.As(err, &ee):
+		ws := ee.Sys().(syscall.WaitStatus)
+		if ws.Signaled() {
+			return wire.Exit{Code: 128 + int(ws.Signal()), Signal: int(ws.Signal())}
+		}
+		return wire.Exit{Code: ws.ExitStatus()}
+	}
+	return failed(err)
+}
+
+func openPty(size wire.Size) (ptm, pts *os.File, err error) {
+	ptm, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = unix.IoctlSetPointerInt(int(ptm.Fd()), unix.TIOCSPTLCK, 0); err == nil {
+		var n uint32
+		if n, err = unix.IoctlGetUint32(int(ptm.Fd()), unix.TIOCGPTN); err == nil {
+			pts, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+		}
+	}
+	if err != nil {
+		ptm.Close()
+		return nil, nil, err
+	}
+	setSize(ptm, size)
+	return ptm, pts, nil
+}
+
+func setSize(f *os.File, s wire.Size) {
+	unix.IoctlSetWinsize(int(f.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: s.Rows, Col: s.Cols})
+}

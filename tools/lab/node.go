@@ -1,0 +1,381 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/tools/lab/internal/wire"
+)
+
+// Errors of nodes.
+var (
+	ErrDown    = errors.New("node is not up")
+	ErrRunning = errors.New("node runs already")
+	ErrClosed  = errors.New("lab is closed")
+)
+
+// helloAddr is where nodes that came up report.
+var helloAddr = fmt.Sprintf("10.78.0.1:%d", wire.HelloPort)
+
+// Node is one virtual machine: all its processes are in one cgroup.
+type Node struct {
+	lab     *Lab
+	id      int
+	cg      cgroup
+	console *os.File
+
+	mu     sync.Mutex
+	run    *boot // nil: powered off
+	gone   chan struct{}
+	death  *Death
+	frozen bool
+	closed bool
+}
+
+// boot is one life of a node, from power on to death.
+type boot struct {
+	nonce string
+	hello chan wire.Hello // buffered
+	ctx   context.Context // ends with the life; the cause says how
+	end   context.CancelCauseFunc
+
+	up wire.Hello
+}
+
+// Death is the end of one life of a node. The times are the host's.
+type Death struct {
+	BootID   string    // of the life that ended, "" when it never came up
+	Asked    time.Time // just before the freeze was ordered
+	Frozen   time.Time // every process stands still: nothing is written after this
+	AtFreeze Writes    // what its processes had written when frozen
+	AtKill   Writes    // the same, right before they were killed: no difference
+	Gone     time.Time // no process is left; zero while the killing goes on
+}
+
+func newNode(l *Lab, id int) (*Node, error) {
+	n := &Node{lab: l, id: id, gone: make(chan struct{})}
+	close(n.gone)
+	var err error
+	if n.cg, err = newCgroup(filepath.Join(l.cg.dir, n.Name())); err != nil {
+		return nil, err
+	}
+	if n.console, err = os.OpenFile(n.ConsoleLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
+		return nil, err
+	}
+	if err := sparse(n.StateDisk(), l.cfg.StateSize); err != nil {
+		return nil, err
+	}
+	return n, command("", "mkfs.ext4", "-q", "-F", "-L", "state", "-E", "lazy_itable_init=0", n.StateDisk())
+}
+
+// ID is the node's number, from 1.
+func (n *Node) ID() int { return n.id }
+
+// Name is the node's host name.
+func (n *Node) Name() string { return fmt.Sprintf("node%d", n.id) }
+
+// Addr is the node's address on the first cluster link.
+func (n *Node) Addr() string { return n.LinkAddr(0) }
+
+// LinkAddr is the node's address on a cluster link, from 0.
+func (n *Node) LinkAddr(link int) string { return fmt.Sprintf("10.77.%d.%d", link, 10+n.id) }
+
+// MgmtAddr is the node's address on the management network.
+func (n *Node) MgmtAddr() string { return fmt.Sprintf("10.78.0.%d", 10+n.id) }
+
+// ConsoleLog is the host file with the node's console, all boots after another.
+func (n *Node) ConsoleLog() string { return filepath.Join(n.lab.dir, n.Name()+".log") }
+
+// StateDisk is the host file behind the node's own disk, /var/lib/quorate in it.
+func (n *Node) StateDisk() string { return filepath.Join(n.lab.dir, n.Name()+".img") }
+
+// Powered says whether the node is on: booting, up or frozen.
+func (n *Node) Powered() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.run != nil
+}
+
+// BootID is the kernel's boot id of the running life, "" when it is not up.
+func (n *Node) BootID() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.run == nil {
+		return ""
+	}
+	return n.run.up.BootID
+}
+
+// LastDeath tells how the last life ended that has ended.
+func (n *Node) LastDeath() (Death, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.death == nil {
+		return Death{}, false
+	}
+	return *n.death, true
+}
+
+// Boot powers the node on and returns when it is ready for Exec. A node that
+// fails to boot is off again; the error has the end of its console.
+func (n *Node) Boot(ctx context.Context) error {
+	begin := time.Now()
+	b, err := n.powerOn(ctx)
+	if err != nil {
+		return fmt.Errorf("boot %s: %w", n.Name(), err)
+	}
+	limit := time.NewTimer(n.lab.cfg.BootLimit)
+	defer limit.Stop()
+	select {
+	case h := <-b.hello:
+		n.mu.Lock()
+		b.up = h
+		n.mu.Unlock()
+		n.lab.log.printf("%s is up after %.1f s: Linux %s, boot %s", n.Name(), time.Since(begin).Seconds(), h.Kernel, h.BootID)
+		return nil
+	case <-b.ctx.Done():
+		err = context.Cause(b.ctx)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-limit.C:
+		err = fmt.Errorf("not ready after %v", n.lab.cfg.BootLimit)
+	}
+	n.Kill(context.WithoutCancel(ctx))
+	return fmt.Errorf("boot %s: %w; end of its console:\n%s", n.Name(), err, n.ConsoleTail(25))
+}
+
+// powerOn starts a life once nothing of the last one is left.
+func (n *Node) powerOn(ctx context.Context) (*boot, error) {
+	for {
+		n.mu.Lock()
+		gone := n.gone
+		n.mu.Unlock()
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if b, err := n.start(ctx, gone); b != nil || err != nil {
+			return b, err
+		}
+	}
+}
+
+// start returns nothing when another life came and went since gone was read.
+func (n *Node) start(ctx context.Context, gone chan struct{}) (*boot, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.closed:
+		return nil, ErrClosed
+	case n.run != nil:
+		return nil, ErrRunning
+	case n.gone != gone:
+		return nil, nil
+	}
+	if err := n.cg.thaw(ctx); err != nil {
+		return nil, err
+	}
+	b := &boot{nonce: rand.Text(), hello: make(chan wire.Hello, 1)}
+	cmd := n.lab.back.command(n, b.nonce)
+	fmt.Fprintf(n.console, "\n--- %s, power on at %s ---\n", n.Name(), time.Now().Format(time.RFC3339Nano))
+	dir, err := os.Open(n.cg.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
+	if err := n.lab.ns.do(cmd.Start); err != nil {
+		return nil, err
+	}
+	b.ctx, b.end = context.WithCancelCause(context.Background())
+	n.run, n.frozen, n.gone = b, false, make(chan struct{})
+	n.lab.tasks.Go(func() { n.watch(b, cmd) })
+	return b, nil
+}
+
+// watch notices a node that ends by itself: panic, reboot or poweroff in it.
+func (n *Node) watch(b *boot, cmd *exec.Cmd) {
+	err := cmd.Wait()
+	n.mu.Lock()
+	ours := n.run == b
+	n.mu.Unlock()
+	if ours {
+		n.lab.log.printf("%s ended by itself: %v", n.Name(), err)
+		n.kill(context.Background(), b)
+	}
+}
+
+// Kill is sudden death. It returns the host's time just before the freeze was
+// ordered, once every process of the node stands still and so nothing of it can
+// reach a disk or a network any more. Taking the processes away goes on in the
+// background. Killing a node that is off does nothing and returns the time of
+// its last death.
+func (n *Node) Kill(ctx context.Context) (time.Time, error) {
+	n.mu.Lock()
+	b := n.run
+	n.mu.Unlock()
+	return n.kill(ctx, b)
+}
+
+func (n *Node) kill(ctx context.Context, b *boot) (time.Time, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if b == nil || n.run != b {
+		if n.death == nil {
+			return time.Time{}, nil
+		}
+		return n.death.Asked, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	d := &Death{BootID: b.up.BootID, Asked: time.Now()}
+	if err := n.cg.freeze(ctx); err != nil {
+		return d.Asked, fmt.Errorf("kill %s: %w", n.Name(), err)
+	}
+	d.Frozen = time.Now()
+	n.run, n.death = nil, d
+	b.end(fmt.Errorf("%s died: %w", n.Name(), ErrDown))
+	gone := n.gone
+	n.lab.tasks.Go(func() { n.bury(d, gone) })
+	return d.Asked, nil
+}
+
+// bury takes the frozen processes away and completes the record of the death.
+func (n *Node) bury(d *Death, gone chan struct{}) {
+	first, _ := n.cg.writes()
+	time.Sleep(20 * time.Millisecond)
+	second, _ := n.cg.writes()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	err := n.cg.kill(ctx)
+	n.mu.Lock()
+	d.AtFreeze, d.AtKill, d.Gone = first, second, time.Now()
+	n.mu.Unlock()
+	if err != nil { // the node stays frozen: it never boots again, and writes nothing
+		n.lab.log.printf("%s: %v", n.Name(), err)
+		return
+	}
+	close(gone)
+}
+
+// WaitGone waits until no process of the last life is left.
+func (n *Node) WaitGone(ctx context.Context) error {
+	n.mu.Lock()
+	gone, b := n.gone, n.run
+	n.mu.Unlock()
+	if b != nil {
+		return fmt.Errorf("%s: %w", n.Name(), ErrRunning)
+	}
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s is not gone: %w", n.Name(), context.Cause(ctx))
+	}
+}
+
+// down is Kill for good.
+func (n *Node) down(ctx context.Context) error {
+	if _, err := n.Kill(ctx); err != nil {
+		return err
+	}
+	return n.WaitGone(ctx)
+}
+
+// Reboot kills the node and boots it with the same state disk.
+func (n *Node) Reboot(ctx context.Context) error {
+	if _, err := n.Kill(ctx); err != nil {
+		return err
+	}
+	return n.Boot(ctx)
+}
+
+// Freeze stops the node without killing it: a hang. It returns the host's time
+// just before the freeze was ordered, once every process stands still.
+func (n *Node) Freeze(ctx context.Context) (time.Time, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.run == nil {
+		return time.Time{}, fmt.Errorf("freeze %s: %w", n.Name(), ErrDown)
+	}
+	at := time.Now()
+	n.frozen = true
+	return at, n.cg.freeze(ctx)
+}
+
+// Thaw lets a frozen node go on.
+func (n *Node) Thaw(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.run == nil {
+		return fmt.Errorf("thaw %s: %w", n.Name(), ErrDown)
+	}
+	n.frozen = false
+	return n.cg.thaw(ctx)
+}
+
+// State is one word for people: off, dying, booting, frozen or up.
+func (n *Node) State() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.run == nil && n.cg.populated():
+		return "dying"
+	case n.run == nil:
+		return "off"
+	case n.frozen:
+		return "frozen"
+	case n.run.up.Node == 0:
+		return "booting"
+	}
+	return "up"
+}
+
+// Writes counts what the node's processes on the host have written so far.
+func (n *Node) Writes() (Writes, error) { return n.cg.writes() }
+
+// ConsoleTail returns the last lines of the console log.
+func (n *Node) ConsoleTail(lines int) string {
+	b, err := os.ReadFile(n.ConsoleLog())
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// hear takes the reports of nodes that came up.
+func (l *Lab) hear() {
+	for {
+		c, err := l.hello.Accept()
+		if err != nil {
+			return
+		}
+		l.tasks.Go(func() {
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(10 * time.Second))
+			var h wire.Hello
+			if json.NewDecoder(c).Decode(&h) == nil && h.Node >= 1 && h.Node <= len(l.nodes) {
+				l.nodes[h.Node-1].heard(h)
+			}
+		})
+	}
+}
+
+func (n *Node) heard(h wire.Hello) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.run != nil && n.run.nonce == h.Nonce && len(n.run.hello) == 0 {
+		n.run.hello <- h
+	}
+}

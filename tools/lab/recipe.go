@@ -1,0 +1,227 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+//go:embed labinit.sh
+var labinit string
+
+// recipe is everything a root file system is made from. Its hash names the
+// result, so a change of any part builds anew.
+type recipe struct {
+	suite    string
+	arch     string
+	packages []string
+	without  []string // files left out
+	kernel   string   // package of the kernel
+	init     string   // first stage of init
+}
+
+// nodePackages is what a node has: the kernel consumers' tools, the stack that
+// quorate is compared with, fence agents, and what tests look with.
+var nodePackages = []string{
+	"gfs2-utils", "dlm-controld", "corosync", "lvm2-lockd", "lvm2", "ocfs2-tools", "mdadm",
+	"fence-agents", "python3", "udev", "kmod", "procps", "iproute2", "iputils-ping",
+	"util-linux", "mount", "e2fsprogs", "strace", "tcpdump",
+}
+
+// leftOut keeps the folder small: half of the installed size is of no use here.
+var leftOut = []string{
+	"/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/info/*",
+	"/usr/share/zoneinfo/*", "/usr/lib/python3/dist-packages/botocore/data/*",
+	"/usr/lib/udev/hwdb.d/*", "/usr/share/bash-completion/*",
+}
+
+func hostRecipe() (recipe, error) {
+	r := recipe{arch: runtime.GOARCH, packages: nodePackages, without: leftOut, kernel: "user-mode-linux", init: labinit}
+	f, err := os.Open("/etc/os-release")
+	if err != nil {
+		return r, err
+	}
+	defer f.Close()
+	if r.suite = codename(f); r.suite == "" {
+		return r, errors.New("/etc/os-release names no release: the lab needs a Debian host")
+	}
+	return r, nil
+}
+
+func codename(osRelease io.Reader) string {
+	sc := bufio.NewScanner(osRelease)
+	for sc.Scan() {
+		if v, ok := strings.CutPrefix(sc.Text(), "VERSION_CODENAME="); ok {
+			return strings.Trim(v, `"`)
+		}
+	}
+	return ""
+}
+
+func (r recipe) key() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q", []any{r.suite, r.arch, r.packages, r.without, r.kernel, r.init})
+	return fmt.Sprintf("%x", h.Sum(nil))[:16]
+}
+
+// build makes the image beside dir and moves it there when it is whole.
+func (r recipe) build(ctx context.Context, dir string, out io.Writer) error {
+	fmt.Fprintf(out, "lab: building the nodes' root file system once, in %s\n", dir)
+	fmt.Fprintf(out, "lab: Debian %s; fetching about 200 MB: %s %s\n", r.suite, r.kernel, strings.Join(r.packages, " "))
+	tmp := dir + ".new"
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return err
+	}
+	if err := aptLists(ctx, out, r.kernel); err != nil {
+		return err
+	}
+	version, err := r.fetchKernel(ctx, tmp, out)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "lab: kernel %s\n", version)
+	if err := r.debootstrap(ctx, filepath.Join(tmp, "root"), out); err != nil {
+		return err
+	}
+	if err := r.finish(ctx, tmp, version, out); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "lab: root file system ready")
+	return os.Rename(tmp, dir)
+}
+
+// fetchKernel downloads the kernel's package and unpacks it; nothing is installed.
+func (r recipe) fetchKernel(ctx context.Context, dir string, out io.Writer) (version string, err error) {
+	err = tool(ctx, out, dir, "", "apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", r.kernel)
+	if err != nil {
+		return "", err
+	}
+	debs, _ := filepath.Glob(filepath.Join(dir, r.kernel+"_*.deb"))
+	if len(debs) != 1 {
+		return "", fmt.Errorf("apt-get download %s left %d files", r.kernel, len(debs))
+	}
+	if err := tool(ctx, out, dir, "", "dpkg", "-x", debs[0], "pkg"); err != nil {
+		return "", err
+	}
+	mods, err := os.ReadDir(filepath.Join(dir, "pkg/usr/lib/uml/modules"))
+	if err != nil || len(mods) != 1 {
+		return "", fmt.Errorf("%s has modules for %d kernels: %w", r.kernel, len(mods), err)
+	}
+	err = errors.Join(os.Remove(debs[0]),
+		os.Rename(filepath.Join(dir, "pkg/usr/bin/linux.uml"), filepath.Join(dir, "linux.uml")))
+	return mods[0].Name(), err
+}
+
+// debootstrap makes the root from the host's own package sources.
+func (r recipe) debootstrap(ctx context.Context, root string, out io.Writer) error {
+	args := []string{"--variant=essential", "--include=" + strings.Join(r.packages, ",")}
+	for _, w := range r.without {
+		args = append(args, "--dpkgopt=path-exclude="+w)
+	}
+	if key := "/usr/share/keyrings/debian-archive-keyring.gpg"; exists(key) {
+		args = append(args, "--keyring="+key, "--keyring=/etc/apt/trusted.gpg.d")
+	}
+	args = append(args, r.suite, root)
+	sources, err := hostSources(ctx, r.suite)
+	if err != nil {
+		return err
+	}
+	if sources != "" {
+		args = append(args, "-")
+	}
+	c := exec.CommandContext(ctx, "mmdebstrap", args...)
+	c.Stdin = strings.NewReader(sources)
+	pr, pw := io.Pipe()
+	c.Stdout, c.Stderr = pw, pw
+	seen := make(chan []string)
+	go func() { seen <- progress(pr, out) }()
+	err = c.Run()
+	pw.Close()
+	if tail := <-seen; err != nil {
+		return fmt.Errorf("mmdebstrap: %w\n%s", err, strings.Join(tail, "\n"))
+	}
+	return nil
+}
+
+// progress shows the milestones of mmdebstrap and keeps its last lines.
+func progress(r io.Reader, out io.Writer) (tail []string) {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		if s, ok := strings.CutPrefix(sc.Text(), "I: "); ok {
+			fmt.Fprintln(out, "lab:  ", s)
+		}
+		if tail = append(tail, sc.Text()); len(tail) > 20 {
+			tail = tail[1:]
+		}
+	}
+	return tail
+}
+
+// hostSources are one-line apt sources for a suite, as the host has them.
+func hostSources(ctx context.Context, suite string) (string, error) {
+	b, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format",
+		"$(CODENAME) deb $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages", "Origin: Debian").Output()
+	if err != nil {
+		return "", fmt.Errorf("apt-get indextargets: %w", err)
+	}
+	return sourcesOf(string(b), suite), nil
+}
+
+// sourcesOf picks a suite, its updates and its security fixes.
+func sourcesOf(targets, suite string) string {
+	var b strings.Builder
+	for line := range strings.Lines(targets) {
+		name, src, _ := strings.Cut(line, " ")
+		if name == suite || name == suite+"-updates" || name == suite+"-security" {
+			b.WriteString(src)
+		}
+	}
+	return b.String()
+}
+
+func (r recipe) finish(ctx context.Context, tmp, version string, out io.Writer) error {
+	root := filepath.Join(tmp, "root")
+	mods := filepath.Join(root, "usr/lib/modules")
+	for _, d := range []string{mods, filepath.Join(root, "lab")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	err := os.Rename(filepath.Join(tmp, "pkg/usr/lib/uml/modules", version), filepath.Join(mods, version))
+	if err != nil {
+		return err
+	}
+	if err := tool(ctx, out, "", "", "depmod", "-b", root, version); err != nil {
+		return err
+	}
+	pkgs, err := exec.CommandContext(ctx, "dpkg-query", "--admindir="+filepath.Join(root, "var/lib/dpkg"), "-W").Output()
+	if err != nil {
+		return fmt.Errorf("dpkg-query: %w", err)
+	}
+	return errors.Join(
+		os.RemoveAll(filepath.Join(tmp, "pkg")),
+		os.RemoveAll(filepath.Join(root, "var/cache/apt")),
+		os.RemoveAll(filepath.Join(root, "var/lib/apt/lists")),
+		os.WriteFile(filepath.Join(root, "labinit"), []byte(r.init), 0o755),
+		os.WriteFile(filepath.Join(tmp, "packages"), pkgs, 0o644),
+		os.WriteFile(filepath.Join(tmp, "kernel"), []byte(version+"\n"), 0o644))
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
