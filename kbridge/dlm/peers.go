@@ -1,0 +1,180 @@
+package dlm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/quorate/quorate/configfs"
+	"github.com/quorate/quorate/membership"
+)
+
+// abortEvery is how often connection attempts to a peer are ended while its
+// comms entry is being removed: the kernel may be between two of them.
+const abortEvery = 200 * time.Millisecond
+
+func peerKey(n membership.NodeID) string { return fmt.Sprintf("peer %d", n) }
+
+// SetPeer makes the comms entry of a peer's incarnation; an entry of another
+// incarnation is removed first. PeerSet answers.
+func (d *Driver) SetPeer(i membership.Incarnation) error {
+	if i.Node == d.o.Self || i.Node == 0 {
+		return opError("set-peer", i.String(), fmt.Errorf("%w: not a peer", ErrPeer))
+	}
+	return d.work.post(peerKey(i.Node), "set-peer", func() {
+		d.emit(PeerSet{Incarnation: i, Err: opError("set-peer", i.String(), d.setPeer(i))})
+	})
+}
+
+func (d *Driver) setPeer(i membership.Incarnation) error {
+	if d.peer(i.Node) == i {
+		return nil
+	}
+	id := uint32(i.Node)
+	have, present, err := configfs.ReadComm(d.o.Configfs, id)
+	if err != nil {
+		return err
+	}
+	var h *configfs.Comm
+	if present {
+		h = &have
+	}
+	want, err := d.o.comm(i.Node, d.features)
+	if err != nil {
+		return err
+	}
+	want.Renew = true
+	ops, err := configfs.PlanComm(id, h, &want)
+	if err != nil {
+		return err
+	}
+	d.update(func() { delete(d.peers, i.Node) })
+	d.aborting(d.o.Addrs[i.Node], func() { err = configfs.Apply(d.o.Configfs, ops) })
+	if err == nil {
+		d.update(func() { d.peers[i.Node] = i })
+	}
+	return err
+}
+
+// RemovePeer removes the comms entry of an incarnation; PeerRemoved answers. An
+// entry of another incarnation stays. It may take long: see the package.
+func (d *Driver) RemovePeer(i membership.Incarnation) error {
+	if i.Node == d.o.Self || i.Node == 0 {
+		return opError("remove-peer", i.String(), fmt.Errorf("%w: not a peer", ErrPeer))
+	}
+	return d.work.post(peerKey(i.Node), "remove-peer", func() {
+		t := time.Now()
+		err := opError("remove-peer", i.String(), d.removePeer(i))
+		d.emit(PeerRemoved{Incarnation: i, Took: time.Since(t), Err: err})
+	})
+}
+
+func (d *Driver) removePeer(i membership.Incarnation) error {
+	if have := d.peer(i.Node); have.Node != 0 && have != i {
+		return nil
+	}
+	var err error
+	ops := []configfs.Op{{Kind: configfs.Rmdir, Path: configfs.CommPath(uint32(i.Node))}}
+	d.aborting(d.o.Addrs[i.Node], func() { err = configfs.Apply(d.o.Configfs, ops) })
+	if err == nil {
+		d.update(func() { delete(d.peers, i.Node) })
+	}
+	return err
+}
+
+// peer is the incarnation whose comms entry is there.
+func (d *Driver) peer(n membership.NodeID) membership.Incarnation {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.peers[n]
+}
+
+func (d *Driver) allPeers() []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var addrs []netip.Addr
+	for n := range d.peers {
+		addrs = append(addrs, d.o.Addrs[n]...)
+	}
+	return addrs
+}
+
+// aborting runs f, which removes comms entries, and ends the DLM's connection
+// attempts to the addresses before and meanwhile. Since Linux 6.12 the removal
+// waits for the attempt, 131 s at worst, with the tree's mutex held.
+func (d *Driver) aborting(addrs []netip.Addr, f func()) {
+	if !d.abort(addrs) {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(abortEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				d.abort(addrs)
+			case <-done:
+				return
+			}
+		}
+	})
+	f()
+	close(done)
+	wg.Wait()
+}
+
+// abort says whether the kernel can do it at all.
+func (d *Driver) abort(addrs []netip.Addr) bool {
+	for _, a := range addrs {
+		n, err := d.o.Sockets.AbortConnects(a, d.o.Port)
+		if err != nil {
+			d.o.Log.Debug("cannot end connection attempts", slog.String("to", a.String()), slog.Any("err", err))
+			if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EPERM) {
+				return false
+			}
+		}
+		if n > 0 {
+			d.o.Log.Info("ended connection attempts", slog.String("to", a.String()), slog.Int("count", n))
+		}
+	}
+	return len(addrs) > 0
+}
+
+// awaitPeers waits for the comms entries that the start depends on, and sees
+// that they are right.
+func (d *Driver) awaitPeers(j *StartJob) error {
+	ctx, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	old := d.features.ReleaseRecover != configfs.Yes
+	for _, g := range j.Gone {
+		if !old || !g.Failed && !g.ReleaseRecover {
+			continue
+		}
+		if err := d.work.wait(ctx, peerKey(g.Incarnation.Node)); err != nil {
+			return err
+		}
+		if d.peer(g.Incarnation.Node) == g.Incarnation {
+			return fmt.Errorf("%w: the failed %s still has its own; remove it first, this kernel has no other way to hear of a failure", ErrPeer, g.Incarnation)
+		}
+	}
+	for _, m := range j.Members {
+		if m.Incarnation.Node == d.o.Self {
+			continue
+		}
+		if err := d.work.wait(ctx, peerKey(m.Incarnation.Node)); err != nil {
+			return err
+		}
+		if have := d.peer(m.Incarnation.Node); have != m.Incarnation {
+			return fmt.Errorf("%w: member %s, there is %s", ErrPeer, m.Incarnation, have)
+		}
+	}
+	return nil
+}
