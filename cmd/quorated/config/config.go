@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,7 +128,7 @@ func Parse(name string, data []byte) (Config, error) {
 	c := Config{Path: name}
 	root := &table{p: p, m: tree}
 	p.cluster(root.sub("cluster"), &c)
-	c.Nodes = p.nodes(root.list("node"))
+	c.Nodes = p.nodes(root.list("node"), tree["node"] != nil)
 	p.fences(root.list("fence"), &c)
 	p.liveness(root.sub("liveness"), &c)
 	p.edges(root.sub("events"), root.sub("state"), &c)
@@ -134,6 +136,7 @@ func Parse(name string, data []byte) (Config, error) {
 	if len(p.faults) > 0 {
 		return Config{}, p.sorted()
 	}
+	c.Warnings = warnings(c)
 	c.Digest = digest(c)
 	return c, nil
 }
@@ -155,7 +158,7 @@ func (p *parser) cluster(t *table, c *Config) {
 		p.fault("", `no [cluster] section: write [cluster] and name = "…" (the part of the GFS2 lock table before the colon)`)
 	}
 	c.Cluster = t.str("name", "")
-	if t.given && !clusterName.MatchString(c.Cluster) {
+	if t.m != nil && !clusterName.MatchString(c.Cluster) {
 		t.fault("name", `name = %q cannot be used: write 1 to 32 characters of A-Z a-z 0-9 _ - (the part of the GFS2 lock table before the colon)`, c.Cluster)
 	}
 	c.Port = t.port("port", DefaultPort)
@@ -184,4 +187,18 @@ func (p *parser) edges(events, state *table, c *Config) {
 	events.done()
 	c.StateDir = state.file("dir", DefaultStateDir)
 	state.done()
+}
+
+// warnings says what works and may surprise.
+func warnings(c Config) []string {
+	var out []string
+	if c.ManualFence && len(c.Nodes) > 1 {
+		out = append(out, "fencing is manual: the storage of a dead node stays locked until somebody runs `quorate fence ack`; configure [[fence]] devices")
+	}
+	for _, n := range c.Nodes {
+		if len(c.Nodes) > 1 && slices.ContainsFunc(n.Addrs, netip.Addr.IsLoopback) {
+			out = append(out, fmt.Sprintf("node %s has a loopback address, which other machines cannot reach: write its address on the network", n.Name))
+		}
+	}
+	return out
 }

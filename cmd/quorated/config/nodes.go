@@ -11,8 +11,8 @@ import (
 )
 
 // nodes reads the [[node]] sections and returns them by id.
-func (p *parser) nodes(tables []*table) []membership.Node {
-	if len(tables) == 0 {
+func (p *parser) nodes(tables []*table, given bool) []membership.Node {
+	if len(tables) == 0 && !given {
 		p.fault("node", `no [[node]] section: write one for each node, with name = "…", id = 1 and addr = ["10.0.0.1"]`)
 		return nil
 	}
@@ -92,12 +92,12 @@ func (p *parser) unique(t *table, n membership.Node, seen map[string]string) {
 		}
 		seen[what+value] = n.Name
 	}
-	check("name", "name ", n.Name)
+	check("name", "name", n.Name)
 	if n.ID != 0 {
-		check("id", "id ", idString(n.ID))
+		check("id", "id", idString(n.ID))
 	}
 	for _, a := range n.Addrs {
-		check("addr", "address ", a.String())
+		check("addr", "address", a.String())
 	}
 }
 

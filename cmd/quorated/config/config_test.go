@@ -1,0 +1,369 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+
+const two = `
+[cluster]
+name = "tank"
+fencing = "manual"
+[[node]]
+name = "alpha"
+id = 1
+addr = ["10.0.0.1"]
+[[node]]
+name = "beta"
+id = 2
+addr = ["10.0.0.2"]
+`
+
+func parse(t *testing.T, text string) Config {
+	t.Helper()
+	c, err := Parse("quorate.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func reference(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("../dist/quorate.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestReferenceIsComplete(t *testing.T) {
+	text := reference(t)
+	plain := parse(t, text)
+	if len(plain.Nodes) != 3 || len(plain.Devices) != 6 || plain.Timing.Profile != "safe" {
+		t.Fatalf("unexpected: %+v", plain)
+	}
+	// Every key that is commented out is a valid key and shows its default.
+	full := regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(text, "$1")
+	all := parse(t, full)
+	if all.EventsTo == "" {
+		t.Error("send_to was not set by the uncommented reference")
+	}
+	all.EventsTo, all.ProfileWhy, plain.ProfileWhy = "", "", ""
+	if !reflect.DeepEqual(plain, all) {
+		t.Errorf("a default in the reference is not the default:\n%+v\n%+v", plain, all)
+	}
+	// And every key of the parser is in the reference.
+	for _, key := range []string{"name", "port", "probe_port", "dlm_port", "startup_grace", "join_timeout", "fencing", "key_file", "id", "addr",
+		"nodes", "agent", "level", "timeout", "options", "plugs", "profile", "interval", "dead_after", "stall_limit", "recovery_stall", "send_to", "dir"} {
+		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(text) {
+			t.Errorf("key %s is not in the reference", key)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := parse(t, two)
+	if c.Port != 21060 || c.ProbePort != 21061 || c.DLMPort != 21064 || c.StartupGrace != 10*time.Second || c.JoinTimeout != 10*time.Second {
+		t.Errorf("defaults: %+v", c)
+	}
+	if !c.ManualFence || c.StateDir != DefaultStateDir || c.KeyFile != DefaultKeyFile || c.EventsTo != "" {
+		t.Errorf("defaults: %+v", c)
+	}
+	want := membership.Timing{Profile: "safe", Interval: 400 * time.Millisecond, DeadAfter: 2 * time.Second, LinkSettle: 2800 * time.Millisecond,
+		StallLimit: 10 * time.Second, RecoveryStall: 3 * time.Second}
+	if c.Timing != want || !strings.HasPrefix(c.ProfileWhy, "auto: safe, because") {
+		t.Errorf("timing %+v, %s", c.Timing, c.ProfileWhy)
+	}
+}
+
+func TestEveryProfileIsValid(t *testing.T) {
+	for _, p := range []string{"fast", "lan", "safe", "vm"} {
+		c := parse(t, two+"[liveness]\nprofile = \""+p+"\"\n")
+		if c.Timing.Profile != p || c.Timing.LinkSettle < c.Timing.DeadAfter+2*c.Timing.Interval {
+			t.Errorf("%s: %+v", p, c.Timing)
+		}
+	}
+	if _, ok := Profile("slow"); ok {
+		t.Error("a profile that is none")
+	}
+}
+
+func TestExplicitTimes(t *testing.T) {
+	c := parse(t, two+"[liveness]\nprofile=\"lan\"\ninterval=\"20ms\"\ndead_after=\"100ms\"\n")
+	if c.Timing.LinkSettle != 140*time.Millisecond || !strings.Contains(c.ProfileWhy, "one by one") {
+		t.Errorf("%+v %s", c.Timing, c.ProfileWhy)
+	}
+}
+
+func TestFenceExpansion(t *testing.T) {
+	c := parse(t, two+`
+[[fence]]
+nodes = ["alpha", 2]
+agent = "fence_x"
+options = { ip = "{name}-{id}.{node}", password = "{braces}", verbose = true, retries = 3 }
+plugs = { alpha = "p1", 2 = "p2" }
+`)
+	want := []membership.Device{
+		{Nodes: []membership.NodeID{1}, Agent: "fence_x", Level: 1, Timeout: 30 * time.Second,
+			Options: map[string]string{"ip": "alpha-1.alpha", "password": "{braces}", "verbose": "1", "retries": "3", "plug": "p1"}},
+		{Nodes: []membership.NodeID{2}, Agent: "fence_x", Level: 1, Timeout: 30 * time.Second,
+			Options: map[string]string{"ip": "beta-2.beta", "password": "{braces}", "verbose": "1", "retries": "3", "plug": "p2"}},
+	}
+	if !reflect.DeepEqual(c.Devices, want) {
+		t.Errorf("devices %+v", c.Devices)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	if w := parse(t, two).Warnings; len(w) != 1 || !strings.Contains(w[0], "manual") {
+		t.Errorf("%v", w)
+	}
+	if w := parse(t, strings.Replace(two, "10.0.0.2", "127.0.1.1", 1)).Warnings; len(w) != 2 || !strings.Contains(w[1], "beta has a loopback") {
+		t.Errorf("%v", w)
+	}
+	if w := parse(t, reference(t)).Warnings; w != nil {
+		t.Errorf("the reference warns: %v", w)
+	}
+}
+
+func TestOneNodeNeedsNoDevice(t *testing.T) {
+	parse(t, "[cluster]\nname=\"x\"\n[[node]]\nname=\"a\"\nid=7\naddr=[\"fd00::1\"]\n")
+}
+
+// TestBad compares the faults of every testdata/bad/*.toml with its .golden.
+func TestBad(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.toml")
+	if err != nil || len(files) < 8 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, f := range files {
+		t.Run(filepath.Base(f), func(t *testing.T) {
+			data, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Parse(filepath.Base(f), data)
+			if !errors.Is(err, ErrInvalid) {
+				t.Fatalf("not refused: %v", err)
+			}
+			golden := strings.TrimSuffix(f, ".toml") + ".golden"
+			if *rewrite {
+				if err := os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, rerr := os.ReadFile(golden)
+			if rerr != nil || string(want) != err.Error()+"\n" {
+				t.Errorf("got\n%v\nwant\n%s(%v)", err, want, rerr)
+			}
+		})
+	}
+}
+
+func TestBind(t *testing.T) {
+	c := parse(t, two)
+	addr := netip.MustParseAddr
+	tests := []struct {
+		name     string
+		local    []netip.Addr
+		override string
+		self     membership.NodeID
+		want     []string
+	}{
+		{"by address", []netip.Addr{addr("127.0.0.1"), addr("10.0.0.2")}, "", 2, nil},
+		{"none", []netip.Addr{addr("192.168.0.9")}, "", 0, []string{"no node has an address", "configured alpha: 10.0.0.1", "configured beta: 10.0.0.2", "this machine: 192.168.0.9", "--node"}},
+		{"both", []netip.Addr{addr("10.0.0.1"), addr("10.0.0.2")}, "", 0, []string{"alpha and beta all have", "this machine: 10.0.0.1 10.0.0.2"}},
+		{"override by name", nil, "beta", 2, nil},
+		{"override by id", []netip.Addr{addr("10.0.0.2")}, "1", 1, nil},
+		{"override unknown", nil, "bta", 0, []string{`did you mean "beta"?`, "alpha, beta"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := c.Bind(tt.local, tt.override)
+			if got.Self != tt.self || (err != nil) != (tt.want != nil) || err != nil && !errors.Is(err, ErrSelf) {
+				t.Fatalf("self %d, %v", got.Self, err)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q is not in %v", w, err)
+				}
+			}
+		})
+	}
+	if c.Self != 0 {
+		t.Error("Bind changed its receiver")
+	}
+}
+
+func TestLocalAddrsHasLoopback(t *testing.T) {
+	all, err := LocalAddrs()
+	if err != nil || !slices.ContainsFunc(all, netip.Addr.IsLoopback) {
+		t.Errorf("%v %v", all, err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	var oe *OpError
+	if _, err := Load(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) || !errors.As(err, &oe) || !strings.Contains(err.Error(), "copy the reference") {
+		t.Errorf("missing: %v", err)
+	}
+	big := filepath.Join(dir, "big")
+	if err := os.WriteFile(big, make([]byte, MaxSize+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("big: %v", err)
+	}
+	good := filepath.Join(dir, "good")
+	if err := os.WriteFile(good, []byte(two), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(good); err != nil || c.Path != good {
+		t.Errorf("good: %v %v", c, err)
+	}
+	if _, err := Load(dir); err == nil {
+		t.Error("a directory was read")
+	}
+}
+
+func TestDigest(t *testing.T) {
+	base := parse(t, reference(t))
+	change := func(old, new string) Config {
+		text := reference(t)
+		if !strings.Contains(text, old) {
+			t.Fatalf("%q is not in the reference", old)
+		}
+		return parse(t, strings.Replace(text, old, new, 1))
+	}
+	tests := []struct {
+		name     string
+		old, new string
+		want     []string
+	}{
+		{"comment", "# The part", "# A part", nil},
+		{"default written out", "#port = 21060", "port = 21060", nil},
+		{"own to the node", `#dir = "/var/lib/quorate"`, `dir = "/srv"`, nil},
+		{"port", "#port = 21060", "port = 9", []string{"cluster.port"}},
+		{"address", "10.0.1.3", "10.0.1.9", []string{"node.gamma.addr"}},
+		{"plug", `beta = "2"`, `beta = "7"`, []string{"node.beta.fence"}},
+		{"name of a node", `name = "alpha"`, `name = "alpha2"`, nil},
+		{"profile", `#profile = "auto"`, `profile = "vm"`, []string{"liveness.dead_after", "liveness.interval"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "name of a node" {
+				text := strings.ReplaceAll(strings.ReplaceAll(reference(t), `"alpha"`, `"alpha2"`), "alpha = ", "alpha2 = ")
+				got := Diff(base.Digest, parse(t, text).Digest)
+				if len(got) != 6 || got[0] != "node.alpha.addr" || got[5] != "node.alpha2.id" {
+					t.Errorf("%v", got)
+				}
+				return
+			}
+			o := change(tt.old, tt.new)
+			if got := Diff(base.Digest, o.Digest); !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+			if base.Digest.Equal(o.Digest) != (tt.want == nil) {
+				t.Error("totals do not tell what the keys tell")
+			}
+		})
+	}
+	if got := Diff(base.Digest, Digest{Total: "x", Keys: base.Digest.Keys}); !slices.Equal(got, []string{"(everything)"}) {
+		t.Errorf("totals alone: %v", got)
+	}
+}
+
+func TestDigestHidesSecrets(t *testing.T) {
+	dev := "\n[[fence]]\nnodes=[1,2]\nagent=\"fence_x\"\n[fence.options]\npassword=\"%\"\n"
+	a := parse(t, two+strings.Replace(dev, "%", "one", 1))
+	b := parse(t, two+strings.Replace(dev, "%", "two", 1))
+	if Diff(a.Digest, b.Digest) != nil {
+		t.Error("the digest depends on a password")
+	}
+	for _, k := range []string{"password", "passwd", "passwd_script", "snmp_priv_passwd", "auth", "api_key", "key", "token", "secret_key", "community"} {
+		if !SecretOption(k) {
+			t.Errorf("%s is not taken for a secret", k)
+		}
+	}
+	for _, k := range []string{"ip", "plug", "username", "keyboard", "monkey", "ipport", "action"} {
+		if SecretOption(k) {
+			t.Errorf("%s is taken for a secret", k)
+		}
+	}
+}
+
+func TestLocate(t *testing.T) {
+	text := "# c\na = 1\n[s] # x\nk = [\n 1, # ]\n 2 ]\nl = \"\"\"\n[no]\n\"\"\"\n\"q.r\" = 'x'\n[[n]]\nv=1\n[n.o]\np.q=2\n[[n]]\nv='''\nz=1'''\nw={a=1,b=[2]}\n"
+	want := map[string]int{"a": 2, "s": 3, "s.k": 4, "s.l": 7, "s.q.r": 10, "n": 11, "n[0]": 11, "n[0].v": 12, "n[0].o": 13, "n[0].o.p": 14,
+		"n[0].o.p.q": 14, "n[1]": 15, "n[1].v": 16, "n[1].w": 18}
+	if got := locate(text); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	for _, tt := range [][2]string{{"nmae", "name"}, {"prot", "port"}, {"deadafter", "dead_after"}, {"zzzz", ""}, {"", ""}} {
+		got := suggest(tt[0], []string{"name", "port", "dead_after"})
+		if tt[1] == "" && got != "" || tt[1] != "" && !strings.Contains(got, tt[1]) {
+			t.Errorf("%s: %s", tt[0], got)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(two))
+	if data, err := os.ReadFile("../dist/quorate.toml"); err == nil {
+		f.Add(data)
+	}
+	files, _ := filepath.Glob("testdata/bad/*.toml")
+	for _, name := range files {
+		if data, err := os.ReadFile(name); err == nil {
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		locate(string(data)) // must not panic on what TOML refuses either
+		c, err := Parse("f", data)
+		var faults Faults
+		if err != nil {
+			if !errors.As(err, &faults) || len(faults) == 0 {
+				t.Fatalf("not Faults: %v", err)
+			}
+			for _, x := range faults {
+				if x.Line < 1 || x.Text == "" {
+					t.Fatalf("bad fault %+v", x)
+				}
+			}
+			return
+		}
+		// What was accepted keeps the promises that others build on.
+		if !clusterName.MatchString(c.Cluster) || len(c.Nodes) == 0 || len(c.Nodes) > MaxNodes || c.Timing.DeadAfter < 3*c.Timing.Interval {
+			t.Fatalf("accepted: %+v", c)
+		}
+		for i, n := range c.Nodes {
+			if n.ID == 0 || n.Name == "" || len(n.Addrs) != len(c.Nodes[0].Addrs) || len(n.Addrs) == 0 || i > 0 && c.Nodes[i-1].ID >= n.ID {
+				t.Fatalf("accepted node %+v", n)
+			}
+		}
+		for _, d := range c.Devices {
+			if len(d.Nodes) != 1 || d.Agent == "" || d.Timeout <= 0 {
+				t.Fatalf("accepted device %+v", d)
+			}
+		}
+	})
+}
