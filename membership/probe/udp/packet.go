@@ -1,0 +1,133 @@
+package udp
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/probe"
+)
+
+// reason is why a packet came to nothing; the rest are plain counts.
+type reason int
+
+const (
+	accepted     reason = iota // replies that counted
+	answered                   // probes that were answered
+	sent                       // probes given to the kernel
+	sendFailed                 // probes and answers that the kernel did not take
+	dropForm                   // not a packet of ours
+	dropKey                    // an epoch that we have no key of
+	dropTag                    // not made with that key
+	dropDst                    // for another node
+	dropSource                 // from a node that is not configured on the link
+	dropLink                   // says another link than the one it came on
+	dropRate                   // probes beyond the rate of answers
+	dropProber                 // replies to another instance of this node
+	dropUnlearnt               // replies before the peer's instance is known
+	dropInstance               // replies of another instance than the one learnt
+	dropUnasked                // replies to what was never sent
+	dropLate                   // replies to a probe too long ago
+	dropOld                    // replies not newer than one that counted
+	reasons
+)
+
+var reasonNames = [reasons]string{
+	"accepted", "answered", "sent", "send_failed", "form", "key_epoch", "tag", "destination", "source", "link",
+	"rate", "prober", "unlearnt", "instance", "unasked", "late", "old",
+}
+
+// Counters returns how many packets came to what end: sent, answered, accepted,
+// send_failed, and the dropped ones by reason.
+func (p *Prober) Counters() map[string]uint64 {
+	out := make(map[string]uint64, reasons)
+	for i := range p.drops {
+		out[reasonNames[i]] = p.drops[i].Load()
+	}
+	return out
+}
+
+func (p *Prober) count(r reason) { p.drops[r].Add(1) }
+
+// receive judges one datagram that came on a link. For a probe that is to be
+// answered it writes the answer to out and returns whom to send it to.
+func (p *Prober) receive(link int, b []byte, at membership.Mono, out *[probe.Size]byte) *target {
+	pkt, err := probe.Parse(b)
+	if err != nil {
+		p.count(dropForm)
+		return nil
+	}
+	key, ok := p.key(pkt.Epoch)
+	if !ok {
+		p.count(dropKey)
+		return nil
+	}
+	if !probe.Verify(b, key) {
+		p.count(dropTag)
+		return nil
+	}
+	t, why := p.route(link, &pkt)
+	if t == nil {
+		p.count(why)
+		return nil
+	}
+	if pkt.Type == probe.TypeReply {
+		if pkt.Prober != p.opt.Instance {
+			p.count(dropProber)
+		} else {
+			p.count(t.accept(&pkt, at))
+		}
+		return nil
+	}
+	if !t.mayAnswer(at) {
+		p.count(dropRate)
+		return nil
+	}
+	p.answer(&pkt, at, key, out)
+	p.count(answered)
+	return t
+}
+
+func (p *Prober) key(epoch uint32) (probe.Key, bool) {
+	for _, k := range p.opt.Keys {
+		if k.Epoch() == epoch {
+			return k, true
+		}
+	}
+	return probe.Key{}, false
+}
+
+// route finds the peer and link that an authentic packet is of.
+func (p *Prober) route(link int, pkt *probe.Packet) (*target, reason) {
+	if pkt.Dst != p.opt.Self {
+		return nil, dropDst
+	}
+	if int(pkt.Link) != link {
+		return nil, dropLink
+	}
+	byLink := p.index[pkt.Src]
+	if link >= len(byLink) || byLink[link] == nil {
+		return nil, dropSource
+	}
+	return byLink[link], 0
+}
+
+// answer writes the reply to a probe, with the key that the probe came with:
+// who sends with it accepts it.
+func (p *Prober) answer(pkt *probe.Packet, at membership.Mono, key probe.Key, out *[probe.Size]byte) {
+	r := pkt.Reply()
+	r.Responder = p.opt.Instance
+	r.Stamp = at
+	r.Progress = p.ticks.Load()
+	r.Age = max(time.Duration(int64(at)-p.tickedAt.Load()), 0)
+	r.View = p.view.Load()
+	r.Marshal(out, key)
+}
+
+// ask writes the next probe of a target.
+func (p *Prober) ask(t *target, at membership.Mono, out *[probe.Size]byte) {
+	pkt := probe.Packet{
+		Type: probe.TypeProbe, Link: uint8(t.link.index), Src: p.opt.Self, Dst: t.peer,
+		Seq: t.next(at), Prober: p.opt.Instance, Sent: at,
+	}
+	pkt.Marshal(out, p.opt.Keys[0])
+}

@@ -1,0 +1,92 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrAddr says that the node does not have one of its configured addresses.
+var ErrAddr = errors.New("this node does not have the address (yet): configure the interface, or correct the node's addresses; trying every second")
+
+// LinkError says why a link is not probed.
+type LinkError struct {
+	Link int
+	Addr netip.AddrPort
+	Err  error
+}
+
+func (e *LinkError) Error() string {
+	return fmt.Sprintf("link %d, %s: %v", e.Link, e.Addr, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *LinkError) Unwrap() error { return e.Err }
+
+// classControl is DSCP CS6, network control: probes go before bulk data.
+const classControl = 0xc0
+
+// openSocket returns a bound socket that never blocks, and the zone of a
+// link-local address.
+func openSocket(addr netip.AddrPort) (fd int, zone uint32, err error) {
+	family, level, class := unix.AF_INET, unix.IPPROTO_IP, unix.IP_TOS
+	if addr.Addr().Is6() {
+		family, level, class = unix.AF_INET6, unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	if zone, err = zoneOf(addr.Addr()); err != nil {
+		return -1, 0, err
+	}
+	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, 0, fmt.Errorf("socket: %w", err)
+	}
+	if family == unix.AF_INET6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	_ = unix.SetsockoptInt(fd, level, class, classControl)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6)
+	if err := unix.Bind(fd, sockaddr(addr, zone)); err != nil {
+		_ = unix.Close(fd)
+		return -1, 0, bindError(err)
+	}
+	return fd, zone, nil
+}
+
+func bindError(err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENODEV):
+		return ErrAddr
+	case errors.Is(err, unix.EADDRINUSE):
+		return errors.New("another program has the UDP port: see \"ss -lunp\"; trying every second")
+	}
+	return fmt.Errorf("bind: %w", err)
+}
+
+func zoneOf(a netip.Addr) (uint32, error) {
+	if a.Zone() == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(a.Zone(), 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	ifi, err := net.InterfaceByName(a.Zone())
+	if err != nil {
+		return 0, ErrAddr
+	}
+	return uint32(ifi.Index), nil
+}
+
+// sockaddr is the kernel's form of an address; the zone is for link-local ones.
+func sockaddr(a netip.AddrPort, zone uint32) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	if !a.Addr().IsLinkLocalUnicast() {
+		zone = 0
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16(), ZoneId: zone}
+}
