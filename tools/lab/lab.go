@@ -115,8 +115,10 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 }
 
 func (l *Lab) build(ctx context.Context) (err error) {
-	if err = os.MkdirAll(l.shareDir(), 0o755); err != nil {
-		return err
+	for _, d := range []string{"proc", "mnt"} { // for labnode's first steps
+		if err = os.MkdirAll(filepath.Join(l.shareDir(), d), 0o755); err != nil {
+			return err
+		}
 	}
 	root, err := cgroupRoot()
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -15,9 +14,6 @@ import (
 	"strings"
 )
 
-//go:embed labinit.sh
-var labinit string
-
 // recipe is everything a root file system is made from. Its hash names the
 // result, so a change of any part builds anew.
 type recipe struct {
@@ -26,7 +22,6 @@ type recipe struct {
 	packages []string
 	without  []string // files left out
 	kernel   string   // package of the kernel
-	init     string   // first stage of init
 }
 
 // nodePackages is what a node has: the kernel consumers' tools, the stack that
@@ -45,7 +40,7 @@ var leftOut = []string{
 }
 
 func hostRecipe() (recipe, error) {
-	r := recipe{arch: runtime.GOARCH, packages: nodePackages, without: leftOut, kernel: "user-mode-linux", init: labinit}
+	r := recipe{arch: runtime.GOARCH, packages: nodePackages, without: leftOut, kernel: "user-mode-linux"}
 	f, err := os.Open("/etc/os-release")
 	if err != nil {
 		return r, err
@@ -69,7 +64,7 @@ func codename(osRelease io.Reader) string {
 
 func (r recipe) key() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q", []any{r.suite, r.arch, r.packages, r.without, r.kernel, r.init})
+	fmt.Fprintf(h, "%q", []any{r.suite, r.arch, r.packages, r.without, r.kernel})
 	return fmt.Sprintf("%x", h.Sum(nil))[:16]
 }
 
@@ -196,10 +191,8 @@ func sourcesOf(targets, suite string) string {
 func (r recipe) finish(ctx context.Context, tmp, version string, out io.Writer) error {
 	root := filepath.Join(tmp, "root")
 	mods := filepath.Join(root, "usr/lib/modules")
-	for _, d := range []string{mods, filepath.Join(root, "lab")} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(mods, 0o755); err != nil {
+		return err
 	}
 	err := os.Rename(filepath.Join(tmp, "pkg/usr/lib/uml/modules", version), filepath.Join(mods, version))
 	if err != nil {
@@ -216,7 +209,6 @@ func (r recipe) finish(ctx context.Context, tmp, version string, out io.Writer) 
 		os.RemoveAll(filepath.Join(tmp, "pkg")),
 		os.RemoveAll(filepath.Join(root, "var/cache/apt")),
 		os.RemoveAll(filepath.Join(root, "var/lib/apt/lists")),
-		os.WriteFile(filepath.Join(root, "labinit"), []byte(r.init), 0o755),
 		os.WriteFile(filepath.Join(tmp, "packages"), pkgs, 0o644),
 		os.WriteFile(filepath.Join(tmp, "kernel"), []byte(version+"\n"), 0o644))
 }

@@ -26,7 +26,7 @@ func (u *uml) command(n *Node, nonce string) *exec.Cmd {
 	args := []string{
 		fmt.Sprintf("mem=%dM", cfg.Mem),
 		"umid=" + n.Name(), "uml_dir=" + filepath.Join(n.lab.dir, "uml") + "/",
-		"rootfstype=hostfs", "rootflags=" + u.img.Root, "ro", "init=/labinit",
+		"rootfstype=hostfs", "rootflags=" + n.lab.shareDir(), "ro", "init=/labnode",
 		"con=null", "con0=fd:0,fd:1", "quiet", "net.ifnames=0",
 		"ubd0c=" + n.lab.SharedDisk(), "ubd1=" + n.StateDisk(),
 		vec(0, linkTap(n.id, 0), n.id), vec(1, mgmtTap(n.id), n.id),
@@ -35,7 +35,7 @@ func (u *uml) command(n *Node, nonce string) *exec.Cmd {
 		args = append(args, vec(1+l, linkTap(n.id, l), n.id))
 	}
 	args = append(args, cfg.Append...)
-	args = append(args, "lab.share="+n.lab.shareDir(), "lab.nonce="+nonce,
+	args = append(args, "lab.root="+u.img.Root, "lab.nonce="+nonce,
 		fmt.Sprintf("lab.node=%d", n.id), fmt.Sprintf("lab.nodes=%d", cfg.Nodes),
 		fmt.Sprintf("lab.links=%d", cfg.Links), "lab.modules="+strings.Join(cfg.Modules, ","))
 	c := exec.Command(u.img.Program, args...)

@@ -25,6 +25,7 @@ const shareDir = "/lab"
 type params struct {
 	node, nodes, links int
 	nonce              string
+	root               string // the host folder with the root file system
 	modules            []string
 }
 
@@ -35,7 +36,7 @@ func parseParams(cmdline string) (params, error) {
 			kv[k[len("lab."):]] = v
 		}
 	}
-	p := params{nonce: kv["nonce"]}
+	p := params{nonce: kv["nonce"], root: kv["root"]}
 	for k, dst := range map[string]*int{"node": &p.node, "nodes": &p.nodes, "links": &p.links} {
 		n, err := strconv.Atoi(kv[k])
 		if err != nil {
@@ -53,7 +54,6 @@ func parseParams(cmdline string) (params, error) {
 func initNode([]string) error {
 	os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	os.Setenv("HOME", "/root")
-	mountAll()
 	if err := setUp(); err != nil {
 		fmt.Println("LABFAILED", err)
 	}
@@ -80,7 +80,7 @@ func reapUntil(pid int) {
 }
 
 // mountAll mounts the usual kernel file systems. What a kernel lacks is left out.
-func mountAll() {
+func mountAll(params) error {
 	for _, m := range [][3]string{
 		{"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"devpts", "/dev/pts"}, {"tmpfs", "/dev/shm"},
 		{"tmpfs", "/run"}, {"tmpfs", "/tmp"}, {"cgroup2", "/sys/fs/cgroup"}, {"bpf", "/sys/fs/bpf"},
@@ -89,11 +89,13 @@ func mountAll() {
 		os.MkdirAll(m[1], 0o755)
 		unix.Mount(m[0], m[1], m[0], 0, "")
 	}
-	os.MkdirAll("/run/lock", 0o755)
-	os.Chmod("/tmp", 0o1777)
+	return errors.Join(os.MkdirAll("/run/lock", 0o755), os.Chmod("/tmp", 0o1777))
 }
 
 func setUp() error {
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("/proc: %w", err)
+	}
 	raw, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
@@ -102,14 +104,19 @@ func setUp() error {
 	if err != nil {
 		return err
 	}
-	if err := identity(p); err != nil {
-		return err
+	steps := []struct {
+		name string
+		do   func(params) error
+	}{
+		{"root", enterRoot}, {"mounts", mountAll}, {"identity", identity}, {"network", network},
+		{"udev", startUdev}, {"modules", modules}, {"files", copyFiles}, {"state disk", stateDisk},
+		{"devices", waitDevices},
 	}
-	steps := []func(params) error{network, startUdev, modules, copyFiles, stateDisk, waitDevices}
 	for _, step := range steps {
-		if err := step(p); err != nil {
+		if err := step.do(p); err != nil {
 			return err
 		}
+		fmt.Printf("%6.2f %s\n", uptime(), step.name)
 	}
 	return nil
 }
@@ -126,40 +133,24 @@ func identity(p params) error {
 		os.WriteFile("/etc/hosts", []byte(hosts.String()), 0o644))
 }
 
-// network gives vec0 the first cluster link, vec1 the management network and
-// vec2 on the further cluster links.
-func network(p params) error {
-	var b strings.Builder
-	b.WriteString("link set lo up\n")
-	add := func(dev int, prefix string) {
-		fmt.Fprintf(&b, "addr add %s.%d/24 dev vec%d\nlink set vec%d up\n", prefix, 10+p.node, dev, dev)
-	}
-	add(0, "10.77.0")
-	add(1, "10.78.0")
-	for l := 1; l < p.links; l++ {
-		add(1+l, fmt.Sprintf("10.77.%d", l))
-	}
-	return run(b.String(), "ip", "-batch", "-")
-}
-
+// startUdev comes before the modules, so that it sees their devices appear.
 func startUdev(params) error {
-	if err := run("", "/lib/systemd/systemd-udevd", "--daemon"); err != nil {
-		return err
-	}
-	return run("", "udevadm", "trigger", "--action=add", "--subsystem-match=misc", "--subsystem-match=block")
+	return run("/lib/systemd/systemd-udevd", "--daemon")
 }
 
 func modules(p params) error {
-	if len(p.modules) > 0 {
-		if err := run("", "modprobe", append([]string{"-a"}, p.modules...)...); err != nil {
+	for _, m := range p.modules {
+		if err := loadModule(m); err != nil {
 			return err
 		}
 	}
-	unix.Mount("configfs", "/sys/kernel/config", "configfs", 0, "")
+	if err := unix.Mount("configfs", "/sys/kernel/config", "configfs", 0, ""); err != nil && len(p.modules) > 0 {
+		return fmt.Errorf("configfs: %w", err)
+	}
 	return nil
 }
 
-// File is one entry of the manifest that the host leaves in the shared folder.
+// file is one entry of the manifest that the host leaves in the shared folder.
 type file struct {
 	Guest, Name string
 	Mode        os.FileMode
@@ -233,10 +224,8 @@ func waitDevices(p params) error {
 	return errors.New("udev made no /dev/misc/dlm-control in 3 s")
 }
 
-func run(stdin, name string, args ...string) error {
-	c := exec.Command(name, args...)
-	c.Stdin = strings.NewReader(stdin)
-	if out, err := c.CombinedOutput(); err != nil {
+func run(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
 	}
 	return nil
@@ -259,8 +248,7 @@ func hello() error {
 	}
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	h.BootID = strings.TrimSpace(string(id))
-	up, _ := os.ReadFile("/proc/uptime")
-	fmt.Sscan(string(up), &h.Uptime)
+	h.Uptime = uptime()
 	for range 50 {
 		if err = sendHello(h); err == nil {
 			return nil
@@ -270,8 +258,15 @@ func hello() error {
 	return err
 }
 
+// uptime is the kernel's age in seconds.
+func uptime() (s float64) {
+	b, _ := os.ReadFile("/proc/uptime")
+	fmt.Sscan(string(b), &s)
+	return s
+}
+
 func sendHello(h wire.Hello) error {
-	c, err := net.DialTimeout("tcp", fmt.Sprintf("10.78.0.1:%d", wire.HelloPort), time.Second)
+	c, err := net.DialTimeout("tcp4", fmt.Sprintf("10.78.0.1:%d", wire.HelloPort), time.Second)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,9 @@ func main() {
 	cmds := map[string]func([]string) error{
 		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "verify": verify,
 	}
+	if os.Getpid() == 1 {
+		os.Args = []string{"labnode", "init"}
+	}
 	if len(os.Args) < 2 || cmds[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "usage: labnode init|serve|flock|append|verify ...")
 		os.Exit(2)

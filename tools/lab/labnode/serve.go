@@ -19,14 +19,14 @@ import (
 
 // serve runs commands for the host until the node dies.
 func serve([]string) error {
-	ln, err := net.Listen("tcp", fmt.Sprintf(":%d", wire.NodePort))
+	ln, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", wire.NodePort))
 	if err != nil {
 		return err
 	}
 	if err := hello(); err != nil {
 		return err
 	}
-	fmt.Println("LABREADY")
+	fmt.Printf("%6.2f LABREADY\n", uptime())
 	for {
 		c, err := ln.Accept()
 		if err != nil {

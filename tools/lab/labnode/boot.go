@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// enterRoot makes the host's root file system the node's, under a writable layer
+// in memory, with the lab's folder (the root so far) at shareDir. No program is
+// run for it: in an emulated kernel each costs a tenth of a second.
+func enterRoot(p params) error {
+	const root, lower = "/mnt/root", "/mnt/lower"
+	if err := unix.Mount("layer", "/mnt", "tmpfs", 0, "mode=755"); err != nil {
+		return err
+	}
+	for _, d := range []string{root, lower, "/mnt/up", "/mnt/work", "/mnt/up" + shareDir} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("root", lower, "hostfs", unix.MS_RDONLY, p.root); err != nil {
+		return fmt.Errorf("%s: %w", p.root, err)
+	}
+	if err := loadFrom(lower, "overlay"); err != nil {
+		return err
+	}
+	layers := "lowerdir=" + lower + ",upperdir=/mnt/up,workdir=/mnt/work"
+	if err := unix.Mount("root", root, "overlay", 0, layers); err != nil {
+		return fmt.Errorf("overlay: %w", err)
+	}
+	return errors.Join(
+		unix.Mount("/", root+shareDir, "", unix.MS_BIND, ""),
+		unix.Mount("/proc", root+"/proc", "", unix.MS_MOVE, ""),
+		os.Chdir(root),
+		unix.Mount(".", "/", "", unix.MS_MOVE, ""),
+		unix.Chroot("."), os.Chdir("/"))
+}
+
+// loadModule loads a kernel module and what it needs.
+func loadModule(name string) error { return loadFrom("/", name) }
+
+func loadFrom(root, name string) error {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err
+	}
+	dir := filepath.Join(root, "usr/lib/modules", unix.ByteSliceToString(u.Release[:]))
+	f, err := os.Open(filepath.Join(dir, "modules.dep"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	files := moduleFiles(bufio.NewScanner(f), name)
+	if len(files) == 0 {
+		return fmt.Errorf("no module %s in %s", name, dir)
+	}
+	for _, m := range files {
+		if err := insert(filepath.Join(dir, m)); err != nil {
+			return fmt.Errorf("module %s: %w", m, err)
+		}
+	}
+	return nil
+}
+
+// moduleFiles finds a module in modules.dep. What it needs comes first.
+func moduleFiles(dep *bufio.Scanner, name string) (files []string) {
+	for dep.Scan() {
+		file, needs, _ := strings.Cut(dep.Text(), ":")
+		base := strings.TrimSuffix(filepath.Base(file), ".ko")
+		if strings.ReplaceAll(base, "-", "_") != strings.ReplaceAll(name, "-", "_") {
+			continue
+		}
+		for need := range strings.FieldsSeq(needs) {
+			files = append([]string{need}, files...)
+		}
+		return append(files, file)
+	}
+	return nil
+}
+
+func insert(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
+}
+
+// network gives vec0 the first cluster link, vec1 the management network and
+// vec2 on the further cluster links.
+func network(p params) error {
+	if err := ifUp("lo", [4]byte{127, 0, 0, 1}, [4]byte{255}); err != nil {
+		return err
+	}
+	mask, host := [4]byte{255, 255, 255, 0}, byte(10+p.node)
+	addrs := [][4]byte{{10, 77, 0, host}, {10, 78, 0, host}}
+	for l := 1; l < p.links; l++ {
+		addrs = append(addrs, [4]byte{10, 77, byte(l), host})
+	}
+	for i, a := range addrs {
+		if err := ifUp(fmt.Sprintf("vec%d", i), a, mask); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ifUp(name string, addr, mask [4]byte) error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	set := func(what uint, a [4]byte) {
+		if err == nil {
+			if err = ifr.SetInet4Addr(a[:]); err == nil {
+				err = unix.IoctlIfreq(s, what, ifr)
+			}
+		}
+	}
+	set(unix.SIOCSIFADDR, addr)
+	set(unix.SIOCSIFNETMASK, mask)
+	if err == nil {
+		ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+		err = unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, ifr)
+	}
+	if err != nil {
+		return fmt.Errorf("interface %s: %w", name, err)
+	}
+	return nil
+}
