@@ -1,7 +1,55 @@
 package raft
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+)
 
-// ErrCorrupt: a log that is damaged in the middle. What follows the damage cannot
-// be trusted: reset the store, the node joins anew under a fresh raft id.
-var ErrCorrupt = errors.New("log is damaged: reset the store and join anew")
+// What can be wrong with a store.
+var (
+	// ErrCorrupt: the log is damaged. What follows the damage cannot be trusted.
+	ErrCorrupt = errors.New("log is damaged: reset the store, the node joins anew under a fresh raft id")
+	// ErrTruncated: a file of the log is shorter than it was made, or missing.
+	ErrTruncated = errors.New("log is cut short: reset the store, the node joins anew under a fresh raft id")
+	// ErrMoved: the log is not where it was made: it was copied, or restored from a backup.
+	ErrMoved = errors.New("log is a copy of another place's: if it was moved on purpose and the original is gone, " +
+		"reset the store, the node joins anew under a fresh raft id")
+	// ErrBusy: another process has the store open.
+	ErrBusy = errors.New("store is in use: another quorated runs on this directory")
+	// ErrNoSpace: the file system is full.
+	ErrNoSpace = errors.New("no space left for the log: free space on the state file system")
+	// ErrReadOnly: the file system cannot be written.
+	ErrReadOnly = errors.New("log's file system is read-only: repair and remount it")
+	// ErrFailed: an earlier write failed; what is on the disk is unknown until the store is opened again.
+	ErrFailed = errors.New("an earlier write of the log failed: restart the daemon")
+)
+
+// OpError is a failed operation on a store.
+type OpError struct {
+	Op   string
+	Path string
+	Err  error
+}
+
+func (e *OpError) Error() string { return fmt.Sprintf("raft store: %s %s: %v", e.Op, e.Path, e.Err) }
+
+func (e *OpError) Unwrap() error { return e.Err }
+
+// opError maps the errno to the sentinel that an operator can act on.
+func opError(op, path string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		err = fmt.Errorf("%w (%w)", ErrNoSpace, err)
+	case errors.Is(err, syscall.EROFS):
+		err = fmt.Errorf("%w (%w)", ErrReadOnly, err)
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		err = ErrBusy
+	}
+	return &OpError{Op: op, Path: path, Err: err}
+}
