@@ -59,8 +59,18 @@ func (d *Driver) dispatch(e Event) {
 
 func (d *Driver) inQueue(ls, what string, do func()) { d.work.must(lockspaceKey(ls), what, do) }
 
+// fresh begins a new life of a lockspace. Driver.mu is held.
+func (d *Driver) fresh(ls string) *space {
+	if old := d.spaces[ls]; old != nil {
+		old.calls++
+	}
+	sp := &space{name: ls}
+	d.spaces[ls] = sp
+	return sp
+}
+
 func (d *Driver) added(e Added) {
-	d.update(func() { d.spaces[e.Lockspace] = &space{name: e.Lockspace} })
+	d.update(func() { d.fresh(e.Lockspace) })
 	d.emit(e)
 }
 
@@ -69,8 +79,7 @@ func (d *Driver) online(e Online) {
 	fresh := false
 	d.update(func() {
 		if sp = d.spaces[e.Lockspace]; sp == nil || sp.state == StateAnswered {
-			sp = &space{name: e.Lockspace}
-			d.spaces[e.Lockspace] = sp
+			sp = d.fresh(e.Lockspace)
 		}
 		if fresh = sp.state == StateNone; fresh {
 			sp.state = StateOnline
@@ -95,8 +104,7 @@ func (d *Driver) offline(e Offline) {
 	d.update(func() {
 		sp := d.spaces[e.Lockspace]
 		if sp == nil {
-			sp = &space{name: e.Lockspace}
-			d.spaces[e.Lockspace] = sp
+			sp = d.fresh(e.Lockspace)
 		}
 		was, sp.state = sp.state, StateOffline
 	})
