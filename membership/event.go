@@ -42,6 +42,7 @@ const (
 	KindStarted          Kind = "started"      // control=1 was written here
 	KindRecovered        Kind = "recovered"    // the kernel's own recovery is done here
 	KindDone             Kind = "done"         // the change is complete everywhere
+	KindMount            Kind = "mount"        // a file system was mounted or unmounted here
 	KindJournal          Kind = "journal"      // a file system replayed a journal
 	KindJoin             Kind = "join"         // a mount or program here asked to join a lockspace
 	KindJoined           Kind = "joined"       // and it is in

@@ -1,0 +1,276 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/quorate/quorate/cmd/quorated/config"
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/kbridge/dlm"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/comm/tcp"
+	"github.com/quorate/quorate/membership/group/raft"
+	"github.com/quorate/quorate/membership/probe/udp"
+	"github.com/quorate/quorate/membership/secret"
+)
+
+// ErrBroken says that the daemon stopped because it could not go on safely.
+var ErrBroken = errors.New("quorated stopped because it could not go on safely")
+
+// Options are what main found out.
+type Options struct {
+	Config config.Config // bound to this node
+	Socket string        // control socket
+	Log    *slog.Logger
+	// Fencer cuts nodes off; main chooses it from the configuration.
+	Fencer membership.Fencer
+	// Ready is called once when requests are served (systemd's notify).
+	Ready func()
+	// Term asks for a clean leave; refused while lockspaces are in use.
+	Term <-chan os.Signal
+}
+
+// Daemon is the edge of one node.
+type Daemon struct {
+	opt    Options
+	cfg    config.Config
+	log    *slog.Logger
+	id     node.Identity
+	node   *node.Node
+	store  *raft.Store
+	comm   *tcp.Comm
+	prober *udp.Prober
+	kernel *dlm.Driver
+	events *eventLog
+	fencer membership.Fencer
+
+	inputs chan node.Input
+	asks   chan func()
+	done   chan struct{} // closed when the loop has ended
+	cancel context.CancelCauseFunc
+	work   sync.WaitGroup // agents and other slow effects
+	runCtx context.Context
+
+	ask     uint64 // last operator token
+	replies map[uint64]chan node.Reply
+	exit    *node.Exit
+}
+
+const inputQueue = 4096
+
+// Run is the daemon from start to end. It returns nil after a clean leave.
+func Run(ctx context.Context, opt Options) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d := &Daemon{opt: opt, cfg: opt.Config, log: opt.Log, fencer: opt.Fencer, cancel: cancel, runCtx: ctx,
+		inputs: make(chan node.Input, inputQueue), asks: make(chan func(), 16), done: make(chan struct{}), replies: map[uint64]chan node.Reply{}}
+	if err := d.open(); err != nil {
+		d.closeAll(true)
+		return err
+	}
+	err := d.serve(ctx)
+	d.closeAll(d.exit != nil && d.exit.Clean)
+	if d.exit != nil && d.exit.Clean {
+		return nil
+	}
+	return err
+}
+
+// open opens everything, the kernel last: nothing may answer a mount before
+// the rest is there.
+func (d *Daemon) open() (err error) {
+	if d.events, err = newEventLog(d.log, d.cfg.EventsTo); err != nil {
+		return fmt.Errorf("[events] send_to = %q: %w", d.cfg.EventsTo, err)
+	}
+	if d.id, err = identify(d.cfg); err != nil {
+		return err
+	}
+	key, err := secret.Load(d.cfg.KeyFile)
+	if err != nil {
+		return err
+	}
+	now := boottime()
+	group, boot, err := d.openGroup()
+	if err != nil {
+		return err
+	}
+	if err := d.openNetwork(key); err != nil {
+		return err
+	}
+	if err := d.openKernel(); err != nil {
+		return err
+	}
+	var effs []node.Effect
+	d.node, effs = node.New(now, node.Options{Config: d.cfg.Config, Identity: d.id, Group: group, Boot: boot})
+	return d.execute(effs)
+}
+
+// openGroup opens the log. A log that has to start anew gets a fresh raft id.
+func (d *Daemon) openGroup() (membership.Group, []membership.GroupEffect, error) {
+	dir := filepath.Join(d.cfg.StateDir, "raft")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("state directory: %w", err)
+	}
+	store, restored, err := raft.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.store = store
+	ids := make([]membership.NodeID, 0, len(d.cfg.Nodes))
+	for _, n := range d.cfg.Nodes {
+		ids = append(ids, n.ID)
+	}
+	m, effs, err := raft.New(raft.Config{Self: d.cfg.Self, Nodes: ids, ConfigHash: sha256.Sum256([]byte(d.cfg.Digest.Total)),
+		NewID: random64(), NewClusterID: fmt.Sprintf("%016x%016x", random64(), random64()), Seed: random64(),
+		Heartbeat: max(d.cfg.Timing.Interval, 20*time.Millisecond)}, restored)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, effs, nil
+}
+
+func (d *Daemon) openNetwork(key secret.Secret) (err error) {
+	d.comm, err = tcp.New(tcp.Options{Self: d.cfg.Self, Cluster: d.cfg.Cluster, Nodes: d.cfg.Nodes, Secret: key, Handler: handler{d},
+		Instance: d.id.Instance, ConfigHash: sha256.Sum256([]byte(d.cfg.Digest.Total)), Port: int(d.cfg.Port), Logger: d.log, Refused: d.refused})
+	if err != nil {
+		return err
+	}
+	keys, err := key.ProbeKeys()
+	if err != nil {
+		return err
+	}
+	d.prober, err = udp.New(udp.Options{Self: d.cfg.Self, Nodes: d.cfg.Nodes, Interval: d.cfg.Timing.Interval, Keys: keys,
+		Instance: d.id.Instance, Port: int(d.cfg.ProbePort), LockMemory: true, Logger: d.log})
+	return err
+}
+
+func (d *Daemon) refused(addr netip.AddrPort, err error) {
+	d.post(node.Seen{Event: membership.Event{Kind: membership.KindRefused, Text: fmt.Sprintf("connection from %v: %v", addr, err)}})
+}
+
+func (d *Daemon) openKernel() (err error) {
+	addrs := map[membership.NodeID][]netip.Addr{}
+	for _, n := range d.cfg.Nodes {
+		addrs[n.ID] = n.Addrs[:1] // the DLM's TCP uses no other
+	}
+	d.kernel, err = dlm.Open(dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: addrs, Port: d.cfg.DLMPort,
+		Log: d.log, Events: d.kernelEvent})
+	return err
+}
+
+// handler takes what the Comm reports.
+type handler struct{ d *Daemon }
+
+func (h handler) Connected(p membership.NodeID) { h.d.post(node.Connected{Peer: p}) }
+func (h handler) Message(p membership.NodeID, data []byte) {
+	h.d.post(node.Received{From: p, Data: data})
+}
+func (h handler) Disconnected(p membership.NodeID, err error) {
+	h.d.post(node.Disconnected{Peer: p, Err: text(err)})
+}
+
+// post hands an input to the loop; it blocks while the loop is behind, and
+// gives up when the loop has ended.
+func (d *Daemon) post(in node.Input) {
+	select {
+	case d.inputs <- in:
+	case <-d.done:
+	}
+}
+
+// async runs something slow; it is joined before the daemon ends.
+func (d *Daemon) async(f func()) {
+	d.work.Add(1)
+	go func() {
+		defer d.work.Done()
+		f()
+	}()
+}
+
+// fail ends the daemon, unsafely: the lockspaces are stopped first.
+func (d *Daemon) fail(err error) { d.cancel(fmt.Errorf("%w: %w", ErrBroken, err)) }
+
+func (d *Daemon) serve(ctx context.Context) error {
+	l, err := control.Listen(d.opt.Socket)
+	if err != nil {
+		close(d.done)
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.comm.Run(gctx) })
+	g.Go(func() error { return d.prober.Run(gctx) })
+	g.Go(func() error { return control.Serve(gctx, l, d) })
+	g.Go(func() error {
+		defer close(d.done)
+		return d.loop(gctx)
+	})
+	g.Go(func() error { return d.signals(gctx) })
+	if d.opt.Ready != nil {
+		d.opt.Ready()
+	}
+	err = g.Wait()
+	d.work.Wait()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// signals leaves cleanly when asked to, and never by force: a node that holds
+// lockspaces stays.
+func (d *Daemon) signals(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-d.opt.Term:
+			if why := d.Leave(ctx); why != "" && ctx.Err() == nil {
+				d.log.Error("not leaving", "signal", s.String(), "why", why)
+			}
+		}
+	}
+}
+
+// closeAll ends what is open. Unless the end is clean every lockspace is
+// stopped before dlm-monitor is closed.
+func (d *Daemon) closeAll(clean bool) {
+	if d.kernel != nil {
+		if !clean {
+			if err := d.kernel.Halt("quorated ends"); err != nil {
+				d.log.Error("not every lockspace could be stopped; closing dlm-monitor stops the rest", "err", err)
+			}
+		}
+		if err := d.kernel.Close(); err != nil {
+			d.log.Warn("the kernel's DLM was not left clean", "err", err)
+		}
+	}
+	if d.store != nil {
+		if err := d.store.Close(); err != nil {
+			d.log.Warn("close the log", "err", err)
+		}
+	}
+	if d.events != nil {
+		d.events.close()
+	}
+}
+
+// selfFence ends this machine at once: no sync, no shutdown, nothing more is written.
+func selfFence(log *slog.Logger, why string) {
+	log.Error("this machine ends itself now", "why", why)
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
+		log.Error("reboot failed; trying sysrq", "err", err)
+		_ = os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0)
+	}
+}

@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+)
+
+const (
+	keepEvents = 8192 // in memory, for `quorate events`
+	liveEvents = 1024 // queued for one follower
+)
+
+// eventLog keeps the newest events, logs them, and sends each on.
+type eventLog struct {
+	log  *slog.Logger
+	conn net.Conn // where events are sent as datagrams; nil: nobody asked
+
+	mu     sync.Mutex
+	events []membership.Event
+	live   map[chan membership.Event]bool
+}
+
+// newEventLog sends each event as a datagram of JSON to addr, if that is not empty.
+func newEventLog(log *slog.Logger, addr string) (*eventLog, error) {
+	l := &eventLog{log: log, live: map[chan membership.Event]bool{}}
+	if addr == "" {
+		return l, nil
+	}
+	c, err := net.Dial("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	l.conn = c
+	return l, nil
+}
+
+func (l *eventLog) add(e membership.Event) {
+	e.Wall = time.Now().UTC().Format(time.RFC3339Nano)
+	if l.conn != nil {
+		if b, err := json.Marshal(e); err == nil {
+			_, _ = l.conn.Write(b) // nobody may be listening
+		}
+	}
+	l.mu.Lock()
+	l.events = append(l.events, e)
+	if len(l.events) > keepEvents+keepEvents/4 {
+		l.events = append([]membership.Event(nil), l.events[len(l.events)-keepEvents:]...)
+	}
+	for c := range l.live {
+		select {
+		case c <- e:
+		default: // too slow: its stream ends rather than have a gap
+			delete(l.live, c)
+			close(c)
+		}
+	}
+	l.mu.Unlock()
+	l.log.LogAttrs(nil, slog.LevelInfo, string(e.Kind), attrs(e)...)
+}
+
+func attrs(e membership.Event) []slog.Attr {
+	a := []slog.Attr{}
+	if e.Subject != 0 {
+		a = append(a, slog.Uint64("subject", uint64(e.Subject)))
+	}
+	if e.Lockspace != "" {
+		a = append(a, slog.String("lockspace", e.Lockspace), slog.Uint64("change", e.Change))
+	}
+	if e.Incident != "" {
+		a = append(a, slog.String("incident", e.Incident))
+	}
+	if e.Text != "" {
+		a = append(a, slog.String("text", e.Text))
+	}
+	return a
+}
+
+// since returns the kept events after a number.
+func (l *eventLog) since(seq uint64) []membership.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.after(seq)
+}
+
+func (l *eventLog) after(seq uint64) []membership.Event {
+	out := []membership.Event{}
+	for _, e := range l.events {
+		if e.Seq > seq {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// follow returns the kept events after a number and a channel of all later ones.
+func (l *eventLog) follow(seq uint64) ([]membership.Event, <-chan membership.Event, func()) {
+	c := make(chan membership.Event, liveEvents)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.live[c] = true
+	return l.after(seq), c, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.live[c] {
+			delete(l.live, c)
+			close(c)
+		}
+	}
+}
+
+func (l *eventLog) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.live {
+		delete(l.live, c)
+		close(c)
+	}
+	if l.conn != nil {
+		_ = l.conn.Close()
+	}
+}

@@ -1,0 +1,149 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/kbridge/dlm"
+	"github.com/quorate/quorate/kbridge/lockspace"
+	"github.com/quorate/quorate/membership"
+)
+
+// drive executes an effect on the kernel. An error of the call itself (the
+// driver refused) is reported like one of the kernel's.
+func (d *Daemon) drive(e lockspace.Effect) {
+	var err error
+	switch e := e.(type) {
+	case lockspace.Stop:
+		if err = d.kernel.Stop(e.Lockspace, e.Token); err != nil {
+			d.kernelSays(lockspace.StopDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
+		}
+	case lockspace.Start:
+		if err = d.kernel.Start(startJob(e)); err != nil {
+			d.kernelSays(lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
+		}
+	case lockspace.FinishLeave:
+		if err = d.kernel.FinishLeave(e.Lockspace, e.Token); err != nil {
+			d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
+		}
+	case lockspace.FailJoin:
+		if err = d.kernel.FailJoin(e.Lockspace, joinErrno(e.Why), e.Token); err != nil {
+			d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
+		}
+	case lockspace.SetPeer:
+		err = d.kernel.SetPeer(e.Incarnation)
+	case lockspace.RemovePeer:
+		err = d.kernel.RemovePeer(e.Incarnation)
+	}
+	if err != nil {
+		d.log.Error("the kernel's DLM could not be driven", "effect", fmt.Sprintf("%T", e), "err", err)
+	}
+}
+
+func startJob(e lockspace.Start) dlm.StartJob {
+	j := dlm.StartJob{Lockspace: e.Lockspace, Token: e.Token, ID: e.ID, Join: e.Join}
+	for _, m := range e.Members {
+		j.Members = append(j.Members, dlm.Member{Incarnation: m.Incarnation, Epoch: m.Epoch})
+	}
+	for _, g := range e.Gone {
+		j.Gone = append(j.Gone, dlm.Gone{Incarnation: g.Incarnation, Failed: g.Failed, ReleaseRecover: g.Recover})
+	}
+	return j
+}
+
+// kernelSays hands something from the kernel to the loop.
+func (d *Daemon) kernelSays(in lockspace.Input) { d.post(node.Kernel{In: in}) }
+
+// kernelEvent turns what the driver reports into inputs of the machine.
+func (d *Daemon) kernelEvent(e dlm.Event) {
+	switch e := e.(type) {
+	case dlm.Online:
+		d.kernelSays(lockspace.Online{Lockspace: e.Lockspace})
+	case dlm.Offline:
+		d.kernelSays(lockspace.Offline{Lockspace: e.Lockspace, Recover: e.ReleaseRecover})
+	case dlm.StopDone:
+		d.kernelSays(lockspace.StopDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
+	case dlm.StartDone:
+		d.kernelSays(lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
+	case dlm.Recovered:
+		if e.Err != nil {
+			d.log.Error("a join could not be answered", "lockspace", e.Lockspace, "err", e.Err)
+		}
+		d.kernelSays(lockspace.RecoverDone{Lockspace: e.Lockspace, Token: e.Token})
+	case dlm.LeaveDone:
+		d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
+	case dlm.JoinFailed:
+		if e.Token == 0 {
+			d.note(membership.KindJoinFailed, e.Lockspace, text(e.Err))
+			return
+		}
+		d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
+	case dlm.PeerSet:
+		if e.Err != nil {
+			d.note(membership.KindDegraded, "", fmt.Sprintf("comms entry of %v: %v", e.Incarnation, e.Err))
+		}
+	case dlm.PeerRemoved:
+		if e.Err != nil {
+			d.note(membership.KindDegraded, "", fmt.Sprintf("removing the comms entry of %v: %v", e.Incarnation, e.Err))
+		}
+		d.kernelSays(lockspace.PeerRemoved{Incarnation: e.Incarnation})
+	default:
+		d.fileSystem(e)
+	}
+}
+
+// fileSystem follows what GFS2 says of itself, for the event log.
+func (d *Daemon) fileSystem(e dlm.Event) {
+	switch e := e.(type) {
+	case dlm.Journal:
+		how := "replayed"
+		if !e.OK {
+			how = "could not be replayed"
+		}
+		d.note(membership.KindJournal, e.Table, fmt.Sprintf("journal %d %s", e.JID, how))
+	case dlm.FirstMount:
+		d.note(membership.KindJournal, e.Table, "all journals checked by the first mounter")
+	case dlm.Mounted:
+		d.note(membership.KindMount, e.Table, fmt.Sprintf("mounted with journal %d", e.JID))
+	case dlm.Unmounted:
+		d.note(membership.KindMount, e.Table, "unmounted")
+	case dlm.Withdrawn:
+		d.note(membership.KindDegraded, e.Table, "gfs2 withdrew: unmount the file system here and look at the kernel's log")
+	case dlm.Overrun:
+		d.note(membership.KindDegraded, "", fmt.Sprintf("uevents were lost; lockspaces that may be leaving: %v", e.Doubtful))
+	case dlm.Failed:
+		d.fail(fmt.Errorf("the kernel's uevents cannot be heard any more: %w", e.Err))
+	}
+}
+
+func (d *Daemon) note(k membership.Kind, subject, words string) {
+	d.post(node.Seen{Event: membership.Event{Kind: k, Lockspace: subject, Text: words}})
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// quiesce closes the way for new lockspaces; the answer is Quiesced.
+func (d *Daemon) quiesce() {
+	d.async(func() {
+		var in node.Quiesced
+		if err := d.kernel.Quiesce(); err != nil {
+			in.Held = []string{err.Error()}
+		}
+		d.post(in)
+	})
+}
+
+// joinErrno is what a mount or program sees when its join is refused.
+func joinErrno(why string) syscall.Errno {
+	if strings.Contains(why, "use another name") {
+		return syscall.EEXIST
+	}
+	return syscall.ETIMEDOUT
+}

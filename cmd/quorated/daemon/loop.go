@@ -1,0 +1,225 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/membership"
+)
+
+const (
+	loopPriority = 10 // SCHED_FIFO, below the prober's threads
+	maxTick      = time.Second
+)
+
+// loop owns the machine.
+func (d *Daemon) loop(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: loopPriority}
+	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
+		d.log.Warn("no real-time priority for the main loop: a loaded machine will look slow to its peers", "err", err)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		d.prober.Progress(d.node.View())
+		timer.Reset(d.untilDeadline())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case f := <-d.asks:
+			f()
+			continue
+		case in := <-d.inputs:
+			if err := d.step(in); err != nil {
+				return err
+			}
+		}
+		if err := d.drain(); err != nil {
+			return err
+		}
+		if now := boottime(); now >= d.node.Deadline() {
+			if err := d.step(node.Timer{Samples: d.prober.Snapshot()}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// drain takes what has queued up, so that a timer never overtakes what came before it.
+func (d *Daemon) drain() error {
+	for range inputQueue {
+		select {
+		case in := <-d.inputs:
+			if err := d.step(in); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) untilDeadline() time.Duration {
+	dl := d.node.Deadline()
+	if dl == 0 {
+		return maxTick
+	}
+	return min(max(dl.Sub(boottime()), 0), maxTick)
+}
+
+func (d *Daemon) step(in node.Input) error {
+	d.node.SetWall(time.Now().UTC().Format(time.RFC3339))
+	return d.execute(d.node.Step(boottime(), in))
+}
+
+// execute runs effects in their order. An error ends the daemon.
+func (d *Daemon) execute(effs []node.Effect) error {
+	for _, e := range effs {
+		switch e := e.(type) {
+		case node.Persist:
+			if err := d.store.Save(e.Record); err != nil {
+				return fmt.Errorf("%w: the log could not be written: %w", ErrBroken, err)
+			}
+		case node.Send:
+			d.comm.Send(e.To, e.Data)
+		case node.Drive:
+			d.drive(e.Effect)
+		case node.Emit:
+			d.events.add(e.Event)
+		case node.LearnEpoch:
+			d.prober.SetEpoch(e.Peer, e.Instance)
+		case node.Fence:
+			d.fence(e.Job)
+		case node.Reply:
+			d.reply(e)
+		case node.Quiesce:
+			d.quiesce()
+		case node.Reopen:
+			if err := d.kernel.Resume(); err != nil {
+				return fmt.Errorf("%w: dlm-monitor: %w", ErrBroken, err)
+			}
+		case node.SelfFence:
+			selfFence(d.log, e.Why)
+		case node.Exit:
+			d.exit = &e
+			if e.Clean {
+				d.cancel(nil)
+				return context.Canceled
+			}
+			return fmt.Errorf("%w: %s", ErrBroken, e.Why)
+		}
+	}
+	return nil
+}
+
+// fence runs the agents; they end when the daemon does.
+func (d *Daemon) fence(job membership.FenceJob) {
+	d.async(func() {
+		r := d.fencer.Fence(d.runCtx, job)
+		d.post(node.FenceDone{Job: job, Result: r})
+	})
+}
+
+func (d *Daemon) reply(r node.Reply) {
+	if c := d.replies[r.Token]; c != nil {
+		delete(d.replies, r.Token)
+		c <- r
+	}
+}
+
+// do runs f in the loop and waits for it.
+func (d *Daemon) do(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case d.asks <- func() { f(); close(ran) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.done:
+		return context.Canceled
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-d.done:
+		return context.Canceled
+	}
+}
+
+// Handle answers a request of the control socket.
+func (d *Daemon) Handle(ctx context.Context, req control.Request) control.Response {
+	switch req.Command {
+	case "status", "why":
+		return d.status(ctx)
+	case "version":
+		return control.Response{Text: Version}
+	case "events":
+		return control.Response{Events: d.events.since(req.Since)}
+	case "fence-history":
+		var r control.Response
+		if err := d.do(ctx, func() { r.History = d.node.History() }); err != nil {
+			return control.Response{Error: "the daemon is ending"}
+		}
+		return r
+	}
+	return d.operate(ctx, req)
+}
+
+func (d *Daemon) status(ctx context.Context) control.Response {
+	var s control.Status
+	samples := d.prober.Snapshot()
+	if err := d.do(ctx, func() { s = d.node.Status(boottime(), samples) }); err != nil {
+		return control.Response{Error: "the daemon is ending"}
+	}
+	for _, l := range d.prober.Status().Warnings {
+		s.Warnings = append(s.Warnings, l)
+	}
+	s.Warnings = append(s.Warnings, d.cfg.Warnings...)
+	return control.Response{Status: &s}
+}
+
+// operate hands an operator's wish to the machine and waits for its answer.
+func (d *Daemon) operate(ctx context.Context, req control.Request) control.Response {
+	c := make(chan node.Reply, 1)
+	err := d.do(ctx, func() {
+		d.ask++
+		d.replies[d.ask] = c
+		in := node.Operator{Token: d.ask, Command: req.Command, Node: req.Node, Who: req.Who}
+		d.async(func() { d.post(in) })
+	})
+	if err != nil {
+		return control.Response{Error: "the daemon is ending"}
+	}
+	select {
+	case r := <-c:
+		return control.Response{Error: r.Err, Text: r.Text}
+	case <-ctx.Done():
+		return control.Response{Error: "gave up waiting"}
+	case <-d.done:
+		select {
+		case r := <-c:
+			return control.Response{Error: r.Err, Text: r.Text}
+		default:
+			return control.Response{Error: "the daemon is ending"}
+		}
+	}
+}
+
+// Events gives the event log to the control socket.
+func (d *Daemon) Events(since uint64) ([]membership.Event, <-chan membership.Event, func()) {
+	return d.events.follow(since)
+}
+
+// Leave asks for a clean leave, as SIGTERM does. It returns why it was refused.
+func (d *Daemon) Leave(ctx context.Context) string {
+	return d.operate(ctx, control.Request{Command: "leave", Who: "SIGTERM"}).Error
+}

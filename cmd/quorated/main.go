@@ -1,0 +1,95 @@
+// Command quorated keeps a cluster's membership and quorum, fences lost nodes,
+// and drives the kernel's DLM.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/quorate/quorate/cmd/quorated/check"
+	"github.com/quorate/quorate/cmd/quorated/config"
+	"github.com/quorate/quorate/cmd/quorated/daemon"
+)
+
+type flags struct {
+	config, node, socket string
+	check, version       bool
+	debug                bool
+}
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	var f flags
+	flag.StringVar(&f.config, "config", "/etc/quorate/quorate.toml", "configuration `file`, the same on all nodes")
+	flag.StringVar(&f.node, "node", "", "`name` of this node, when its addresses do not tell")
+	flag.StringVar(&f.socket, "socket", "/run/quorate/quorated.sock", "control `socket`")
+	flag.BoolVar(&f.check, "check", false, "test the file and this machine, print a line for each, and end")
+	flag.BoolVar(&f.version, "version", false, "print the version and end")
+	flag.BoolVar(&f.debug, "debug", false, "log more")
+	flag.Parse()
+	if f.version {
+		fmt.Println("quorated", daemon.Version)
+		return 0
+	}
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "quorated: unexpected argument %s; see quorated -h\n", strconv.Quote(flag.Arg(0)))
+		return 64
+	}
+	if f.check {
+		return runCheck(f)
+	}
+	if err := serve(f); err != nil {
+		fmt.Fprintln(os.Stderr, "quorated:", err)
+		return 1
+	}
+	return 0
+}
+
+func load(f flags) (config.Config, error) {
+	cfg, err := config.Load(f.config)
+	if err != nil {
+		return cfg, err
+	}
+	local, err := config.LocalAddrs()
+	if err != nil {
+		return cfg, err
+	}
+	return cfg.Bind(local, f.node)
+}
+
+func serve(f flags) error {
+	if os.Geteuid() != 0 {
+		return errors.New("it drives the kernel's DLM and has to run as root")
+	}
+	cfg, err := load(f)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if f.debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	fencer, err := newFencer(cfg, log)
+	if err != nil {
+		return err
+	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(term)
+	return daemon.Run(context.Background(), daemon.Options{Config: cfg, Socket: f.socket, Log: log, Fencer: fencer, Term: term,
+		Ready: func() {
+			// Without systemd there is nobody to tell, and that is no error.
+			_, _ = sd.SdNotify(false, sd.SdNotifyReady)
+		}})
+}

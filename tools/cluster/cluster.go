@@ -1,0 +1,314 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/lab"
+)
+
+// Options are what a cluster is made of.
+type Options struct {
+	Nodes   int    // 0: 3
+	Profile string // "": lan
+	Agent   string // lab, redfish or manual; "": lab
+	Grace   time.Duration
+	Log     io.Writer
+	Mem     int // MiB a node
+}
+
+// Cluster is a set of nodes with quorated on them.
+type Cluster struct {
+	Lab    *lab.Lab
+	Events *Events
+	opt    Options
+	tmp    string
+	files  map[string]string // guest path -> host file
+}
+
+// New makes the lab and builds the daemon; no node runs yet.
+func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
+	opt.Profile, opt.Agent = orElse(opt.Profile, "lan"), orElse(opt.Agent, "lab")
+	if opt.Nodes == 0 {
+		opt.Nodes = 3
+	}
+	if opt.Log == nil {
+		opt.Log = io.Discard
+	}
+	c := &Cluster{opt: opt}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	if c.tmp, err = os.MkdirTemp("", "quorate-cluster-"); err != nil {
+		return nil, err
+	}
+	if c.files, err = build(ctx, c.tmp); err != nil {
+		return nil, err
+	}
+	if c.Lab, err = lab.New(ctx, lab.Config{Nodes: opt.Nodes, Mem: opt.Mem, Files: c.files, Log: opt.Log}); err != nil {
+		return nil, err
+	}
+	c.Events, err = collect(ctx, c.Lab)
+	return c, err
+}
+
+func orElse(s, or string) string {
+	if s == "" {
+		return or
+	}
+	return s
+}
+
+// build makes the static programs and the key.
+func build(ctx context.Context, dir string) (map[string]string, error) {
+	files := map[string]string{}
+	for _, p := range []string{"quorated", "quorate"} {
+		out := filepath.Join(dir, p)
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "github.com/quorate/quorate/cmd/"+p)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if b, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build %s: %w: %s", p, err, bytes.TrimSpace(b))
+		}
+		files[binDir+"/"+p] = out
+	}
+	key := filepath.Join(dir, "secret")
+	if b, err := exec.CommandContext(ctx, filepath.Join(dir, "quorate"), "keygen", "-f", key).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("quorate keygen: %w: %s", err, bytes.TrimSpace(b))
+	}
+	return files, nil
+}
+
+// Close ends everything and leaves nothing behind.
+func (c *Cluster) Close() error {
+	var errs []error
+	if c.Events != nil {
+		c.Events.close()
+	}
+	if c.Lab != nil {
+		errs = append(errs, c.Lab.Close())
+	}
+	if c.tmp != "" {
+		errs = append(errs, os.RemoveAll(c.tmp))
+	}
+	return errors.Join(errs...)
+}
+
+// Nodes are the numbers of all nodes.
+func (c *Cluster) Nodes() []int {
+	var out []int
+	for _, n := range c.Lab.Nodes() {
+		out = append(out, n.ID())
+	}
+	return out
+}
+
+// Up boots all nodes, starts quorated on each and waits until all are members.
+func (c *Cluster) Up(ctx context.Context) error {
+	if err := c.Lab.Up(ctx); err != nil {
+		return err
+	}
+	if err := c.Each(ctx, c.Nodes(), c.StartDaemon); err != nil {
+		return err
+	}
+	return c.WaitMembers(ctx, c.Nodes(), c.Nodes())
+}
+
+// Each does something on several nodes at once.
+func (c *Cluster) Each(ctx context.Context, nodes []int, f func(context.Context, int) error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	for _, i := range nodes {
+		g.Go(func() error {
+			if err := f(gctx, i); err != nil {
+				return fmt.Errorf("node%d: %w", i, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Install puts key and configuration on a node.
+func (c *Cluster) Install(ctx context.Context, i int) error {
+	n := c.Lab.Node(i)
+	if _, err := n.Run(ctx, "mkdir -p "+configDir+" "+filepath.Dir(LogFile)); err != nil {
+		return err
+	}
+	if err := n.Put(ctx, filepath.Join(c.tmp, "secret"), configDir+"/secret", 0o600); err != nil {
+		return err
+	}
+	return n.PutReader(ctx, strings.NewReader(c.tomlFile()), configDir+"/quorate.toml", 0o644)
+}
+
+// StartDaemon installs key and configuration and starts quorated.
+func (c *Cluster) StartDaemon(ctx context.Context, i int) error {
+	if err := c.Install(ctx, i); err != nil {
+		return err
+	}
+	_, err := c.Lab.Node(i).Daemon(ctx, LogFile, binDir+"/quorated")
+	return err
+}
+
+// BootAgain powers a node on, with its state, and starts quorated.
+func (c *Cluster) BootAgain(ctx context.Context, i int) error {
+	n := c.Lab.Node(i)
+	if err := n.WaitGone(ctx); err != nil {
+		return err
+	}
+	if !n.Powered() {
+		if err := n.Boot(ctx); err != nil {
+			return err
+		}
+	}
+	return c.StartDaemon(ctx, i)
+}
+
+// Kill is the sudden death of a node, by the host's clock.
+func (c *Cluster) Kill(ctx context.Context, i int) (time.Time, error) { return c.Lab.Node(i).Kill(ctx) }
+
+// Status asks a node's daemon.
+func (c *Cluster) Status(ctx context.Context, i int) (control.Status, error) {
+	var s control.Status
+	r, err := c.Lab.Node(i).Exec(ctx, binDir+"/quorate -o json status")
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil {
+		return s, fmt.Errorf("node%d: quorate status: exit %d: %s%s", i, r.Code, r.Stderr, r.Stdout)
+	}
+	return s, nil
+}
+
+// Until asks again and again until f is content; the last reason is the error's.
+func Until(ctx context.Context, every time.Duration, f func() error) error {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// WaitMembers waits until each of the nodes asked sees exactly these members.
+func (c *Cluster) WaitMembers(ctx context.Context, ask, members []int) error {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	return c.Each(ctx, ask, func(ctx context.Context, i int) error {
+		return Until(ctx, 100*time.Millisecond, func() error {
+			s, err := c.Status(ctx, i)
+			if err != nil {
+				return err
+			}
+			if got := memberIDs(s); !slices.Equal(got, members) || !s.Member {
+				return fmt.Errorf("members are %v, not %v: %s", got, members, waits(s))
+			}
+			return nil
+		})
+	})
+}
+
+func memberIDs(s control.Status) []int {
+	var out []int
+	for _, n := range s.Nodes {
+		if n.State == "member" || n.State == "suspect" {
+			out = append(out, int(n.ID))
+		}
+	}
+	return out
+}
+
+func waits(s control.Status) string {
+	var out []string
+	for _, w := range s.Waits {
+		out = append(out, w.Reason)
+	}
+	for _, l := range s.Lockspaces {
+		for _, w := range l.Waits {
+			out = append(out, w.What+": "+w.Reason)
+		}
+	}
+	return strings.Join(append(out, s.Warnings...), "; ")
+}
+
+// WaitLockspace waits until a node says that the lockspace runs with these members.
+func (c *Cluster) WaitLockspace(ctx context.Context, ask, members []int) error {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	return c.Each(ctx, ask, func(ctx context.Context, i int) error {
+		return Until(ctx, 100*time.Millisecond, func() error {
+			s, err := c.Status(ctx, i)
+			if err != nil {
+				return err
+			}
+			for _, l := range s.Lockspaces {
+				if l.Name == Table && l.State == "running" && l.Local == "running" && slices.Equal(ints(l.Members), members) {
+					return nil
+				}
+			}
+			return fmt.Errorf("lockspace %s is not running with %v: %s", Table, members, waits(s))
+		})
+	})
+}
+
+func ints(ids []membership.NodeID) []int {
+	out := make([]int, len(ids))
+	for i, id := range ids {
+		out[i] = int(id)
+	}
+	return out
+}
+
+// Leader is the node that a node's daemon takes for the leader.
+func (c *Cluster) Leader(ctx context.Context, ask int) (int, error) {
+	s, err := c.Status(ctx, ask)
+	return int(s.Leader), err
+}
+
+// Mkfs makes the file system with a journal for each node.
+func (c *Cluster) Mkfs(ctx context.Context, on int) error {
+	_, err := c.Lab.Node(on).Run(ctx, fmt.Sprintf("mkfs.gfs2 -O -q -p lock_dlm -t %s:%s -j %d -J 32 %s", Name, Table, c.opt.Nodes, Disk))
+	return err
+}
+
+// Mount mounts it.
+func (c *Cluster) Mount(ctx context.Context, i int) error {
+	_, err := c.Lab.Node(i).Run(ctx, fmt.Sprintf("mkdir -p %s && mount -t gfs2 %s %s", MountAt, Disk, MountAt))
+	return err
+}
+
+// Unmount unmounts it.
+func (c *Cluster) Unmount(ctx context.Context, i int) error {
+	_, err := c.Lab.Node(i).Run(ctx, "umount "+MountAt)
+	return err
+}
+
+// Log is the end of a node's daemon's log.
+func (c *Cluster) Log(ctx context.Context, i, lines int) string {
+	r, err := c.Lab.Node(i).Exec(ctx, fmt.Sprintf("tail -n %d %s", lines, LogFile))
+	if err != nil {
+		return err.Error()
+	}
+	return r.Stdout
+}

@@ -1,0 +1,55 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Names and places in the nodes.
+const (
+	Name      = "lab" // of the cluster: the first part of the lock table
+	Table     = "gfs" // the second: the name of the lockspace
+	MountAt   = "/mnt/gfs"
+	Disk      = "/dev/ubda"
+	configDir = "/etc/quorate"
+	binDir    = "/usr/local/sbin"
+	LogFile   = "/var/log/quorated.log"
+	hostMgmt  = "10.78.0.1"
+)
+
+// tomlFile is the one configuration file of all nodes.
+func (c *Cluster) tomlFile() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[cluster]\nname = %q\n", Name)
+	if c.opt.Grace != 0 {
+		fmt.Fprintf(&b, "startup_grace = %q\n", c.opt.Grace)
+	}
+	if c.opt.Agent == "manual" {
+		b.WriteString("fencing = \"manual\"\n")
+	}
+	for _, n := range c.Lab.Nodes() {
+		fmt.Fprintf(&b, "\n[[node]]\nname = %q\nid = %d\naddr = [%q]\n", n.Name(), n.ID(), n.Addr())
+	}
+	b.WriteString(c.fenceTables())
+	fmt.Fprintf(&b, "\n[liveness]\nprofile = %q\n", c.opt.Profile)
+	fmt.Fprintf(&b, "\n[events]\nsend_to = \"%s:%d\"\n", hostMgmt, eventPort)
+	return b.String()
+}
+
+func (c *Cluster) fenceTables() string {
+	var names, plugs []string
+	for _, n := range c.Lab.Nodes() {
+		names = append(names, fmt.Sprintf("%q", n.Name()))
+		plugs = append(plugs, fmt.Sprintf("%s = %q", n.Name(), fmt.Sprint(n.ID())))
+	}
+	nodes := "[" + strings.Join(names, ", ") + "]"
+	switch c.opt.Agent {
+	case "manual":
+		return ""
+	case "redfish":
+		return fmt.Sprintf("\n[[fence]]\nnodes = %s\nagent = \"fence_redfish\"\ntimeout = \"60s\"\n"+
+			"options = { ip = %q, username = \"lab\", password = \"lab\", ssl_insecure = \"1\", systems_uri = \"/redfish/v1/Systems/{id}\" }\n", nodes, hostMgmt)
+	}
+	return fmt.Sprintf("\n[[fence]]\nnodes = %s\nagent = \"%s/fence_lab\"\ntimeout = \"20s\"\noptions = { ip = %q }\nplugs = { %s }\n",
+		nodes, binDir, hostMgmt, strings.Join(plugs, ", "))
+}
