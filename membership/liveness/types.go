@@ -102,7 +102,8 @@ type Suspected struct {
 	Path   bool
 }
 
-// Cleared takes a suspicion back: the node answers again, or is not watched any more.
+// Cleared takes a suspicion back: the node answers again. A suspicion of a node
+// that has left the view ends without it.
 type Cleared struct{ Node membership.NodeID }
 
 // Convicted is this node's verdict: whom to evict, and why, by ascending node

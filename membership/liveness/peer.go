@@ -1,0 +1,295 @@
+package liveness
+
+import (
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// never is the age of a peer that has not answered.
+const never = time.Duration(-1)
+
+// calmAfter is how long a node must answer everybody until its evictions are forgotten.
+const calmAfter = 10 * time.Minute
+
+// maxSteady is the longest that an evicted node must answer before it is Steady.
+const maxSteady = time.Minute
+
+// peer is what this node knows of another one.
+type peer struct {
+	id    membership.NodeID
+	heard membership.Mono // last answer on any link, moved by own pauses; 0 never
+	path  membership.Mono // the same on the DLM's path
+	base  membership.Mono // silence is counted from here at the earliest
+	hold  membership.Mono // announced freeze
+
+	answered  membership.Mono // the newest answer's own stamp
+	daemonAge time.Duration   // as of that answer
+	instance  uint64
+
+	member  bool
+	hears   bool // answered within dead_after
+	suspect bool
+	onPath  bool // suspect for the DLM's path alone
+	since   membership.Mono
+	stalled membership.Mono // since when its daemon is over the stall limit; 0: it is not
+	lagging membership.Mono // since when the leader's daemon is over three heartbeats
+	dead    bool            // convicted, and not heard since
+
+	row     Row
+	cells   []Age // of its row, by place; nil: no row
+	rowAt   membership.Mono
+	rowVoid bool // received before an own pause
+	accuses []bool
+
+	calmSince membership.Mono // since when everybody hears it; 0: somebody does not
+	shaken    bool            // was suspected
+	evictions int
+}
+
+// last is the moment from which silence on all links counts.
+func (p *peer) last() membership.Mono { return max(p.heard, p.base) }
+
+// lastPath is the same for the DLM's path.
+func (p *peer) lastPath() membership.Mono { return max(p.path, p.base) }
+
+// overslept returns how long this node has not looked, if an Observed was due
+// for longer than a timer may be late.
+func (m *Machine) overslept(now membership.Mono) time.Duration {
+	t := m.cfg.Timing
+	slack := min(max(t.Interval, 20*time.Millisecond), t.DeadAfter/4)
+	if !m.looked || now.Sub(m.due) <= slack {
+		return 0
+	}
+	return now.Sub(m.at)
+}
+
+// shift moves everything that was counted since the last look by the pause.
+func (m *Machine) shift(now membership.Mono, gap time.Duration) {
+	move := func(at *membership.Mono) {
+		if *at != 0 {
+			*at = min(at.Add(gap), now)
+		}
+	}
+	for _, p := range m.peers {
+		for _, at := range []*membership.Mono{&p.heard, &p.path, &p.base, &p.since, &p.stalled, &p.lagging} {
+			move(at)
+		}
+		p.rowVoid = true
+		p.answered, p.daemonAge = now, 0 // an older answer says nothing of now
+	}
+	for i := range m.down {
+		for j := range m.down[i] {
+			move(&m.down[i][j])
+		}
+	}
+	m.at, m.due = now, now
+	m.blind = now.Add(2 * m.cfg.Timing.Interval)
+}
+
+// absorb takes the prober's samples. Heard never goes back.
+func (m *Machine) absorb(samples []membership.Sample) {
+	zero := make([]bool, len(m.ids)) // has a link 0
+	for _, s := range samples {
+		if i, ok := slices.BinarySearch(m.ids, s.Peer); ok && s.Link == 0 {
+			zero[i] = true
+		}
+	}
+	for _, s := range samples {
+		i, ok := slices.BinarySearch(m.ids, s.Peer)
+		if !ok || i == m.self || s.Heard == 0 {
+			continue
+		}
+		p, at := m.peers[i], min(s.Heard, m.at)
+		p.heard = max(p.heard, at)
+		if s.Link == 0 || m.cfg.AnyLink || !zero[i] {
+			p.path = max(p.path, at)
+		}
+		if at > p.answered || at == p.answered && s.DaemonAge < p.daemonAge {
+			p.answered, p.daemonAge, p.instance = at, max(s.DaemonAge, 0), s.Instance
+		}
+	}
+}
+
+// look makes this node's own cells.
+func (m *Machine) look() {
+	for i, p := range m.peers {
+		if i == m.self {
+			continue
+		}
+		hold := min(p.hold, m.at)
+		m.own[i] = Age{
+			Peer: p.id, Age: m.cell(p.heard, max(p.last(), hold)), Path: m.cell(p.path, max(p.lastPath(), hold)),
+			DaemonAge: p.daemonAge, Instance: p.instance,
+		}
+	}
+}
+
+// cell is an age as rows give it; a peer that never answered counts once it was
+// looked for long enough.
+func (m *Machine) cell(heard, from membership.Mono) time.Duration {
+	age := max(m.at.Sub(from), 0)
+	if heard == 0 && age < m.cfg.Timing.DeadAfter {
+		return never
+	}
+	return age
+}
+
+// watched says whose silence matters: the members', and the leader's.
+func (m *Machine) watched(p *peer) bool { return p.member || p.id == m.leader }
+
+func (m *Machine) silent(i int) bool { return m.own[i].Age >= m.cfg.Timing.DeadAfter }
+func (m *Machine) cut(i int) bool    { return m.own[i].Path >= m.cfg.Timing.DeadAfter }
+
+// suspicions begins and ends them. news says that others should know at once.
+func (m *Machine) suspicions(out []Effect) (_ []Effect, news bool) {
+	for i, p := range m.peers {
+		if i == m.self {
+			continue
+		}
+		hears := p.heard != 0 && m.at.Sub(p.heard) < m.cfg.Timing.DeadAfter
+		news = news || hears != p.hears
+		p.hears = hears
+		p.dead = p.dead && !hears
+		silent, was := m.silent(i), p.suspect
+		p.suspect = m.watched(p) && (silent || m.cut(i))
+		switch {
+		case p.suspect && (!was || silent == p.onPath):
+			p.since, p.onPath, p.shaken = m.at, !silent, true
+			out = append(out, Suspected{Node: p.id, Silent: m.own[i].Path, Path: p.onPath})
+			news = true
+		case was && !p.suspect:
+			news = true
+			if m.watched(p) {
+				out = append(out, Cleared{Node: p.id})
+			}
+		}
+		news = m.daemon(p) || news
+	}
+	return out, news
+}
+
+// daemon notes a daemon that stands still while its kernel answers.
+func (m *Machine) daemon(p *peer) (news bool) {
+	note := func(since *membership.Mono, slow bool) {
+		slow = slow && p.hears && m.watched(p)
+		if slow == (*since != 0) {
+			return
+		}
+		*since, news = 0, true
+		if slow {
+			*since = m.at
+		}
+	}
+	note(&p.stalled, p.member && p.daemonAge >= m.stallLimit(p.id))
+	note(&p.lagging, p.id == m.leader && p.daemonAge > m.leaderLimit())
+	return news
+}
+
+func (m *Machine) stallLimit(n membership.NodeID) time.Duration {
+	if slices.Contains(m.waits, n) {
+		return m.cfg.Timing.RecoveryStall
+	}
+	return m.cfg.Timing.StallLimit
+}
+
+// leaderLimit is about three heartbeats.
+func (m *Machine) leaderLimit() time.Duration {
+	return max(3*m.cfg.Timing.Interval, 100*time.Millisecond)
+}
+
+// viewIn takes a view. Who enters it is given dead_after from now.
+func (m *Machine) viewIn(now membership.Mono, in ViewIn) {
+	old := m.view
+	m.view, m.weight = in.View, in.Weight
+	_, m.inView = in.View.Find(m.cfg.Self)
+	for _, p := range m.peers {
+		was, wasIn := old.Find(p.id)
+		is, isIn := in.View.Find(p.id)
+		p.member = isIn
+		if isIn && (!wasIn || was != is) {
+			p.base, p.dead = max(p.base, now), false
+		}
+		if wasIn && isIn && was != is {
+			p.cells, p.accuses = nil, nil
+		}
+	}
+	if in.View.Number != old.Number {
+		m.countEvictions(in.View.Left)
+		m.stale = m.stale || len(m.verdict) > 0
+		m.verdict = nil
+	}
+	m.soon(now)
+}
+
+func (m *Machine) countEvictions(left []membership.Departure) {
+	for _, d := range left {
+		p := m.peer(d.Incarnation.Node)
+		if p == nil {
+			continue
+		}
+		switch d.Reason {
+		case membership.ReasonSilent, membership.ReasonUnlinked, membership.ReasonStalled, membership.ReasonStuck:
+			p.evictions++
+			p.calmSince = 0
+		}
+	}
+}
+
+// calm notes since when everybody hears a node.
+func (m *Machine) calm() {
+	for i, p := range m.peers {
+		switch {
+		case i == m.self:
+		case !m.everybodyHears(i):
+			p.calmSince = 0
+		case p.calmSince == 0:
+			p.calmSince = m.at
+		case m.at.Sub(p.calmSince) >= calmAfter:
+			p.evictions, p.shaken = 0, false
+		}
+	}
+}
+
+// everybodyHears: this node does, and so do the members that it hears, by their
+// last rows; and the node hears them, by its own.
+func (m *Machine) everybodyHears(i int) bool {
+	x := m.peers[i]
+	if !x.hears || m.own[i].Path < 0 || m.cut(i) {
+		return false
+	}
+	ok := func(a Age) bool { return a.Path >= 0 && a.Path < m.cfg.Timing.DeadAfter }
+	for j, p := range m.peers {
+		if j == i || j == m.self || !p.member || !p.hears {
+			continue
+		}
+		if m.recent(p) && !ok(p.cells[i]) || m.recent(x) && !ok(x.cells[j]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Steady says whether a node has answered everybody for long enough to be
+// admitted: at once if it was never suspected, link_settle after a suspicion, a
+// second or link_settle after an eviction, and twice as long after each further
+// one, up to a minute. Ten minutes without trouble forget them.
+func (m *Machine) Steady(n membership.NodeID) bool {
+	p := m.peer(n)
+	if p == nil || p.calmSince == 0 {
+		return false
+	}
+	return m.at.Sub(p.calmSince) >= m.steadyTime(p)
+}
+
+func (m *Machine) steadyTime(p *peer) time.Duration {
+	settle := m.cfg.Timing.LinkSettle
+	switch {
+	case p.evictions > 0:
+		return min(max(settle, time.Second)<<min(p.evictions-1, 10), maxSteady)
+	case p.shaken:
+		return settle
+	}
+	return 0
+}
