@@ -85,45 +85,26 @@ func answer(b bool) Answer {
 	return No
 }
 
-// Clear removes all that is below dlm, other clusters' directories included.
-// It must only be called when no lockspace exists.
+// Clear removes all that is below dlm, other clusters' directories and entries
+// with strange names included. It must only be called when no lockspace exists.
 func Clear(fs FS) error {
-	t, err := ReadTree(fs)
-	if err != nil {
-		return err
-	}
-	ops, err := Plan(t, Tree{})
-	if err != nil {
-		return err
-	}
-	if err := Apply(fs, ops); err != nil {
-		return err
-	}
-	others, err := fs.List(dlmDir)
+	clusters, err := fs.List(dlmDir)
 	if errors.Is(err, syscall.ENOENT) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	for _, c := range others {
-		if err := clearForeign(fs, dlmDir+"/"+c); err != nil {
+	for _, c := range clusters {
+		dir := dlmDir + "/" + c
+		raw, err := ReadRaw(fs, dir)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// clearForeign removes a cluster directory by name alone, without a look at what
-// its entries say.
-func clearForeign(fs FS, dir string) error {
-	raw, err := ReadRaw(fs, dir)
-	if err != nil {
-		return err
-	}
-	for _, d := range itemsBottomUp(raw, dir) {
-		if err := apply(fs, Op{Kind: Rmdir, Path: d}); err != nil {
-			return err
+		for _, d := range itemsBottomUp(raw, dir) {
+			if err := apply(fs, Op{Kind: Rmdir, Path: d}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
