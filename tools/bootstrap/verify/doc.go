@@ -1,0 +1,22 @@
+// Command verify runs the checks of this checkout, one phase after the other,
+// and counts them: it is what `make test` and CI run.
+//
+//	verify [-full] [-seeds N] [-fuzztime D] [phase …]
+//
+// The phases, in order:
+//
+//	format     every Go file is as gofmt writes it
+//	vet        go vet
+//	lint       staticcheck, at a pinned version
+//	test       unit and property tests, with the race detector
+//	sim        simulated clusters
+//	fuzz       every fuzz target for a few seconds; they are found, not listed
+//	bootstrap  a clone in a clean Debian root without Go builds (-full: runs the demo)
+//	kernel     tools/lab and tools/accept on real kernels, one package at a time
+//
+// Each phase prints its name, its findings and its time; a failure does not keep
+// the later phases from running. The last line is `N passed, N failed`, with
+// `, N skipped` where something was skipped, and the status is 1 when anything
+// failed. A phase without any check is a failure, and with CI=true so is a test
+// on real kernels that was skipped: what was not run has not passed.
+package main

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func fakeRun(out *strings.Builder) *run {
+	return &run{ctx: context.Background(), out: out, dir: "."}
+}
+
+func TestClosingLine(t *testing.T) {
+	var out strings.Builder
+	sum := runAll(fakeRun(&out), []phase{
+		{"one", "", func(*run) Tally { return Tally{Passed: 3} }},
+		{"two", "", func(*run) Tally { return Tally{Passed: 1, Failed: []string{"x"}} }},
+		{"three", "", func(*run) Tally { return Tally{} }},
+	})
+	if len(sum.Failed) != 2 {
+		t.Errorf("a phase without a check must fail: %+v", sum)
+	}
+	if !strings.HasSuffix(out.String(), "\n4 passed, 2 failed\n") || !strings.Contains(out.String(), "FAILED: x\n") {
+		t.Errorf("shown:\n%s", out.String())
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	var out strings.Builder
+	r := fakeRun(&out)
+	ctx, cancel := context.WithCancel(r.ctx)
+	r.ctx = ctx
+	sum := runAll(r, []phase{
+		{"one", "", func(*run) Tally { cancel(); return Tally{Passed: 1} }},
+		{"two", "", func(*run) Tally { t.Error("ran"); return Tally{} }},
+	})
+	if len(sum.Failed) != 1 {
+		t.Errorf("%+v", sum)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	got, err := choose(phases, []string{"sim", "format"})
+	if err != nil || len(got) != 2 || got[0].name != "format" {
+		t.Errorf("%v %v", got, err)
+	}
+	if _, err := choose(phases, []string{"simm"}); err == nil {
+		t.Error("an unknown phase was accepted")
+	}
+	if all, err := choose(phases, nil); err != nil || len(all) != len(phases) {
+		t.Errorf("%v %v", all, err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	var out strings.Builder
+	if got := verify(context.Background(), []string{"nothing"}, &out); got != 64 {
+		t.Errorf("status %d:\n%s", got, out.String())
+	}
+}
+
+func TestFormat(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("good.go", "package p\n")
+	var out strings.Builder
+	r := fakeRun(&out)
+	r.dir = dir
+	if got := r.format(); got.Passed != 1 || len(got.Failed) != 0 {
+		t.Errorf("%+v", got)
+	}
+	write("bad.go", "package p\nvar  x int\n")
+	if got := r.format(); len(got.Failed) != 1 || !strings.Contains(got.Failed[0], "bad.go") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	var out strings.Builder
+	r := fakeRun(&out)
+	if got := r.check("yes", nil, "true"); got.Passed != 1 {
+		t.Errorf("%+v", got)
+	}
+	if got := r.check("no", nil, "false"); len(got.Failed) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The kernel phase and no other turns the lab on.
+func TestCommandEnvironment(t *testing.T) {
+	t.Setenv("QUORATE_LAB", "1")
+	var out strings.Builder
+	r := fakeRun(&out)
+	if got := r.check("env", nil, "sh", "-c", `test -z "$QUORATE_LAB" && test "$CGO_ENABLED" = 0`); got.Passed != 1 {
+		t.Errorf("%+v", got)
+	}
+	if got := r.check("env", []string{"QUORATE_LAB=1"}, "sh", "-c", `test "$QUORATE_LAB" = 1`); got.Passed != 1 {
+		t.Errorf("%+v", got)
+	}
+}

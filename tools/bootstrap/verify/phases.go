@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"go/format"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// staticcheck is pinned, so that a new release never breaks an old commit.
+const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
+
+// run is what the phases share.
+type run struct {
+	ctx      context.Context
+	out      io.Writer
+	dir      string // of the checkout
+	full     bool
+	ci       bool
+	seeds    int
+	fuzztime time.Duration
+}
+
+// phase is one step of the verification.
+type phase struct {
+	name string
+	what string
+	run  func(*run) Tally
+}
+
+var phases = []phase{
+	{"format", "gofmt", (*run).format},
+	{"vet", "go vet", func(r *run) Tally { return r.check("vet", nil, "go", "vet", "./...") }},
+	{"lint", "staticcheck", func(r *run) Tally { return r.check("lint", nil, "go", "run", staticcheck, "./...") }},
+	{"test", "unit and property tests, race detector on", (*run).unit},
+	{"sim", "simulated clusters", (*run).sim},
+	{"fuzz", "every fuzz target", (*run).fuzz},
+	{"bootstrap", "a clone in a clean root without Go", (*run).bootstrap},
+	{"kernel", "real kernels", (*run).kernel},
+}
+
+// command prepares a program of the checkout. CGO is off unless env turns it on.
+func (r *run) command(env []string, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(r.ctx, name, args...)
+	c.Dir = r.dir
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "QUORATE_LAB=")
+	c.Env = append(c.Env, env...)
+	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
+	c.WaitDelay = 2 * time.Minute
+	return c
+}
+
+// check runs a program as one check of that name.
+func (r *run) check(name string, env []string, program string, args ...string) Tally {
+	c := r.command(env, program, args...)
+	c.Stdout, c.Stderr = r.out, r.out
+	if err := c.Run(); err != nil {
+		return Tally{Failed: []string{fmt.Sprintf("%s: %s %s: %v", name, program, strings.Join(args, " "), err)}}
+	}
+	return Tally{Passed: 1}
+}
+
+// tests runs `go test -json` with the arguments and counts.
+func (r *run) tests(verbose bool, env []string, args ...string) Tally {
+	c := r.command(env, "go", append([]string{"test", "-json"}, args...)...)
+	c.Stderr = r.out
+	pipe, err := c.StdoutPipe()
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		return Tally{Failed: []string{"go test: " + err.Error()}}
+	}
+	t, err := readTests(pipe, r.out, verbose)
+	if werr := c.Wait(); err == nil {
+		err = werr
+	}
+	if err != nil && len(t.Failed) == 0 {
+		t.Failed = append(t.Failed, "go test "+strings.Join(args, " ")+": "+err.Error())
+	}
+	return t
+}
+
+// format compares every Go file of the checkout with what gofmt makes of it.
+func (r *run) format() Tally {
+	var t Tally
+	err := filepath.WalkDir(r.dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != r.dir {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".go" {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if want, err := format.Source(src); err != nil {
+			t.Failed = append(t.Failed, err.Error())
+		} else if !bytes.Equal(src, want) {
+			t.Failed = append(t.Failed, path+": run gofmt -w on it")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Failed = append(t.Failed, err.Error())
+	}
+	if len(t.Failed) == 0 {
+		t.Passed = 1
+	}
+	return t
+}
+
+func (r *run) unit() Tally {
+	args := []string{"-race", "-timeout", "20m"}
+	if r.full {
+		args = append(args, "-count", "3")
+	}
+	return r.tests(false, []string{"CGO_ENABLED=1"}, append(args, "./...")...)
+}
+
+func (r *run) sim() Tally {
+	return r.check("sim", nil, "go", "run", "./tools/sim/cmd/sim", fmt.Sprintf("--seeds=%d", r.seeds))
+}
+
+func (r *run) fuzz() Tally {
+	list, err := r.command(nil, "go", "test", "-json", "-list", "^Fuzz", "./...").Output()
+	targets, rerr := readTargets(bytes.NewReader(list))
+	if err != nil || rerr != nil {
+		return Tally{Failed: []string{fmt.Sprintf("fuzz: listing the targets: %v %v", err, rerr)}}
+	}
+	var sum Tally
+	for _, x := range targets {
+		var log bytes.Buffer
+		quiet := *r
+		quiet.out = &log
+		t := quiet.check("fuzz "+x.name, nil, "go", "test", "-run", "^$", "-fuzz", "^"+x.name+"$",
+			"-fuzztime", r.fuzztime.String(), x.pkg)
+		if len(t.Failed) > 0 {
+			fmt.Fprint(r.out, log.String())
+		} else {
+			fmt.Fprintf(r.out, "ok   %s %s\n", x.pkg, x.name)
+		}
+		sum.add(t)
+	}
+	return sum
+}
+
+func (r *run) bootstrap() Tally {
+	goal := "build"
+	if r.full {
+		goal = "demo"
+	}
+	return r.check("bootstrap", nil, "sh", "tools/bootstrap/cleanroom.sh", goal)
+}
+
+// kernel runs what boots real kernels: -p 1, so that no two labs share the cores.
+func (r *run) kernel() Tally {
+	env := []string{"QUORATE_LAB=1"}
+	if r.full {
+		env = append(env, "QUORATE_FULL=1")
+	}
+	t := r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "30m", "./tools/lab/...", "./tools/accept/...")
+	if r.ci {
+		t.noSkips()
+	}
+	return t
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Tally counts the checks of a phase.
+type Tally struct {
+	Passed  int
+	Failed  []string // in the order seen
+	Skipped []string
+}
+
+func (t *Tally) add(o Tally) {
+	t.Passed += o.Passed
+	t.Failed = append(t.Failed, o.Failed...)
+	t.Skipped = append(t.Skipped, o.Skipped...)
+}
+
+// empty says that nothing was checked.
+func (t Tally) empty() bool { return t.Passed+len(t.Failed)+len(t.Skipped) == 0 }
+
+// noSkips makes every skip a failure.
+func (t *Tally) noSkips() {
+	for _, s := range t.Skipped {
+		t.Failed = append(t.Failed, s+" (skipped, which CI does not accept)")
+	}
+	t.Skipped = nil
+}
+
+// String is the plain closing line.
+func (t Tally) String() string {
+	s := fmt.Sprintf("%d passed, %d failed", t.Passed, len(t.Failed))
+	if len(t.Skipped) > 0 {
+		s += fmt.Sprintf(", %d skipped", len(t.Skipped))
+	}
+	return s
+}
+
+// testEvent is a line of `go test -json` (cmd/test2json); BuildOutput lines
+// carry ImportPath instead of Package.
+type testEvent struct {
+	Action     string
+	Package    string
+	ImportPath string
+	Test       string
+	Output     string
+	Elapsed    float64
+}
+
+// reader follows the events of one `go test -json`.
+type reader struct {
+	out     io.Writer
+	verbose bool
+	results map[string]map[string]string // package -> test -> pass, fail or skip
+	output  map[string][]string          // what a test that has not ended printed
+	tally   Tally
+}
+
+// readTests counts what `go test -json` reports and shows it: each package in a
+// line, the output of what failed, and with verbose everything as it comes.
+// Only tests without subtests are counted. Lines that are no events are shown.
+func readTests(in io.Reader, out io.Writer, verbose bool) (Tally, error) {
+	r := &reader{out: out, verbose: verbose, results: map[string]map[string]string{}, output: map[string][]string{}}
+	sc := bufio.NewScanner(in)
+	sc.Buffer(nil, 16<<20)
+	for sc.Scan() {
+		var e testEvent
+		if err := json.Unmarshal(sc.Bytes(), &e); err != nil || e.Action == "" {
+			fmt.Fprintln(out, sc.Text())
+			continue
+		}
+		r.event(e)
+	}
+	for _, pkg := range slices.Sorted(maps.Keys(r.results)) {
+		r.fail(pkg, "did not end")
+	}
+	return r.tally, sc.Err()
+}
+
+func (r *reader) event(e testEvent) {
+	key := e.Package + " " + e.Test
+	switch e.Action {
+	case "start":
+		r.results[e.Package] = map[string]string{}
+	case "build-output":
+		fmt.Fprint(r.out, e.Output)
+	case "output":
+		r.print(key, e)
+	case "pass", "fail", "skip":
+		if e.Test == "" {
+			r.endPackage(e)
+			return
+		}
+		if tests := r.results[e.Package]; tests != nil {
+			tests[e.Test] = e.Action
+		}
+		if e.Action == "fail" && !r.verbose {
+			fmt.Fprint(r.out, strings.Join(r.output[key], ""))
+		}
+		delete(r.output, key)
+	}
+}
+
+func (r *reader) print(key string, e testEvent) {
+	switch {
+	case r.verbose:
+		fmt.Fprint(r.out, e.Output)
+	case e.Test != "" || !noise(e.Output):
+		r.output[key] = append(r.output[key], e.Output)
+	}
+}
+
+// noise is what go test says of a package that needs no reading.
+func noise(s string) bool {
+	return s == "PASS\n" || strings.HasPrefix(s, "ok  \t") || strings.HasPrefix(s, "?   \t")
+}
+
+// endPackage counts the package's tests that have no subtests.
+func (r *reader) endPackage(e testEvent) {
+	tests := r.results[e.Package]
+	delete(r.results, e.Package)
+	failed := len(r.tally.Failed)
+	for _, name := range slices.Sorted(maps.Keys(tests)) {
+		if parent(tests, name) {
+			continue
+		}
+		switch full := e.Package + " " + name; tests[name] {
+		case "pass":
+			r.tally.Passed++
+		case "fail":
+			r.tally.Failed = append(r.tally.Failed, full)
+		case "skip":
+			r.tally.Skipped = append(r.tally.Skipped, full)
+		}
+	}
+	if e.Action == "fail" && len(r.tally.Failed) == failed {
+		r.fail(e.Package, "failed outside of any test, or does not build")
+	} else if e.Action == "fail" {
+		r.dump(e.Package)
+	}
+	if !r.verbose && len(tests) > 0 {
+		fmt.Fprintf(r.out, "%-4s %s (%.1f s)\n", e.Action, e.Package, e.Elapsed)
+	}
+}
+
+// parent says whether a test had subtests.
+func parent(tests map[string]string, name string) bool {
+	for other := range tests {
+		if strings.HasPrefix(other, name+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *reader) fail(pkg, why string) {
+	r.dump(pkg)
+	r.tally.Failed = append(r.tally.Failed, pkg+" ("+why+")")
+}
+
+// dump shows what a package's tests printed that never ended, as after a panic.
+func (r *reader) dump(pkg string) {
+	for _, key := range slices.Sorted(maps.Keys(r.output)) {
+		if strings.HasPrefix(key, pkg+" ") {
+			fmt.Fprint(r.out, strings.Join(r.output[key], ""))
+			delete(r.output, key)
+		}
+	}
+}
