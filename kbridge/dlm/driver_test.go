@@ -582,11 +582,13 @@ func TestPlocksAreRefused(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	events := make(chan dlm.Event, 1)
 	for name, spoil := range map[string]func(*dlm.Options){
-		"no self":     func(o *dlm.Options) { o.Self = 0 },
-		"no cluster":  func(o *dlm.Options) { o.Cluster = "" },
-		"no address":  func(o *dlm.Options) { o.Self = 9 },
-		"no events":   func(o *dlm.Options) { o.Events = nil },
-		"mixed":       func(o *dlm.Options) { o.Addrs = map[membership.NodeID][]netip.Addr{1: addrs[1], 2: {netip.IPv6Loopback()}} },
+		"no self":    func(o *dlm.Options) { o.Self = 0 },
+		"no cluster": func(o *dlm.Options) { o.Cluster = "" },
+		"no address": func(o *dlm.Options) { o.Self = 9 },
+		"no events":  func(o *dlm.Options) { o.Events = nil },
+		"mixed": func(o *dlm.Options) {
+			o.Addrs = map[membership.NodeID][]netip.Addr{1: addrs[1], 2: {netip.IPv6Loopback()}}
+		},
 		"long name":   func(o *dlm.Options) { o.Cluster = strings.Repeat("x", 64) },
 		"peerless id": func(o *dlm.Options) { o.Addrs = map[membership.NodeID][]netip.Addr{1: addrs[1], 2: nil} },
 	} {
