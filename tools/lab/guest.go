@@ -55,7 +55,7 @@ type Cmd struct {
 	Env            []string
 	Stdin          io.Reader // nil: empty
 	Stdout, Stderr io.Writer // nil: discarded
-	TTY            *wire.Size
+	TTY            *Size     // run it on a terminal of this size
 }
 
 // Proc is a program running in a node, tied to the connection that started it:
@@ -168,7 +168,7 @@ func (p *Proc) Done() <-chan struct{} { return p.done }
 func (p *Proc) Signal(s syscall.Signal) error { return p.conn.SendJSON(wire.Signal, int(s)) }
 
 // Resize tells the program's terminal its size.
-func (p *Proc) Resize(s wire.Size) error { return p.conn.SendJSON(wire.Window, s) }
+func (p *Proc) Resize(s Size) error { return p.conn.SendJSON(wire.Window, s) }
 
 // Stop kills the program and waits for the connection to end.
 func (p *Proc) Stop() {
@@ -270,3 +270,6 @@ func (n *Node) connect(ctx context.Context) (c *wire.Conn, stop func(), err erro
 	}
 	return &wire.Conn{ReadWriteCloser: conn}, stop, nil
 }
+
+// Size is a terminal's size in characters.
+type Size = wire.Size

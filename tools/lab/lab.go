@@ -83,6 +83,9 @@ type Lab struct {
 	log   *lineLog
 	fence *fencing
 
+	// Collector takes datagrams to port 9999 of the host on every network.
+	Collector *Collector
+
 	collMu     sync.Mutex
 	collectors []*Collector
 
@@ -163,22 +166,18 @@ func (l *Lab) buildNetwork(ctx context.Context) (err error) {
 		return err
 	}
 	l.tasks.Go(l.hear)
-	return nil
+	l.Collector, err = l.Collect(ctx, fmt.Sprintf("0.0.0.0:%d", CollectPort))
+	return err
 }
 
 // Up boots every node that is not up, all at once, and returns when all are ready.
 func (l *Lab) Up(ctx context.Context) error {
-	errs := make([]error, len(l.nodes))
-	var wg sync.WaitGroup
-	for i, n := range l.nodes {
-		wg.Go(func() {
-			if !n.Powered() {
-				errs[i] = n.Boot(ctx)
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return l.each(func(n *Node) error {
+		if n.Powered() {
+			return n.WaitUp(ctx)
+		}
+		return n.Boot(ctx)
+	})
 }
 
 // Node returns node i, from 1. It panics when the lab has no such node.
@@ -222,10 +221,15 @@ func (l *Lab) InNetns(f func() error) error { return l.ns.do(f) }
 
 // Down kills every node and waits until nothing of them runs. Disks are kept.
 func (l *Lab) Down(ctx context.Context) error {
+	return l.each(func(n *Node) error { return n.down(ctx) })
+}
+
+// each calls f for all nodes at once.
+func (l *Lab) each(f func(*Node) error) error {
 	errs := make([]error, len(l.nodes))
 	var wg sync.WaitGroup
 	for i, n := range l.nodes {
-		wg.Go(func() { errs[i] = n.down(ctx) })
+		wg.Go(func() { errs[i] = f(n) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -245,7 +249,7 @@ func (l *Lab) close() error {
 	if l.fence != nil {
 		errs = append(errs, l.fence.close())
 	}
-	errs = append(errs, l.Down(ctx))
+	errs = append(errs, l.each(func(n *Node) error { return n.close(ctx) }))
 	if l.hello != nil {
 		errs = append(errs, l.hello.Close())
 	}
@@ -256,9 +260,6 @@ func (l *Lab) close() error {
 		c.Close()
 	}
 	l.tasks.Wait()
-	for _, n := range l.nodes {
-		n.console.Close()
-	}
 	if l.cg.dir != "" {
 		errs = append(errs, l.cg.kill(ctx), l.cg.remove())
 	}

@@ -44,11 +44,12 @@ type Node struct {
 // boot is one life of a node, from power on to death.
 type boot struct {
 	nonce string
-	hello chan wire.Hello // buffered
+	begin time.Time
+	ready chan struct{}   // closed when the node has said hello
 	ctx   context.Context // ends with the life; the cause says how
 	end   context.CancelCauseFunc
 
-	up wire.Hello
+	up wire.Hello // of Node.mu
 }
 
 // Death is the end of one life of a node. The times are the host's.
@@ -128,7 +129,6 @@ func (n *Node) LastDeath() (Death, bool) {
 // Boot powers the node on and returns when it is ready for Exec. A node that
 // fails to boot is off again; the error has the end of its console.
 func (n *Node) Boot(ctx context.Context) error {
-	begin := time.Now()
 	b, err := n.powerOn(ctx)
 	if err != nil {
 		return fmt.Errorf("boot %s: %w", n.Name(), err)
@@ -136,11 +136,7 @@ func (n *Node) Boot(ctx context.Context) error {
 	limit := time.NewTimer(n.lab.cfg.BootLimit)
 	defer limit.Stop()
 	select {
-	case h := <-b.hello:
-		n.mu.Lock()
-		b.up = h
-		n.mu.Unlock()
-		n.lab.log.printf("%s is up after %.1f s: Linux %s, boot %s", n.Name(), time.Since(begin).Seconds(), h.Kernel, h.BootID)
+	case <-b.ready:
 		return nil
 	case <-b.ctx.Done():
 		err = context.Cause(b.ctx)
@@ -151,6 +147,24 @@ func (n *Node) Boot(ctx context.Context) error {
 	}
 	n.Kill(context.WithoutCancel(ctx))
 	return fmt.Errorf("boot %s: %w; end of its console:\n%s", n.Name(), err, n.ConsoleTail(25))
+}
+
+// WaitUp waits until a node that a fence device powered on is ready for Exec.
+func (n *Node) WaitUp(ctx context.Context) error {
+	n.mu.Lock()
+	b := n.run
+	n.mu.Unlock()
+	if b == nil {
+		return fmt.Errorf("%s: %w", n.Name(), ErrDown)
+	}
+	select {
+	case <-b.ready:
+		return nil
+	case <-b.ctx.Done():
+		return context.Cause(b.ctx)
+	case <-ctx.Done():
+		return fmt.Errorf("%s is not up: %w", n.Name(), context.Cause(ctx))
+	}
 }
 
 // powerOn starts a life once nothing of the last one is left.
@@ -185,7 +199,7 @@ func (n *Node) start(ctx context.Context, gone chan struct{}) (*boot, error) {
 	if err := n.cg.thaw(ctx); err != nil {
 		return nil, err
 	}
-	b := &boot{nonce: rand.Text(), hello: make(chan wire.Hello, 1)}
+	b := &boot{nonce: rand.Text(), begin: time.Now(), ready: make(chan struct{})}
 	cmd := n.lab.back.command(n, b.nonce)
 	fmt.Fprintf(n.console, "\n--- %s, power on at %s ---\n", n.Name(), time.Now().Format(time.RFC3339Nano))
 	dir, err := os.Open(n.cg.dir)
@@ -284,7 +298,14 @@ func (n *Node) WaitGone(ctx context.Context) error {
 	}
 }
 
-// down is Kill for good.
+// close is down for good.
+func (n *Node) close(ctx context.Context) error {
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
+	return errors.Join(n.down(ctx), n.console.Close())
+}
+
 func (n *Node) down(ctx context.Context) error {
 	if _, err := n.Kill(ctx); err != nil {
 		return err
@@ -375,7 +396,10 @@ func (l *Lab) hear() {
 func (n *Node) heard(h wire.Hello) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.run != nil && n.run.nonce == h.Nonce && len(n.run.hello) == 0 {
-		n.run.hello <- h
+	if n.run == nil || n.run.nonce != h.Nonce || n.run.up.Node != 0 {
+		return
 	}
+	n.run.up = h
+	close(n.run.ready)
+	n.lab.log.printf("%s is up after %.1f s: Linux %s, boot %s", n.Name(), time.Since(n.run.begin).Seconds(), h.Kernel, h.BootID)
 }

@@ -1,0 +1,264 @@
+// Package fencedev is a power switch for virtual nodes, with two front ends: a
+// Redfish service that Debian's unmodified fence_redfish drives, and a one-line
+// protocol for the small agent fence_lab. It can be told to misbehave, and it
+// records every power action with the host's time.
+//
+// Off is answered only when no process of the machine can write any more; that
+// is the Machine's promise. Off of a machine that is off is answered at once.
+package fencedev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Machine is what a plug of the switch feeds.
+type Machine interface {
+	// PowerOff returns nil once the machine can do no more harm, and not before.
+	PowerOff(ctx context.Context) error
+	// PowerOn starts the machine and does not wait until it is up. A machine that
+	// is on stays so.
+	PowerOn(ctx context.Context) error
+	Powered() bool
+}
+
+// Mode is a way to misbehave.
+type Mode int
+
+// The modes. Status requests are concerned like others, save for Slow.
+const (
+	Honest Mode = iota
+	Fail        // answers that it failed, and does nothing
+	Hang        // never answers, and does nothing
+	Slow        // waits for Delay, then acts and answers
+	Lie         // says that it did what it was told, and does nothing
+)
+
+func (m Mode) String() string {
+	if names := [...]string{"honest", "fail", "hang", "slow", "lie"}; m >= 0 && int(m) < len(names) {
+		return names[m]
+	}
+	return fmt.Sprintf("Mode(%d)", int(m))
+}
+
+// ParseMode is the reverse of String.
+func ParseMode(s string) (Mode, error) {
+	for m := Honest; m <= Lie; m++ {
+		if m.String() == s {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("%q: honest, fail, hang, slow or lie", s)
+}
+
+// Fault is how a plug misbehaves.
+type Fault struct {
+	Mode  Mode
+	Delay time.Duration // of Slow
+}
+
+// Action is what a plug is told.
+type Action string
+
+// The actions.
+const (
+	Status Action = "status"
+	Off    Action = "off"
+	On     Action = "on"
+	Reboot Action = "reboot"
+)
+
+// Errors of a switch.
+var (
+	ErrPlug   = errors.New("no such plug")
+	ErrAction = errors.New("no such action")
+	ErrFault  = errors.New("told to fail")
+	ErrClosed = errors.New("switch is closed")
+)
+
+// Record is one power action (status requests are not recorded). The times are the host's.
+type Record struct {
+	Plug   int
+	Action Action
+	Via    string    // "redfish" or "lab"
+	From   string    // who asked
+	Asked  time.Time // the request was read
+	Done   time.Time // the answer was ready; zero while it is not
+	Fault  Fault     // in force when it was asked
+	Err    string    // "" when success was answered
+}
+
+// Switch is a power switch. Its methods may be called from several goroutines.
+type Switch struct {
+	machines map[int]Machine
+	closed   chan struct{}
+	once     sync.Once
+
+	mu     sync.Mutex
+	faults map[int]Fault
+	lies   map[int]bool // plug -> what a lying plug says it is
+	log    []*Record
+	wake   chan struct{} // closed when log changes
+}
+
+// New makes a switch with a plug for each machine.
+func New(machines map[int]Machine) *Switch {
+	return &Switch{machines: machines, closed: make(chan struct{}), faults: map[int]Fault{},
+		lies: map[int]bool{}, wake: make(chan struct{})}
+}
+
+// Close ends what hangs or is slow.
+func (s *Switch) Close() { s.once.Do(func() { close(s.closed) }) }
+
+// Plugs lists the plugs in order.
+func (s *Switch) Plugs() (ps []int) {
+	for p := range s.machines {
+		ps = append(ps, p)
+	}
+	slices.Sort(ps)
+	return ps
+}
+
+// Misbehave sets how a plug misbehaves from now on; the zero Fault ends it.
+func (s *Switch) Misbehave(plug int, f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults[plug] = f
+	delete(s.lies, plug)
+}
+
+// Log returns the actions so far, in the order in which they were asked.
+func (s *Switch) Log() []Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rs := make([]Record, len(s.log))
+	for i, r := range s.log {
+		rs[i] = *r
+	}
+	return rs
+}
+
+// Wait returns the first action that match accepts, asked before or after the call.
+func (s *Switch) Wait(ctx context.Context, match func(Record) bool) (Record, error) {
+	for {
+		s.mu.Lock()
+		wake := s.wake
+		s.mu.Unlock()
+		for _, r := range s.Log() {
+			if match(r) {
+				return r, nil
+			}
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return Record{}, fmt.Errorf("no such power action: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// Do carries out an action and says what the plug is afterwards.
+func (s *Switch) Do(ctx context.Context, via, from string, plug int, a Action) (on bool, err error) {
+	m, ok := s.machines[plug]
+	if !ok {
+		return false, fmt.Errorf("%d: %w", plug, ErrPlug)
+	}
+	rec := s.begin(Record{Plug: plug, Action: a, Via: via, From: from, Asked: time.Now()})
+	on, err = s.act(ctx, m, rec)
+	s.end(rec, err)
+	return on, err
+}
+
+func (s *Switch) begin(r Record) *Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Fault = s.faults[r.Plug]
+	if r.Action != Status {
+		s.log = append(s.log, &r)
+		s.changed()
+	}
+	return &r
+}
+
+func (s *Switch) end(r *Record, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Done = time.Now()
+	if err != nil {
+		r.Err = err.Error()
+	}
+	s.changed()
+}
+
+// changed wakes Wait; s.mu is held.
+func (s *Switch) changed() {
+	close(s.wake)
+	s.wake = make(chan struct{})
+}
+
+func (s *Switch) act(ctx context.Context, m Machine, r *Record) (on bool, err error) {
+	switch r.Fault.Mode {
+	case Fail:
+		return false, ErrFault
+	case Lie:
+		return s.lie(m, r)
+	case Hang:
+		return false, s.pause(ctx, nil)
+	case Slow:
+		if r.Action != Status {
+			if err := s.pause(ctx, time.After(r.Fault.Delay)); err != nil {
+				return false, err
+			}
+		}
+	}
+	return perform(ctx, m, r.Action)
+}
+
+func perform(ctx context.Context, m Machine, a Action) (on bool, err error) {
+	switch a {
+	case Status:
+		return m.Powered(), nil
+	case Off:
+		return false, m.PowerOff(ctx)
+	case On:
+		return true, m.PowerOn(ctx)
+	case Reboot:
+		if err := m.PowerOff(ctx); err != nil {
+			return false, err
+		}
+		return true, m.PowerOn(ctx)
+	}
+	return false, fmt.Errorf("%q: %w", a, ErrAction)
+}
+
+// pause waits for a time, for ever when it is nil, but no longer than anybody cares.
+func (s *Switch) pause(ctx context.Context, until <-chan time.Time) error {
+	select {
+	case <-until:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.closed:
+		return ErrClosed
+	}
+}
+
+// lie keeps to its story: a plug that claims off claims it until told otherwise.
+func (s *Switch) lie(m Machine, r *Record) (on bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch r.Action {
+	case Off:
+		s.lies[r.Plug] = false
+	case On, Reboot:
+		s.lies[r.Plug] = true
+	}
+	if claim, ok := s.lies[r.Plug]; ok {
+		return claim, nil
+	}
+	return m.Powered(), nil
+}
