@@ -106,15 +106,15 @@ func (c *Comm) introduce(s *session, want membership.NodeID) error {
 }
 
 func (c *Comm) hello(to membership.NodeID) hello {
-	return hello{protocol: Protocol, feature: Feature, from: c.opt.Self, to: to,
+	return hello{protocol: c.protocol, feature: Feature, from: c.opt.Self, to: to,
 		instance: c.opt.Instance, config: c.opt.ConfigHash, cluster: c.opt.Cluster}
 }
 
 // judge says whether to talk to a peer that its certificate names id.
 func (c *Comm) judge(h hello, id membership.NodeID) error {
 	switch {
-	case h.protocol != Protocol:
-		return refuse(ErrProtocol, "protocol %d met protocol %d of node %d", h.protocol, Protocol, c.opt.Self)
+	case h.protocol != c.protocol:
+		return refuse(ErrProtocol, "protocol %d met protocol %d of node %d", h.protocol, c.protocol, c.opt.Self)
 	case h.cluster != c.opt.Cluster:
 		return refuse(ErrCluster, "cluster %q met cluster %q", printable(h.cluster), c.opt.Cluster)
 	case h.from != id:

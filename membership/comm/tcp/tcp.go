@@ -55,17 +55,18 @@ type Options struct {
 
 // Comm connects this node with all others.
 type Comm struct {
-	opt   Options
-	self  membership.Node
-	peers map[membership.NodeID]*peer
-	order []membership.NodeID
-	tls   *tls.Config // of both ends
-	roots *x509.CertPool
-	names map[string]membership.NodeID // by the URI of the certificate
-	known map[netip.Addr]bool
-	log   *slog.Logger
-	gate  refusals
-	dial  func(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error)
+	opt      Options
+	self     membership.Node
+	peers    map[membership.NodeID]*peer
+	order    []membership.NodeID
+	tls      *tls.Config // of both ends
+	roots    *x509.CertPool
+	names    map[string]membership.NodeID // by the URI of the certificate
+	known    map[netip.Addr]bool
+	log      *slog.Logger
+	gate     refusals
+	protocol uint16 // Protocol, but in tests
+	dial     func(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error)
 
 	mu      sync.Mutex
 	listens map[netip.AddrPort]string // own address: why it does not listen; empty when it does
@@ -79,14 +80,15 @@ func New(opt Options) (*Comm, error) {
 		return nil, fmt.Errorf("comm: %w", err)
 	}
 	c := &Comm{
-		opt:     opt,
-		peers:   map[membership.NodeID]*peer{},
-		known:   map[netip.Addr]bool{},
-		names:   map[string]membership.NodeID{},
-		log:     opt.Logger,
-		gate:    refusals{every: opt.RefusedEvery, told: map[string]time.Time{}},
-		dial:    dialTCP,
-		listens: map[netip.AddrPort]string{},
+		opt:      opt,
+		peers:    map[membership.NodeID]*peer{},
+		known:    map[netip.Addr]bool{},
+		names:    map[string]membership.NodeID{},
+		log:      opt.Logger,
+		gate:     refusals{every: opt.RefusedEvery, told: map[string]time.Time{}},
+		protocol: Protocol,
+		dial:     dialTCP,
+		listens:  map[netip.AddrPort]string{},
 	}
 	for _, n := range opt.Nodes {
 		if n.ID == opt.Self {
