@@ -26,59 +26,76 @@ func (m *Machine) claim(i, j int) word {
 // and the other does not object.
 func (m *Machine) edge(i, j int) word { return max(m.claim(i, j), m.claim(j, i)) }
 
-// linked is an edge with no more doubt: one of which nobody speaks is there if
-// this node hears both ends.
+// linked is an edge with no more doubt. One of which nobody speaks is there if
+// both ends are heard by somebody: no one complains of it. So a node that lost
+// several others does not take them for strangers to each other.
 func (m *Machine) linked(i, j int) bool {
 	switch m.edge(i, j) {
 	case fine:
 		return true
 	case unknown:
-		return i != m.self && j != m.self && !m.silent(i) && !m.silent(j)
+		return i != m.self && j != m.self && m.heardOf(i) && m.heardOf(j)
 	}
 	return false
 }
 
-// mark notes since when edges between members are lost, and whether there is
-// any doubt at all.
+// heardOf: this node hears it, or a row that is not void does.
+func (m *Machine) heardOf(i int) bool {
+	if !m.silent(i) {
+		return true
+	}
+	for j := range m.peers {
+		if j != i && j != m.self && m.claim(j, i) == fine {
+			return true
+		}
+	}
+	return false
+}
+
+// mark notes which edges between members are lost, when that last changed, and
+// whether there is any doubt at all.
 func (m *Machine) mark() {
 	m.doubt = false
+	changed := false
 	for i, p := range m.peers {
 		m.doubt = m.doubt || i != m.self && (p.suspect || p.stalled != 0 || p.lagging != 0)
 		for j := i + 1; j < len(m.peers); j++ {
 			lost := m.inside(i) && m.inside(j) && m.edge(i, j) == accused
-			switch {
-			case !lost:
-				m.down[i][j] = 0
-			case m.down[i][j] == 0:
-				m.down[i][j] = m.at
-			}
+			changed = changed || lost != m.down[i][j]
+			m.down[i][j] = lost
 			m.doubt = m.doubt || lost
 		}
 	}
+	if !changed {
+		return
+	}
+	if m.at >= m.changed.Add(m.cfg.Timing.LinkSettle) {
+		m.unrest = m.at
+	}
+	m.changed = m.at
 }
 
 func (m *Machine) inside(i int) bool { return m.inView && (i == m.self || m.peers[i].member) }
 
 // unlinked chooses the largest fully connected set among the members that are
-// not convicted, link_settle after the last edge was lost (three times that
-// after the first, so that a flapping link cannot put it off for ever), and
-// convicts the others.
+// not convicted, and convicts the others. It does so link_settle after the last
+// edge was lost or came back, but no later than three times that after the first
+// of a row of changes, so that a flapping link cannot put it off for ever.
 func (m *Machine) unlinked(alive []bool) []membership.Departure {
-	first, last := m.lost(alive)
-	if first == 0 {
+	if !m.lost(alive) {
 		return nil
 	}
 	settle := m.cfg.Timing.LinkSettle
-	if m.settle = min(last.Add(settle), first.Add(3*settle)); m.at < m.settle {
+	if m.settle = min(m.changed.Add(settle), m.unrest.Add(3*settle)); m.at < m.settle {
 		return nil
 	}
 	deciders := []membership.NodeID{m.cfg.Self}
 	for i, p := range m.peers {
 		switch {
 		case i == m.self || !alive[i] || m.silent(i):
-		case m.fresh(p) && p.rowAt >= last:
+		case m.fresh(p) && p.rowAt >= m.changed:
 			deciders = append(deciders, p.id)
-		case m.at < last.Add(settle):
+		case m.at < m.changed.Add(settle):
 			return nil // its row is on the way
 		}
 	}
@@ -98,21 +115,16 @@ func (m *Machine) unlinked(alive []bool) []membership.Departure {
 	return out
 }
 
-// lost is when the first and the last lost edge of the set was lost; 0: none is.
-func (m *Machine) lost(set []bool) (first, last membership.Mono) {
+// lost says whether an edge within the set is.
+func (m *Machine) lost(set []bool) bool {
 	for i := range m.down {
 		for j := i + 1; j < len(m.down); j++ {
-			at := m.down[i][j]
-			if at == 0 || !set[i] || !set[j] {
-				continue
+			if m.down[i][j] && set[i] && set[j] {
+				return true
 			}
-			if first == 0 || at < first {
-				first = at
-			}
-			last = max(last, at)
 		}
 	}
-	return first, last
+	return false
 }
 
 // missing are the nodes that report an edge lost between x and the chosen set.

@@ -48,7 +48,7 @@ func clusterOf(t *testing.T, d *datadriven.TestData) *cluster {
 	d.MaybeScanArgs(t, "links", &links)
 	d.MaybeScanArgs(t, "seed", &seed)
 	d.MaybeScanArgs(t, "profile", &prof)
-	c := newCluster(t, nodes, links, profile(prof), uint64(seed))
+	c := newCluster(nodes, links, profile(prof), uint64(seed))
 	c.commit, c.admit = d.HasArg("commit"), d.HasArg("admit")
 	if c.admit {
 		c.admitter()

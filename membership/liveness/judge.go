@@ -108,13 +108,13 @@ func (m *Machine) elector(p *peer) bool { return p.member || len(m.view.Members)
 
 // tellVerdict emits a verdict that is new, or stands for a second.
 func (m *Machine) tellVerdict(v []membership.Departure, out []Effect) []Effect {
-	same := !m.stale && slices.EqualFunc(v, m.verdict, func(a, b membership.Departure) bool {
+	same := slices.EqualFunc(v, m.verdict, func(a, b membership.Departure) bool {
 		return a.Incarnation == b.Incarnation && a.Reason == b.Reason && slices.Equal(a.Observers, b.Observers)
 	})
 	if same && (len(v) == 0 || m.at.Sub(m.verdictAt) < restEvery) {
 		return out
 	}
-	m.verdict, m.verdictAt, m.stale = v, m.at, false
+	m.verdict, m.verdictAt = v, m.at
 	return append(out, Convicted{Departures: slices.Clone(v)})
 }
 

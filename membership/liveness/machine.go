@@ -38,12 +38,13 @@ type Machine struct {
 	answer   bool // a peer wants a fresh row
 	doubt    bool // something is suspect: rows every interval
 
-	down      [][]membership.Mono // since when an edge is reported lost, by places i < j; 0: it is not
-	settle    membership.Mono     // when the clique is chosen; 0: nothing to settle
+	down      [][]bool        // which edges are reported lost, by places i < j
+	changed   membership.Mono // when that last changed
+	unrest    membership.Mono // when the first of a row of changes was
+	settle    membership.Mono // when the clique is chosen; 0: nothing to settle
 	cliques   memo
 	verdict   []membership.Departure
 	verdictAt membership.Mono
-	stale     bool // the caller has not got the verdict
 	quorate   bool
 	judge     membership.GroupJudge
 	judged    bool
@@ -59,7 +60,7 @@ func New(cfg Config, now membership.Mono) *Machine {
 	for i, id := range ids {
 		m.peers = append(m.peers, &peer{id: id, base: now})
 		m.own[i] = Age{Peer: id, Age: never, Path: never}
-		m.down = append(m.down, make([]membership.Mono, len(ids)))
+		m.down = append(m.down, make([]bool, len(ids)))
 	}
 	return m
 }

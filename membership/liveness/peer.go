@@ -79,11 +79,8 @@ func (m *Machine) shift(now membership.Mono, gap time.Duration) {
 		p.rowVoid = true
 		p.answered, p.daemonAge = now, 0 // an older answer says nothing of now
 	}
-	for i := range m.down {
-		for j := range m.down[i] {
-			move(&m.down[i][j])
-		}
-	}
+	move(&m.changed)
+	move(&m.unrest)
 	m.at, m.due = now, now
 	m.blind = now.Add(2 * m.cfg.Timing.Interval)
 }
@@ -217,7 +214,6 @@ func (m *Machine) viewIn(now membership.Mono, in ViewIn) {
 	}
 	if in.View.Number != old.Number {
 		m.countEvictions(in.View.Left)
-		m.stale = m.stale || len(m.verdict) > 0
 		m.verdict = nil
 	}
 	m.soon(now)

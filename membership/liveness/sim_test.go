@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/quorate/quorate/membership"
@@ -30,7 +29,6 @@ func profile(name string) membership.Timing {
 // cluster is a probe network in one thread, with a time of its own: machines,
 // directed links, probes with a phase each, rows with a delay.
 type cluster struct {
-	t      testing.TB
 	now    membership.Mono
 	seq    int
 	queue  []event
@@ -38,10 +36,10 @@ type cluster struct {
 	rng    *rand.Rand
 	nodes  []*host
 	links  int
-	lost   map[path]bool            // this direction of this link is cut
-	late   map[path]time.Duration   // rows in this direction take longer
-	drop   float64                  // of probes
-	jitter time.Duration            // of timers
+	lost   map[path]bool          // this direction of this link is cut
+	late   map[path]time.Duration // rows in this direction take longer
+	drop   float64                // of probes
+	jitter time.Duration          // of timers
 	view   membership.View
 	leader membership.NodeID
 	commit bool // what the leader convicts is evicted, who is steady is admitted
@@ -83,9 +81,9 @@ const (
 	agree = time.Millisecond       // proposal to delivery
 )
 
-func newCluster(t testing.TB, n, links int, timing membership.Timing, seed uint64) *cluster {
+func newCluster(n, links int, timing membership.Timing, seed uint64) *cluster {
 	c := &cluster{
-		t: t, timing: timing, links: links, rng: rand.New(rand.NewPCG(seed, 1)), leader: 1,
+		timing: timing, links: links, rng: rand.New(rand.NewPCG(seed, 1)), leader: 1,
 		lost: map[path]bool{}, late: map[path]time.Duration{}, now: membership.Mono(time.Hour),
 	}
 	var ids []membership.NodeID
@@ -278,8 +276,11 @@ func (c *cluster) install(v membership.View) {
 	c.view = v
 	c.note(fmt.Sprintf("view %d %v", v.Number, v.IDs()))
 	for _, q := range c.alive() {
-		q.verdict = nil
-		c.step(q, ViewIn{View: v})
+		c.after(max(c.now, q.halted), func() {
+			if q.verdict = nil; !q.dead {
+				c.step(q, ViewIn{View: v})
+			}
+		})
 	}
 }
 

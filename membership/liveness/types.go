@@ -108,11 +108,14 @@ type Cleared struct{ Node membership.NodeID }
 
 // Convicted is this node's verdict: whom to evict, and why, by ascending node
 // id. It may name this node itself (safety rule S8). It is emitted when it
-// changes and every second while it stands; an empty one takes it back.
+// changes and every second while it stands; an empty one takes it back, and so
+// does a new view, silently.
 type Convicted struct{ Departures []membership.Departure }
 
 // QuorumChanged says whether the members that this node hears, itself included,
-// are a quorum. A new Machine has none.
+// are a quorum; outside the view the configured nodes are counted. It is about
+// links alone: whether this node is a member is the view's to say. A new Machine
+// has no quorum.
 type QuorumChanged struct {
 	Have bool
 	Text string
