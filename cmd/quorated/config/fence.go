@@ -11,16 +11,16 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/fence/agent"
 )
 
 var (
 	placeholder = regexp.MustCompile(`\{[a-z]+\}`)
 	optionKey   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	secretKey   = regexp.MustCompile(`(?i)pass|secret|token|auth|community|(^|[_-])(api_?)?key$`)
 )
 
 // SecretOption says whether the value of an agent's option must never be shown.
-func SecretOption(key string) bool { return secretKey.MatchString(key) }
+func SecretOption(key string) bool { return agent.SecretOption(key) }
 
 // fences reads the [[fence]] sections. A section gives one Device for each of
 // its nodes, with the node's plug and name filled in, so that nothing is left
@@ -46,12 +46,12 @@ func (p *parser) fences(tables []*table, c *Config) {
 }
 
 func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
-	agent := t.str("agent", "")
+	program := t.str("agent", "")
 	switch {
-	case agent == "":
+	case program == "":
 		t.fault("agent", `[[fence]] without an agent: write agent = "fence_ipmilan" or another program of fence-agents`)
-	case strings.ContainsRune(agent, '/') && !filepath.IsAbs(agent), strings.ContainsRune(agent, 0):
-		t.fault("agent", "agent = %q: write the name of a program (fence_…) or an absolute path", agent)
+	case strings.ContainsRune(program, '/') && !filepath.IsAbs(program), strings.ContainsRune(program, 0):
+		t.fault("agent", "agent = %q: write the name of a program (fence_…) or an absolute path", program)
 	}
 	level, _ := t.number("level", 1, 1, 9)
 	timeout := t.dur("timeout", 30*time.Second, time.Second, 10*time.Minute)
@@ -64,7 +64,7 @@ func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
 		if plug, ok := plugs[n.ID]; ok {
 			opts["plug"] = plug
 		}
-		out = append(out, membership.Device{Nodes: []membership.NodeID{n.ID}, Agent: agent, Level: int(level), Options: opts, Timeout: timeout})
+		out = append(out, membership.Device{Nodes: []membership.NodeID{n.ID}, Agent: program, Level: int(level), Options: opts, Timeout: timeout})
 	}
 	return out
 }

@@ -1,0 +1,280 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// Dirs are where agents are looked for.
+var Dirs = []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/libexec/quorate"}
+
+// The ways in which a device fails.
+var (
+	ErrNoDevice  = errors.New("no device can cut this node off")
+	ErrNoAgent   = errors.New("fence agent is not installed")
+	ErrDeadline  = errors.New("the deadline of this attempt has passed before the agent could run")
+	ErrTimeout   = errors.New("agent did not finish in time")
+	ErrFailed    = errors.New("agent failed")
+	ErrLying     = errors.New("the device reported success and then said that the node is on")
+	ErrUnproved  = errors.New("the device reported success and could then not be asked")
+	ErrCancelled = errors.New("cancelled")
+)
+
+// OpError is a failure of one device. Path is the agent.
+type OpError struct {
+	Op   string // off, reboot, status, monitor
+	Path string
+	Err  error
+}
+
+func (e *OpError) Error() string { return filepath.Base(e.Path) + " " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// Fencer is a membership.Fencer on configured devices. It is safe for
+// concurrent use.
+type Fencer struct {
+	devices map[membership.NodeID][]membership.Device
+	names   func(membership.NodeID) string
+	dirs    []string
+	now     func() membership.Mono
+	verify  time.Duration // how long a status may go on saying on
+	pause   time.Duration // between two questions
+}
+
+var _ membership.Fencer = (*Fencer)(nil)
+
+// Option changes a Fencer.
+type Option func(*Fencer)
+
+// WithDirs looks for agents in these directories instead.
+func WithDirs(dirs ...string) Option { return func(f *Fencer) { f.dirs = dirs } }
+
+// WithClock reads another clock than CLOCK_BOOTTIME.
+func WithClock(now func() membership.Mono) Option { return func(f *Fencer) { f.now = now } }
+
+// WithVerify sets how long after a success the device may take until its status
+// says off, and the pause between two questions. Default 10 s and 500 ms.
+func WithVerify(limit, pause time.Duration) Option {
+	return func(f *Fencer) { f.verify, f.pause = limit, pause }
+}
+
+// New returns a Fencer on the devices of a configuration.
+func New(cfg membership.Config, opts ...Option) *Fencer {
+	f := &Fencer{
+		devices: map[membership.NodeID][]membership.Device{}, names: cfg.Name, dirs: Dirs,
+		now: boottime, verify: 10 * time.Second, pause: 500 * time.Millisecond,
+	}
+	for _, d := range cfg.Devices {
+		for _, n := range d.Nodes {
+			f.devices[n] = append(f.devices[n], d)
+		}
+	}
+	for _, all := range f.devices {
+		slices.SortStableFunc(all, func(a, b membership.Device) int { return cmp.Compare(a.Level, b.Level) })
+	}
+	for _, o := range opts {
+		o(f)
+	}
+	return f
+}
+
+func boottime() membership.Mono {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 1<<63 - 1 // no clock: every deadline has passed
+	}
+	return membership.Mono(ts.Nano())
+}
+
+// Has says whether any device can cut the node off.
+func (f *Fencer) Has(n membership.NodeID) bool { return len(f.devices[n]) > 0 }
+
+// Fence runs the victim's devices. See the package comment.
+func (f *Fencer) Fence(ctx context.Context, job membership.FenceJob) membership.FenceResult {
+	start := f.now()
+	res := membership.FenceResult{}
+	var errs []error
+	for _, level := range f.levels(job.Victim.Node) {
+		err := f.level(ctx, level, job.Deadline, &res)
+		if err == nil {
+			res.OK, errs = true, nil
+			break
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil || errors.Is(err, ErrDeadline) {
+			break
+		}
+	}
+	if !res.OK && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("%w: write a [[fence]] section for %s", ErrNoDevice, f.names(job.Victim.Node)))
+	}
+	if err := join(errs); err != nil {
+		res.Err = err.Error()
+	}
+	res.Took = f.now().Sub(start)
+	return res
+}
+
+func (f *Fencer) levels(n membership.NodeID) [][]membership.Device {
+	var out [][]membership.Device
+	for i, d := range f.devices[n] {
+		if i == 0 || d.Level != f.devices[n][i-1].Level {
+			out = append(out, nil)
+		}
+		out[len(out)-1] = append(out[len(out)-1], d)
+	}
+	return out
+}
+
+// join puts errors on one line, as results and logs want them.
+func join(errs []error) error {
+	if len(errs) < 2 {
+		return errors.Join(errs...)
+	}
+	words := make([]string, len(errs))
+	for i, e := range errs {
+		words[i] = e.Error()
+	}
+	return errors.New(strings.Join(words, "; "))
+}
+
+// level runs all devices of a level, then asks all of them again that can be
+// asked: with two power supplies, off on one means nothing before the other.
+func (f *Fencer) level(ctx context.Context, devices []membership.Device, deadline membership.Mono, res *membership.FenceResult) error {
+	for _, d := range devices {
+		op := action(d)
+		run, err := f.run(ctx, d, op, deadline)
+		record(res, d, run)
+		if err == nil && run.code != 0 {
+			err = fmt.Errorf("%w: %s", ErrFailed, run.how())
+		}
+		if err != nil {
+			return &OpError{op, d.Agent, err}
+		}
+	}
+	for _, d := range devices {
+		if action(d) != "off" {
+			continue
+		}
+		if err := f.isOff(ctx, d, res); err != nil {
+			return &OpError{"status", d.Agent, err}
+		}
+	}
+	return nil
+}
+
+func action(d membership.Device) string {
+	if a := d.Options["action"]; a != "" {
+		return a
+	}
+	return "off"
+}
+
+// isOff asks until the status says off.
+func (f *Fencer) isOff(ctx context.Context, d membership.Device, res *membership.FenceResult) error {
+	limit := f.now().Add(f.verify)
+	for {
+		run, err := f.run(ctx, d, "status", 0)
+		record(res, d, run)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return err
+		case err == nil && run.code == 2:
+			return nil
+		case f.now() < limit:
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrUnproved, err)
+		case run.code == 0:
+			return fmt.Errorf("%w: check that its plug or address is that of this node", ErrLying)
+		default:
+			return fmt.Errorf("%w: status: %s", ErrUnproved, run.how())
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrCancelled, ctx.Err())
+		case <-time.After(f.pause):
+		}
+	}
+}
+
+func record(res *membership.FenceResult, d membership.Device, run result) {
+	res.Agent = filepath.Base(d.Agent)
+	if out := clean(run.output, secrets(d.Options)); out != "" {
+		res.Output = tailString(res.Output+out, maxOutput)
+	}
+}
+
+// Monitor asks every device of the victim whether it would work. The error
+// names each that would not.
+func (f *Fencer) Monitor(ctx context.Context, victim membership.NodeID) error {
+	if !f.Has(victim) {
+		return fmt.Errorf("%w: write a [[fence]] section for %s", ErrNoDevice, f.names(victim))
+	}
+	var errs []error
+	for _, d := range f.devices[victim] {
+		run, err := f.run(ctx, d, "monitor", 0)
+		if err == nil && run.code != 0 {
+			err = fmt.Errorf("%w: %s", ErrFailed, run.how())
+			if out := lastLine(clean(run.output, secrets(d.Options))); out != "" {
+				err = fmt.Errorf("%w: %s", err, out)
+			}
+		}
+		if err != nil {
+			errs = append(errs, &OpError{"monitor", d.Agent, err})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// find returns the program of an agent.
+func (f *Fencer) find(name string) (string, error) {
+	if filepath.IsAbs(name) {
+		return name, executable(name)
+	}
+	if name == "" || strings.ContainsRune(name, '/') {
+		return "", fmt.Errorf("%w: %q is neither a name nor an absolute path", ErrNoAgent, name)
+	}
+	for _, dir := range f.dirs {
+		if p := filepath.Join(dir, name); executable(p) == nil {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s is not in %s: install fence-agents, or write its absolute path", ErrNoAgent, name, strings.Join(f.dirs, " "))
+}
+
+func executable(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrNoAgent, path, errors.Unwrap(err))
+	}
+	if !fi.Mode().IsRegular() || fi.Mode().Perm()&0o111 == 0 {
+		return fmt.Errorf("%w: %s is not a program: chmod +x it", ErrNoAgent, path)
+	}
+	return nil
+}
+
+// stdin is what an agent reads: one option a line, sorted, the action last.
+func stdin(options map[string]string, action string) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(options)) {
+		if k != "action" {
+			b.WriteString(k + "=" + options[k] + "\n")
+		}
+	}
+	b.WriteString("action=" + action + "\n")
+	return b.String()
+}

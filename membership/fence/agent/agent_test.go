@@ -1,0 +1,235 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/fence/fencetest"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "die-with-me" {
+		dieWithMe(os.Args[2])
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func mk(dir string, devices ...membership.Device) membership.Fencer {
+	return New(membership.Config{Devices: devices}, WithDirs(dir), WithVerify(time.Second, time.Millisecond))
+}
+
+func TestConformance(t *testing.T) { fencetest.Run(t, mk) }
+
+func fence(t *testing.T, lab *fencetest.Lab, d membership.Device) membership.FenceResult {
+	t.Helper()
+	return mk(lab.Dir, d).Fence(t.Context(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: boottime().Add(time.Minute)})
+}
+
+func TestAgentInheritsNothing(t *testing.T) {
+	lab := fencetest.NewLab(t)
+	f, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	res := fence(t, lab, lab.Device("a", "fds"))
+	// 0 1 2, and 3 for the listing itself.
+	if got := strings.Fields(res.Output); !res.OK || strings.Join(got[:4], " ") != "0 1 2 3" || got[4] != "Success:" {
+		t.Errorf("descriptors: %q", res.Output)
+	}
+	t.Setenv("QUORATE_SECRET", "leaks")
+	res = fence(t, lab, lab.Device("b", "env"))
+	if !res.OK || strings.Contains(res.Output, "leaks") || !strings.Contains(res.Output, "\n/\n") {
+		t.Errorf("environment: %q", res.Output)
+	}
+}
+
+func TestRebootIsBelieved(t *testing.T) {
+	lab := fencetest.NewLab(t)
+	d := lab.Device("a", "lying")
+	d.Options["action"] = "reboot"
+	if res := fence(t, lab, d); !res.OK || strings.Join(lab.Log(), ",") != "reboot a" {
+		t.Errorf("%+v, asked %v", res, lab.Log())
+	}
+}
+
+// TestDeadlineWhileStarting: a pause between the check and exec must not let a
+// late agent live.
+func TestDeadlineWhileStarting(t *testing.T) {
+	lab := fencetest.NewLab(t)
+	calls := 0
+	clock := func() membership.Mono {
+		calls++
+		if calls >= 3 { // start of the job, check before exec, then
+			return 1000
+		}
+		return 1
+	}
+	f := New(membership.Config{Devices: []membership.Device{lab.Device("a", "hang")}}, WithDirs(lab.Dir), WithClock(clock))
+	res := f.Fence(t.Context(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: 500})
+	if res.OK || !strings.Contains(res.Err, ErrDeadline.Error()) {
+		t.Errorf("%+v", res)
+	}
+	if left := lab.Survivors(); left != nil {
+		t.Error(left)
+	}
+}
+
+// TestDeadlineBetweenLevels: the second device is not started after it.
+func TestDeadlineBetweenLevels(t *testing.T) {
+	lab := fencetest.NewLab(t)
+	second := lab.Device("b", "ok")
+	second.Level = 2
+	past := false
+	clock := func() membership.Mono {
+		if past = past || lab.Log() != nil; past {
+			return 1000
+		}
+		return 1
+	}
+	f := New(membership.Config{Devices: []membership.Device{second, lab.Device("a", "fail")}}, WithDirs(lab.Dir), WithClock(clock))
+	res := f.Fence(t.Context(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: 500})
+	if res.OK || strings.Contains(strings.Join(lab.Log(), ","), "b") {
+		t.Errorf("%+v, asked %v", res, lab.Log())
+	}
+}
+
+// dieWithMe is a daemon that fences with a hanging agent until it is killed.
+func dieWithMe(dir string) {
+	lab := map[string]string{"mode": "hang", "log": filepath.Join(dir, "log"), "mark": "86400.77" + filepath.Base(dir)}
+	d := membership.Device{Nodes: []membership.NodeID{1}, Agent: fencetest.Program, Timeout: time.Minute, Options: lab}
+	New(membership.Config{Devices: []membership.Device{d}}, WithDirs(dir)).
+		Fence(context.Background(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: boottime().Add(time.Minute)})
+}
+
+func TestAgentDiesWithTheDaemon(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: without a pid namespace only the agent itself dies")
+	}
+	lab := fencetest.NewLab(t)
+	cmd := exec.Command(os.Args[0], "die-with-me", lab.Dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	mark := "86400.77" + filepath.Base(lab.Dir)
+	for !running(t, mark) {
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	for limit := time.Now().Add(10 * time.Second); running(t, mark); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the agent or its children outlived the daemon")
+		}
+	}
+}
+
+func running(t *testing.T, mark string) bool {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		data, _ := os.ReadFile(f)
+		if strings.HasPrefix(string(data), "sleep\x00"+mark) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "fence_plain")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f := New(membership.Config{}, WithDirs(dir))
+	for _, name := range []string{"", "a/b", "fence_none", "fence_plain", plain, dir, "/none"} {
+		if p, err := f.find(name); !errors.Is(err, ErrNoAgent) {
+			t.Errorf("%q: %s %v", name, p, err)
+		}
+	}
+	if p, err := f.find("/bin/sh"); err != nil || p != "/bin/sh" {
+		t.Errorf("%s %v", p, err)
+	}
+}
+
+func TestStdin(t *testing.T) {
+	got := stdin(map[string]string{"ip": "x", "action": "reboot", "auth": ""}, "status")
+	if got != "auth=\nip=x\naction=status\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestClean(t *testing.T) {
+	tests := []struct {
+		name, raw, want string
+		secrets         []string
+	}{
+		{"plain", "a\tb\n", "a\tb\n", nil},
+		{"control", "a\x1b[31mb\r\n\x00", "a.[31mb\n.", nil},
+		{"not UTF-8", "a\xffb", "a.b", nil},
+		{"longest first", "xabcx", "x***x", []string{"abc", "b"}},
+		{"assignment", `passwd="a b" user=x password: y`, `passwd=*** user=x password: ***`, nil},
+		{"unicode", "größe", "größe", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := clean([]byte(tt.raw), tt.secrets); got != tt.want {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+func TestSecretsLongestFirst(t *testing.T) {
+	got := secrets(map[string]string{"password": "ab", "snmp_priv_passwd": "abcd", "token": "abc", "ip": "1", "passwd": ""})
+	if strings.Join(got, " ") != "abcd abc ab" {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestTail(t *testing.T) {
+	w := &tail{max: 8 << 10}
+	for i := range 40 {
+		if n, err := w.Write([]byte(strings.Repeat(string(rune('a'+i%26)), 1000))); n != 1000 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if got := w.bytes(); len(got) != 4<<10 || got[len(got)-1] != 'n' {
+		t.Errorf("%d bytes, ends with %q", len(got), got[len(got)-1:])
+	}
+	if got := tailString("aößb", 4); got != "ßb" && got != "\u00dfb" {
+		t.Errorf("%q", got)
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add([]byte("password=x\xff"), "x")
+	f.Add([]byte("hunter2"), "hunter2")
+	f.Fuzz(func(t *testing.T, raw []byte, secret string) {
+		got := clean(raw, secrets(map[string]string{"password": secret}))
+		if len(got) > maxOutput {
+			t.Fatalf("%d bytes", len(got))
+		}
+		if len(secret) > 3 && !strings.Contains(secret, "***") && !strings.ContainsAny(secret, "*.") && strings.ToValidUTF8(secret, "") == secret &&
+			strings.Contains(got, secret) && strings.Contains(string(raw), secret) && !strings.ContainsFunc(secret, func(r rune) bool { return r < 32 }) {
+			t.Fatalf("%q is in %q", secret, got)
+		}
+	})
+}

@@ -1,0 +1,31 @@
+// Package agent cuts nodes off with unmodified fence-agents programs.
+//
+// # One job
+//
+// The victim's devices are tried by level, lowest first. Within a level every
+// device must succeed, in the order of the configuration; the first failure
+// ends the level. The first level that succeeds is the proof.
+//
+// One device means: the program is started with key=value lines on its standard
+// input, action=off, and must exit with 0. Then it is asked for action=status,
+// which must say off (exit 2). A device that reported success and then says that
+// the victim is on lies (safety rule S13), and proves nothing. Options may say
+// action=reboot for programs that know no off; its success is believed, because
+// the machine is on again when it could be asked.
+//
+// # What bounds a run
+//
+// The job's deadline is checked on CLOCK_BOOTTIME just before each program that
+// cuts is started, and again just after: a late one is killed at once (S12).
+// Every program has the device's timeout, and is killed when the context ends or
+// the daemon dies. It runs in a process group of its own, and where the kernel
+// lets it (root) in a pid namespace of its own, so that what it started dies
+// with it, whatever it did to its groups and sessions. It inherits no descriptor
+// but its three standard ones, no environment but PATH and LC_ALL, and a working
+// directory of /.
+//
+// # What is kept of it
+//
+// The last 4 KiB of what it printed, made printable, with the values of secret
+// options removed. Options are never logged.
+package agent

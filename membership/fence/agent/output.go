@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"regexp"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxOutput  = 4 << 10
+	maxCapture = 16 << 10 // more than is shown, so that the cut cannot leave half a secret in it
+	maxCut     = 4 << 10  // is dropped at the front of what was cut
+	redacted   = "***"
+)
+
+// secretKey are the options whose values are never shown.
+var secretKey = regexp.MustCompile(`(?i)pass|secret|token|auth|community|(^|[_-])(api_?)?key$`)
+
+// SecretOption says whether the value of an agent's option must never be shown.
+func SecretOption(key string) bool { return secretKey.MatchString(key) }
+
+// assignment finds secrets that an agent prints itself: password=x, passwd: x.
+var assignment = regexp.MustCompile(`(?i)([a-z_-]*(?:passw|passwd|password|secret|token|auth|api_?key)[a-z_-]*)(["']?\s*[=:]\s*)("[^"\n]*"|'[^'\n]*'|[^\s,;&]+)`)
+
+// header finds the line that HTTP libraries print when they are verbose.
+var header = regexp.MustCompile(`(?im)((?:proxy-)?authorization["']?\s*:\s*)[^\n]*`)
+
+// tail keeps the last max bytes written. Never an error: an agent that prints
+// a megabyte must not stop for it.
+type tail struct {
+	max int
+	mu  sync.Mutex
+	buf []byte
+	cut bool
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := len(p)
+	if len(p) > t.max {
+		p, t.cut = p[len(p)-t.max:], true
+	}
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - t.max; over > 0 {
+		t.buf, t.cut = append(t.buf[:0], t.buf[over:]...), true
+	}
+	return n, nil
+}
+
+func (t *tail) bytes() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	buf := t.buf
+	if t.cut {
+		buf = buf[min(len(buf), maxCut):]
+	}
+	return append([]byte(nil), buf...)
+}
+
+// secrets returns the values that must not be shown, the longest first.
+func secrets(options map[string]string) []string {
+	var out []string
+	for k, v := range options {
+		if SecretOption(k) && v != "" {
+			out = append(out, v)
+		}
+	}
+	for i := range out { // few: sort by insertion
+		for j := i; j > 0 && len(out[j]) > len(out[j-1]); j-- {
+			out[j], out[j-1] = out[j-1], out[j]
+		}
+	}
+	return out
+}
+
+// clean makes output fit to be shown: secrets removed, printable, at most
+// maxOutput bytes.
+func clean(raw []byte, secrets []string) string {
+	s := string(raw)
+	for _, secret := range secrets {
+		s = strings.ReplaceAll(s, secret, redacted)
+	}
+	s = header.ReplaceAllString(s, "${1}"+redacted)
+	s = assignment.ReplaceAllString(s, "${1}${2}"+redacted)
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return r
+		case r == '\r':
+			return -1
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			return '.'
+		}
+		return r
+	}, s)
+	return tailString(s, maxOutput)
+}
+
+// tailString returns at most the last max bytes, beginning with a whole rune.
+func tailString(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	s = s[len(s)-max:]
+	for i := 0; i < len(s) && i < utf8.UTFMax; i++ {
+		if utf8.RuneStart(s[i]) {
+			return s[i:]
+		}
+	}
+	return s
+}
+
+func lastLine(s string) string {
+	s = strings.TrimRight(s, "\n")
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}

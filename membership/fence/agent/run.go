@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// result is how a program ended.
+type result struct {
+	code   int // exit status; -1 when a signal ended it or it never ran
+	signal syscall.Signal
+	output []byte
+}
+
+func (r result) how() string {
+	switch {
+	case r.signal != 0:
+		return "killed by " + r.signal.String()
+	case r.code == 126, r.code == 127:
+		return fmt.Sprintf("exit status %d: it cannot be executed, see that its interpreter is installed", r.code)
+	case r.code > 128 && r.code < 128+65: // as the shell says it
+		return "killed by " + syscall.Signal(r.code-128).String()
+	}
+	return fmt.Sprintf("exit status %d", r.code)
+}
+
+// run runs one program to its end. deadline 0: none. The error is nil when the
+// program ended by itself, whatever its exit status.
+//
+// Linux sends the parent death signal when the thread that forked ends, not the
+// process. So the thread is locked until the program has ended.
+func (f *Fencer) run(ctx context.Context, d membership.Device, action string, deadline membership.Mono) (result, error) {
+	path, err := f.find(d.Agent)
+	if err != nil {
+		return result{code: -1}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, d.Timeout, ErrTimeout)
+	defer cancel()
+	type outcome struct {
+		result
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		r, err := f.execute(ctx, path, stdin(d.Options, action), deadline)
+		done <- outcome{r, err}
+	}()
+	o := <-done
+	if o.err == nil || errors.Is(o.err, ErrDeadline) || ctx.Err() == nil {
+		return o.result, o.err
+	}
+	if errors.Is(context.Cause(ctx), ErrTimeout) {
+		return o.result, fmt.Errorf("%w: killed after %s: raise timeout of this [[fence]], or see why it hangs", ErrTimeout, d.Timeout)
+	}
+	return o.result, fmt.Errorf("%w: %w", ErrCancelled, context.Cause(ctx))
+}
+
+func (f *Fencer) execute(ctx context.Context, path, input string, deadline membership.Mono) (result, error) {
+	out := &tail{max: maxCapture}
+	cmd := command(ctx, path, input, out, true)
+	err := f.start(cmd, deadline)
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) {
+		// No pid namespace here: the process group must do.
+		cmd = command(ctx, path, input, out, false)
+		err = f.start(cmd, deadline)
+	}
+	if err != nil {
+		return result{code: -1}, err
+	}
+	if f.late(deadline) {
+		_ = kill(cmd)
+		_ = cmd.Wait() // killed: its status says nothing
+		return result{code: -1, output: out.bytes()}, ErrDeadline
+	}
+	awaitExit(cmd.Process.Pid)
+	_ = kill(cmd) // what is left of its group, while the number is surely ours
+	err = cmd.Wait()
+	r := result{code: cmd.ProcessState.ExitCode(), output: out.bytes()}
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		r.signal = ws.Signal()
+	}
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return r, ctx.Err()
+	case err == nil, errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay), errors.Is(err, syscall.EPIPE):
+		return r, nil
+	}
+	return r, err
+}
+
+// awaitExit returns when the process has ended and does not reap it.
+func awaitExit(pid int) {
+	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), syscall.EINTR) {
+	}
+}
+
+func (f *Fencer) late(deadline membership.Mono) bool { return deadline != 0 && f.now() >= deadline }
+
+// start is the moment between the check of the deadline and exec.
+func (f *Fencer) start(cmd *exec.Cmd, deadline membership.Mono) error {
+	// What this process inherited itself without O_CLOEXEC goes no further.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // Linux 5.11; all of our own have it anyway
+	if f.late(deadline) {
+		return ErrDeadline
+	}
+	return cmd.Start()
+}
+
+func command(ctx context.Context, path, input string, out *tail, namespace bool) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path)
+	namespace = namespace && os.Geteuid() == 0
+	if namespace {
+		// The first process of a namespace ignores signals that it does not
+		// handle, which agents do not expect. So a shell is the first.
+		cmd = exec.CommandContext(ctx, "/bin/sh", "-c", `"$0"; exit $?`, path)
+	}
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
+	cmd.Stdin = strings.NewReader(input)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = time.Second // something else may hold its output open
+	cmd.Cancel = func() error { return kill(cmd) }
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if namespace {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
+	}
+	return cmd
+}
+
+// kill ends the program's process group; with a pid namespace the kernel ends
+// everything else in it too.
+func kill(cmd *exec.Cmd) error {
+	err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}

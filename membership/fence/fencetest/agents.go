@@ -1,0 +1,125 @@
+package fencetest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// Program is the name of the scripted agent.
+const Program = "fence_script"
+
+// script reads options like any fence agent. `log` gets each action, `state` is
+// the power of the node, `mode` is what the device does, `mark` names its
+// children so that a test can look for them.
+const script = `#!/bin/sh
+mode=ok action=off
+while IFS= read -r line; do
+	case $line in
+	mode=*) mode=${line#*=} ;;
+	log=*) log=${line#*=} ;;
+	state=*) state=${line#*=} ;;
+	mark=*) mark=${line#*=} ;;
+	plug=*) plug=${line#*=} ;;
+	password=*) password=${line#*=} ;;
+	action=*) action=${line#*=} ;;
+	*) echo "unknown option $line" >&2 ;;
+	esac
+done
+echo "$action $plug" >>"$log"
+off() { echo off >"$state"; echo "Success: Powered OFF"; exit 0; }
+status() {
+	if [ "$(cat "$state" 2>/dev/null)" = off ]; then echo "Status: OFF"; exit 2; fi
+	echo "Status: ON"; exit 0
+}
+case $action/$mode in
+status/statusfail) echo "lost connection" >&2; exit 1 ;;
+status/slow)
+	n=$(grep -c "^status" "$log")
+	[ "$n" -gt 2 ] && echo off >"$state"
+	status ;;
+status/*) status ;;
+monitor/fail) echo "Unable to connect/login to fencing device" >&2; exit 1 ;;
+monitor/hang) exec sleep "$mark" ;;
+monitor/*) exit 0 ;;
+*/ok | */statusfail) off ;;
+*/fail) echo "Unable to connect/login to fencing device" >&2; exit 1 ;;
+*/hang) sleep "$mark" & sleep "$mark"; exit 0 ;;
+*/escape) setsid sleep "$mark" & off ;;
+*/crash) kill -SEGV $$ ;;
+*/garbage) head -c 3000 /dev/urandom; off ;;
+*/megabyte) head -c 1048576 /dev/zero | tr '\0' x; echo the end; off ;;
+*/lying | */slow) echo "Success: Powered OFF"; exit 0 ;;
+*/secret) echo "login with $password"; echo "passwd=$password"; echo "Authorization: Basic c2VjcmV0"; off ;;
+*/fds) ls /proc/self/fd; off ;;
+*/env) env; pwd; off ;;
+esac
+exit 1
+`
+
+// Lab is a directory with the scripted agent and what it wrote.
+type Lab struct {
+	Dir string
+	t   testing.TB
+}
+
+// NewLab writes the agent.
+func NewLab(t testing.TB) *Lab {
+	t.Helper()
+	l := &Lab{Dir: t.TempDir(), t: t}
+	if err := os.WriteFile(filepath.Join(l.Dir, Program), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Device returns a device of node 1 that does what mode says, with its own
+// state; name tells it from others.
+func (l *Lab) Device(name, mode string) membership.Device {
+	return membership.Device{
+		Nodes: []membership.NodeID{1}, Agent: Program, Level: 1, Timeout: generous,
+		Options: map[string]string{
+			"mode": mode, "plug": name, "log": filepath.Join(l.Dir, "log"), "state": filepath.Join(l.Dir, "state."+name), "mark": l.Mark(),
+		},
+	}
+}
+
+// Mark is the argument of the agent's sleeping children.
+func (l *Lab) Mark() string { return fmt.Sprintf("86400.%d", os.Getpid()) }
+
+// Log returns what the agents were asked to do: "off a", "status a" ...
+func (l *Lab) Log() []string {
+	data, err := os.ReadFile(filepath.Join(l.Dir, "log"))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(data)), "\n")
+}
+
+// Survivors returns the processes that the agents left behind, and our zombies.
+func (l *Lab) Survivors() []string {
+	var out []string
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, d := range dirs {
+		cmd, _ := os.ReadFile(d + "/cmdline")
+		stat, _ := os.ReadFile(d + "/stat")
+		if strings.Contains(string(cmd), "sleep\x00"+l.Mark()) {
+			out = append(out, d+" "+strings.ReplaceAll(string(cmd), "\x00", " "))
+		}
+		// pid (comm) state ppid
+		if i := strings.LastIndexByte(string(stat), ')'); i > 0 && strings.HasPrefix(string(stat[i:]), fmt.Sprintf(") Z %d ", os.Getpid())) {
+			out = append(out, d+" zombie "+string(stat[:i+1]))
+		}
+	}
+	return out
+}
