@@ -244,6 +244,9 @@ func (n *Node) SetWall(t string) { n.wall = t }
 // View is the number of the view that this node has applied.
 func (n *Node) View() uint64 { return n.st.View.Number }
 
+// Members are the nodes of that view, in ascending order.
+func (n *Node) Members() []membership.NodeID { return n.st.View.IDs() }
+
 // Self is the incarnation that this node is, or would be admitted as.
 func (n *Node) Self() membership.Incarnation {
 	if r := n.st.Node(n.cfg.Self); r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance {

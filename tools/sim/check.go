@@ -1,0 +1,244 @@
+package sim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+
+	"github.com/quorate/quorate/kbridge/lockspace"
+	"github.com/quorate/quorate/membership"
+)
+
+// checker holds the invariants. It knows what kernels, disks and power switches
+// did; the only thing that it asks a node is the size of its view (I4).
+type checker struct {
+	w         *world
+	log       map[uint64]uint64 // index -> what was delivered there
+	snapshots map[uint64]uint64 // index -> state as of it
+	last      map[*daemon]uint64
+	changes   map[string][]lockspace.Member  // lockspace/change -> members of the first start
+	crashed   map[crash]bool
+}
+
+// crash is a boot that lost its power with a lockspace mounted.
+type crash struct {
+	name string
+	node membership.NodeID
+	boot membership.BootID
+}
+
+func newChecker(w *world) *checker {
+	return &checker{w: w, log: map[uint64]uint64{}, snapshots: map[uint64]uint64{}, last: map[*daemon]uint64{},
+		changes: map[string][]lockspace.Member{}, crashed: map[crash]bool{}}
+}
+
+func sum(b []byte) uint64 {
+	f := fnv.New64a()
+	_, _ = f.Write(b) // never fails
+	return f.Sum64()
+}
+
+// delivered: the same index carries the same entry at every node, and indexes grow.
+func (c *checker) delivered(h *host, e membership.GroupEffect) {
+	switch e := e.(type) {
+	case membership.GroupDeliver:
+		c.order(h, e.Index)
+		s := sum(e.Data)
+		if old, ok := c.log[e.Index]; ok && old != s {
+			c.w.violate("log-agreement", "node %d was given another entry at index %d: %s", h.id, e.Index, e.Data)
+		}
+		c.log[e.Index] = s
+		if c.w.tracing() {
+			h.tracef("  applied %d: %s", e.Index, e.Data)
+		}
+	case membership.GroupRestore:
+		c.last[h.d] = e.Index
+	}
+}
+
+func (c *checker) order(h *host, index uint64) {
+	if index <= c.last[h.d] {
+		c.w.violate("log-agreement", "node %d was given index %d after %d", h.id, index, c.last[h.d])
+	}
+	c.last[h.d] = index
+}
+
+// compacted: the state as of an index is the same everywhere.
+func (c *checker) compacted(h *host, in membership.GroupCompact) { c.state(h, in.Index, in.State) }
+
+func (c *checker) state(h *host, index uint64, state []byte) {
+	s := sum(state)
+	if old, ok := c.snapshots[index]; ok && old != s {
+		c.w.violate("log-agreement", "node %d has another state as of index %d: %s", h.id, index, state)
+	}
+	c.snapshots[index] = s
+}
+
+// asked is a start that a node asked its kernel for. I4: the view that it has is
+// a quorum of the configured nodes.
+func (c *checker) asked(h *host, e lockspace.Start) {
+	have, all := len(h.d.n.Members()), c.w.plan.nodes
+	if have < all/2+1 {
+		c.w.violate("I4 quorum-before-start", "node %d starts %s/%d in a view of %d of %d nodes", h.id, e.Lockspace, e.Change, have, all)
+	}
+}
+
+// started is a control=1 at this moment.
+func (c *checker) started(h *host, s *kspace) {
+	c.w.note(s.change<<16 | uint64(h.id)<<8 | 5)
+	c.sameMembers(h, s)
+	for _, o := range c.w.hosts {
+		if o == h || !o.on {
+			continue
+		}
+		if os := o.kern.space(s.name); os != nil && os.started {
+			c.against(h, s, o, os)
+		}
+	}
+	c.zombies(h, s)
+}
+
+// against judges a start by what another kernel holds.
+func (c *checker) against(h *host, s *kspace, o *host, os *kspace) {
+	what := fmt.Sprintf("node %d starts %s/%d with %v while node %d (%s) ", h.id, s.name, s.change, show(s.members), o.id, o.boot)
+	named := slices.ContainsFunc(s.members, func(m lockspace.Member) bool { return m.Incarnation.Node == o.id && m.Incarnation.Boot == o.boot })
+	switch {
+	case named && os.running && os.change != s.change:
+		c.w.violate("I2 stop-before-start", "%sruns change %d and has not stopped", what, os.change)
+	case named:
+	case os.running && disjoint(s.members, os.members):
+		c.w.violate("I1 one-primary", "%sruns change %d with %v", what, os.change, show(os.members))
+	case os.mounted:
+		c.w.violate("I3 fence-before-recover", "%sis alive and writes to the disk (it runs: %v)", what, os.running)
+	case os.running:
+		c.w.violate("I2 stop-before-start", "%sruns change %d and is not in it", what, os.change)
+	}
+}
+
+func show(ms []lockspace.Member) []string {
+	var out []string
+	for _, m := range ms {
+		out = append(out, m.Incarnation.String())
+	}
+	return out
+}
+
+func disjoint(a, b []lockspace.Member) bool {
+	return !slices.ContainsFunc(a, func(m lockspace.Member) bool {
+		return slices.ContainsFunc(b, func(o lockspace.Member) bool { return o.Incarnation == m.Incarnation })
+	})
+}
+
+// sameMembers is I5: all starts of a change name the same members.
+func (c *checker) sameMembers(h *host, s *kspace) {
+	key := s.name + "/" + itoa(s.change)
+	if old, ok := c.changes[key]; ok && !slices.Equal(old, s.members) {
+		c.w.violate("I5 same-members", "node %d starts %s with %v, another did with %v", h.id, key, show(s.members), show(old))
+	}
+	c.changes[key] = slices.Clone(s.members)
+}
+
+// zombies is I7: a kernel that holds a lockspace is never a member under
+// another session than the one that it joined with.
+func (c *checker) zombies(h *host, s *kspace) {
+	for _, m := range s.members {
+		o := c.w.host(m.Incarnation.Node)
+		if !o.on || o.boot != m.Incarnation.Boot {
+			continue
+		}
+		for _, os := range o.kern.spaces {
+			if os.started && os.session != m.Incarnation.Session {
+				c.w.violate("I7 no-zombie", "node %d starts %s/%d with %v, whose kernel holds %s of session %d",
+					h.id, s.name, s.change, m.Incarnation, os.name, os.session)
+			}
+		}
+	}
+}
+
+// recovered: a kernel that knew a member which crashed was told that it failed,
+// else nobody replays its journal.
+func (c *checker) recovered(h *host, s *kspace, was []known, failed []membership.Incarnation) {
+	for _, k := range was {
+		i := k.member.Incarnation
+		if c.crashed[crash{s.name, i.Node, i.Boot}] && !slices.Contains(failed, i) {
+			c.w.violate("journal-replay", "node %d recovered %s/%d without having been told that %v failed", h.id, s.name, s.change, i)
+		}
+	}
+}
+
+// shot is a power cut by a fence agent. S12: it does not hit a later life of the
+// victim that holds lockspaces already.
+func (c *checker) shot(v *host, job membership.FenceJob) {
+	if v.boot == job.Victim.Boot {
+		return
+	}
+	if slices.ContainsFunc(v.kern.spaces, func(s *kspace) bool { return s.started }) {
+		c.w.violate("stray-shot", "attempt %d against %v cuts %s, which holds lockspaces", job.Attempt, job.Victim, v.boot)
+	}
+}
+
+// died is a power cut, whoever did it.
+func (c *checker) died(h *host) {
+	for _, s := range h.diedWith {
+		if s.mounted {
+			c.crashed[crash{s.name, h.id, h.boot}] = true
+		}
+		c.forget(s.name)
+	}
+}
+
+// removed is a lockspace that a kernel has no more.
+func (c *checker) removed(_ *host, s *kspace) { c.forget(s.name) }
+
+// forget drops the changes of a lockspace that no kernel has any more.
+func (c *checker) forget(name string) {
+	for _, h := range c.w.hosts {
+		if h.on && h.kern != nil {
+			if s := h.kern.space(name); s != nil && s.started {
+				return
+			}
+		}
+	}
+	for key := range c.changes {
+		if len(key) > len(name) && key[:len(name)] == name && key[len(name)] == '/' {
+			delete(c.changes, key)
+		}
+	}
+}
+
+// missing says what is not yet as it should be; empty: everything runs (I8).
+func (c *checker) missing() string {
+	for _, h := range c.w.hosts {
+		if !h.on || h.d == nil || h.d.n == nil {
+			return fmt.Sprintf("node %d has no daemon", h.id)
+		}
+		if !h.d.n.Member() {
+			return fmt.Sprintf("node %d is no member", h.id)
+		}
+		for i, name := range c.w.plan.spaces {
+			s := h.kern.space(name)
+			switch {
+			case h.wants[i] && (s == nil || !s.mounted || !s.running || !s.done):
+				return fmt.Sprintf("%s does not run on node %d", name, h.id)
+			case !h.wants[i] && s != nil:
+				return fmt.Sprintf("%s is still on node %d", name, h.id)
+			}
+		}
+	}
+	return ""
+}
+
+// states compares the replicated states of the nodes that have applied as much.
+func (c *checker) states() {
+	for _, h := range c.w.hosts {
+		if h.d == nil || h.d.n == nil || h.d.busy {
+			continue
+		}
+		b, err := h.d.n.State()
+		if err != nil {
+			c.w.violate("machine", "node %d: %v", h.id, err)
+			return
+		}
+		c.state(h, h.d.group.Status().Applied, b)
+	}
+}

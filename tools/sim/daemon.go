@@ -1,0 +1,274 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/group/raft"
+)
+
+// daemon is one run of quorated: the pure machine and an edge that executes its
+// effects in order, one input after the other.
+type daemon struct {
+	h        *host
+	w        *world
+	n        *node.Node
+	group    *raft.Machine
+	instance uint64
+	dead     bool
+	inbox    []node.Input
+	effects  []node.Effect // of the step under way
+	busy     bool          // a write is under way
+	timerAt  time.Duration // of the event that will wake it; 0: none
+	due      bool          // a timer input waits
+	stepped  time.Duration
+	entries  []membership.GroupEffect // delivered in the step under way
+	crashIn  int                      // effects until it crashes; 0: it does not
+}
+
+func (h *host) startDaemon() {
+	h.runs++
+	d := &daemon{h: h, w: h.w, instance: h.r.Uint64() | 1}
+	if !d.openGroup() {
+		return
+	}
+	h.d = d
+	h.tracef("daemon starts, instance %d", h.runs)
+	var effs []node.Effect
+	d.guard(func() {
+		d.n, effs = node.New(h.mono(), node.Options{Config: h.w.plan.config(h.id), Group: tap{d}, Boot: d.entries,
+			Break: h.w.opt.Break, Identity: node.Identity{Boot: h.boot, Instance: d.instance, Machine: fmt.Sprintf("machine-%d", h.id),
+				Version: "sim", Kernel: "sim", Digest: "same"}})
+	})
+	if h.w.bad != nil {
+		return
+	}
+	h.w.net.changed()
+	d.stepped = h.w.now
+	d.execute(effs)
+	h.kern.programs()
+}
+
+// openGroup restores the log from the disk; a log that cannot be used is reset.
+func (d *daemon) openGroup() bool {
+	h := d.h
+	var restored raft.Restored
+	for _, rec := range h.disk {
+		if err := restored.Replay(rec); err != nil {
+			h.w.violate("log-agreement", "the disk of node %d cannot be replayed: %v", h.id, err)
+			return false
+		}
+	}
+	ids := make([]membership.NodeID, len(h.w.hosts))
+	for i := range ids {
+		ids[i] = membership.NodeID(i + 1)
+	}
+	beat := max(h.w.plan.timing.Interval/2, 40*time.Millisecond)
+	m, boot, err := raft.New(raft.Config{Self: h.id, Nodes: ids, NewID: h.r.Uint64() | 1, NewClusterID: fmt.Sprintf("c%x", h.r.Uint64()),
+		Seed: h.r.Uint64(), Heartbeat: beat}, restored)
+	if err != nil {
+		h.w.violate("machine", "the group of node %d does not start: %v", h.id, err)
+		return false
+	}
+	d.group = m
+	d.entries = boot
+	return true
+}
+
+// kill ends the daemon; what it had not executed is lost.
+func (d *daemon) kill() {
+	if d != nil {
+		d.dead = true
+		d.inbox, d.effects = nil, nil
+	}
+}
+
+// give is an input for the daemon.
+func (d *daemon) give(in node.Input) {
+	if d == nil || d.dead {
+		return
+	}
+	d.inbox = append(d.inbox, in)
+	d.pump()
+}
+
+// pump steps the machine as long as there is something to do and it may run.
+func (d *daemon) pump() {
+	if d == nil {
+		return
+	}
+	for !d.dead && !d.busy && d.h.paused == 0 && d.h.frozen == 0 && d.w.bad == nil {
+		var in node.Input
+		switch {
+		case d.due:
+			d.due = false
+			in = node.Timer{Samples: d.w.probes.samples(d.h)}
+		case len(d.inbox) > 0:
+			in = d.inbox[0]
+			d.inbox = d.inbox[1:]
+		default:
+			return
+		}
+		d.step(in)
+	}
+}
+
+func (d *daemon) step(in node.Input) {
+	d.w.steps++
+	d.stepped = d.w.now
+	var effs []node.Effect
+	d.guard(func() { effs = d.n.Step(d.h.mono(), in) })
+	if d.w.bad == nil {
+		d.execute(effs)
+	}
+}
+
+// guard makes a violation of a panic.
+func (d *daemon) guard(do func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.w.violate("machine", "node %d panics: %v\n%s", d.h.id, p, debug.Stack())
+		}
+	}()
+	do()
+}
+
+// execute does the effects in order. A record is durable before anything after
+// it is done; a crash may come between any two.
+func (d *daemon) execute(effs []node.Effect) {
+	d.effects = effs
+	for len(d.effects) > 0 && d.w.bad == nil {
+		if d.crashIn > 0 {
+			if d.crashIn--; d.crashIn == 0 {
+				d.crashHere()
+				return
+			}
+		}
+		e := d.effects[0]
+		d.effects = d.effects[1:]
+		if p, ok := e.(node.Persist); ok {
+			d.persist(p)
+			return
+		}
+		d.do(e)
+		if d.dead {
+			return
+		}
+	}
+	d.stepDone()
+}
+
+func (d *daemon) crashHere() {
+	if d.h.r.Chance(0.5) {
+		d.h.reboot("crash between two effects", d.h.r.Between(time.Second, 5*time.Second))
+		return
+	}
+	d.h.daemonCrash("crash between two effects")
+}
+
+// persist writes this record and those that follow it directly.
+func (d *daemon) persist(p node.Persist) {
+	recs := []*raft.Record{p.Record.(*raft.Record)}
+	for len(d.effects) > 0 {
+		next, ok := d.effects[0].(node.Persist)
+		if !ok {
+			break
+		}
+		recs = append(recs, next.Record.(*raft.Record))
+		d.effects = d.effects[1:]
+	}
+	limit := d.h.writes
+	if limit == 0 {
+		limit = d.w.plan.fsync
+	}
+	d.busy = true
+	// What is durable when the power goes is anything between nothing and all.
+	hits := make([]time.Duration, len(recs))
+	t := time.Duration(0)
+	for i := range recs {
+		t += d.h.r.Between(limit/20, limit)
+		hits[i] = t
+	}
+	for i, rec := range recs {
+		d.w.after(hits[i]-limit/40, func() {
+			if !d.dead {
+				d.h.store(rec)
+			}
+		})
+	}
+	d.w.after(t, d.written)
+}
+
+func (h *host) store(rec *raft.Record) {
+	if rec.Checkpoint {
+		h.disk = h.disk[:0:0]
+	}
+	h.disk = append(h.disk, rec)
+}
+
+func (d *daemon) written() {
+	if d.dead {
+		return
+	}
+	d.busy = false
+	rest := d.effects
+	d.effects = nil
+	d.execute(rest)
+	if !d.busy {
+		d.pump()
+	}
+}
+
+// stepDone is the end of a step: what was delivered in it counts now.
+func (d *daemon) stepDone() {
+	for _, e := range d.entries {
+		d.w.check.delivered(d.h, e)
+	}
+	d.entries = d.entries[:0]
+	if err := d.group.Fault(); err != nil && !d.dead {
+		d.groupFault(err)
+		return
+	}
+	d.arm()
+}
+
+// groupFault resets a store whose raft id is of no more use, as the daemon does.
+func (d *daemon) groupFault(err error) {
+	h := d.h
+	if errors.Is(err, raft.ErrBroken) {
+		h.w.violate("machine", "node %d: %v", h.id, err)
+		return
+	}
+	h.tracef("group: %v; the store is reset", err)
+	h.disk = nil
+	h.daemonCrash("its log is of no more use")
+}
+
+// arm sets the timer.
+func (d *daemon) arm() {
+	due := d.n.Deadline()
+	if due == 0 {
+		return
+	}
+	at := max(d.h.worldAt(due), d.w.now+20*time.Microsecond)
+	if d.timerAt != 0 && d.timerAt <= at {
+		return
+	}
+	d.timerAt = at
+	d.w.at(at, func() {
+		if d.dead || d.timerAt != at {
+			return
+		}
+		d.timerAt = 0
+		if d.h.mono() < d.n.Deadline() {
+			d.arm()
+			return
+		}
+		d.due = true
+		d.pump()
+	})
+}

@@ -1,0 +1,36 @@
+// Package sim runs whole clusters on virtual time in one process, breaks them,
+// and checks after every step what must always hold.
+//
+// One seed is one run: nodes, timing, network, kernels, disks, fence devices and
+// faults are all drawn from streams of the seed, one stream a concern, and the
+// run replays exactly. There is one goroutine, no wall clock, and no iteration
+// over maps that anything depends on.
+//
+// # What is real
+//
+// Each node is a node.Node over a raft.Machine: every decision of the daemon.
+//
+// # What is simulated
+//
+//   - host: power, boot ids, a disk that makes records durable in order, a daemon
+//     that can crash between any two effects, stall, or be slow to write
+//   - kernel: comms entries, lockspaces, uevents (one join or leave at a time a
+//     node), recovery that ends on a node only when every member of its start
+//     has started with the same members, stops that hang, starts that fail
+//   - network: delay, cuts of one direction or both, by link; connections keep
+//     their order, stall when cut, and break later
+//   - probes: computed, not sent packet by packet
+//   - fence devices: success, failure, cut and failure, slow, hanging, late; a
+//     device never lies, and neither does the operator
+//   - programs: mount and unmount, and write to the shared disk from the mount
+//     on until the unmount or the power cut, whatever the daemon does
+//
+// # What is checked
+//
+// The checker (check.go) knows only what kernels, disks and power switches did,
+// never what a node believes. Each finding begins with an invariant's name:
+// I1 one-primary, I2 stop-before-start, I3 fence-before-recover, I4
+// quorum-before-start, I5 same-members, I6 one-answer, I7 no-zombie, I8
+// progress; besides, log-agreement, journal-replay, stray-shot, machine
+// (it stopped itself on a broken invariant, or panicked) and livelock.
+package sim

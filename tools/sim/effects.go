@@ -1,0 +1,99 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/membership"
+)
+
+// do executes one effect.
+func (d *daemon) do(e node.Effect) {
+	h, w := d.h, d.w
+	switch e := e.(type) {
+	case node.Send:
+		w.net.send(h.id, e.To, e.Data)
+	case node.Drive:
+		h.kern.drive(e.Effect)
+	case node.Fence:
+		w.devs.fence(d, e.Job)
+	case node.LearnEpoch:
+		w.probes.learn(h.id, e.Peer, e.Instance)
+	case node.Emit:
+		d.emitted(e.Event)
+	case node.Quiesce:
+		h.kern.quiesce(true)
+	case node.Reopen:
+		h.kern.quiesce(false)
+	case node.Reply:
+		h.tracef("operator is answered: %s%s", e.Text, e.Err)
+	case node.SelfFence:
+		h.tracef("ends itself: %s", e.Why)
+		h.reboot("self-fence", h.r.Between(time.Second, 5*time.Second))
+	case node.Exit:
+		d.exit(e)
+	}
+}
+
+func (d *daemon) emitted(e membership.Event) {
+	w := d.w
+	w.note(uint64(d.h.id)<<32 | uint64(len(e.Text))<<16 | uint64(len(e.Kind))<<8 | uint64(e.Subject))
+	if w.tracing() {
+		ls := e.Lockspace
+		if e.Change != 0 {
+			ls += "/" + itoa(e.Change)
+		}
+		if e.Subject != 0 {
+			ls += " node " + itoa(uint64(e.Subject))
+		}
+		d.h.tracef("  %-12s %s %s", e.Kind, ls, e.Text)
+	}
+	if w.milestone != nil {
+		w.milestone(milestoneOf(e))
+	}
+}
+
+func (d *daemon) exit(e node.Exit) {
+	h := d.h
+	if !e.Clean {
+		h.w.violate("machine", "node %d stops itself: %s", h.id, e.Why)
+		return
+	}
+	h.tracef("daemon ends: %s", e.Why)
+	h.w.note(uint64(h.id)<<8 | 4)
+	h.leftClean = true
+	h.endDaemon()
+	h.kern.quiesced = false
+	if h.w.healed != 0 {
+		h.startDaemonAfter(h.r.Between(500*time.Millisecond, 3*time.Second))
+		return
+	}
+	h.startDaemonAfter(h.r.Between(time.Second, 15*time.Second))
+}
+
+// tap is the daemon's group, with an ear on what it delivers.
+type tap struct{ d *daemon }
+
+func (t tap) Step(now membership.Mono, in membership.GroupInput) []membership.GroupEffect {
+	if c, ok := in.(membership.GroupCompact); ok {
+		t.d.w.check.compacted(t.d.h, c)
+	}
+	effs := t.d.group.Step(now, in)
+	for _, e := range effs {
+		switch e.(type) {
+		case membership.GroupDeliver, membership.GroupRestore:
+			t.d.entries = append(t.d.entries, e)
+		}
+	}
+	return effs
+}
+
+func (t tap) Deadline() membership.Mono      { return t.d.group.Deadline() }
+func (t tap) Status() membership.GroupStatus { return t.d.group.Status() }
+
+func itoa(v uint64) string {
+	if v < 10 {
+		return string(rune('0' + v))
+	}
+	return itoa(v/10) + itoa(v%10)
+}

@@ -1,0 +1,378 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/node"
+)
+
+// faults are the random ones: some bursts of one or two at once, then the end
+// of all of them, then the wait for everything to run again.
+type faults struct {
+	w     *world
+	r     *rng
+	undo  []func()
+	wiped bool
+}
+
+func newFaults(w *world) *faults {
+	return &faults{w: w, r: stream(w.opt.Seed, "faults", 0)}
+}
+
+func (f *faults) schedule() {
+	if f.w.plan.manual {
+		f.w.devs.operate()
+	}
+	t := f.r.Between(4*time.Second, 9*time.Second)
+	if f.r.Chance(0.1) {
+		t = f.r.Between(0, 3*time.Second) // while the cluster forms
+	}
+	for range 1 + f.r.Intn(5) {
+		f.w.at(t, f.one)
+		if f.r.Chance(0.45) { // two at once, or nearly
+			f.w.at(t+f.gap(), f.one)
+		}
+		t += f.r.Between(200*time.Millisecond, 9*time.Second)
+	}
+	f.w.at(t+f.r.Between(500*time.Millisecond, 6*time.Second), f.heal)
+}
+
+// gap is the time between two faults that meet.
+func (f *faults) gap() time.Duration {
+	return [...]time.Duration{0, f.r.Between(0, 20*time.Millisecond), f.r.Between(0, 300*time.Millisecond), f.r.Between(0, 3*time.Second)}[f.r.Intn(4)]
+}
+
+// temporary undoes a fault after a while, and at the latest at the end.
+func (f *faults) temporary(for_ time.Duration, undo func()) {
+	done := false
+	once := func() {
+		if !done {
+			done = true
+			undo()
+		}
+	}
+	f.undo = append(f.undo, once)
+	f.w.after(for_, once)
+}
+
+func (f *faults) heal() {
+	w := f.w
+	w.tracef("all faults end")
+	for _, u := range f.undo {
+		u()
+	}
+	w.healed = w.now
+	for _, h := range w.hosts {
+		h.stayOff = false
+		copy(h.wants, w.plan.wants[h.id-1])
+		if !h.on {
+			h.powerOnAfter(f.r.Between(500*time.Millisecond, 4*time.Second))
+			continue
+		}
+		if h.d == nil && len(h.kern.spaces) == 0 {
+			h.startDaemonAfter(f.r.Between(100*time.Millisecond, time.Second))
+		}
+		h.kern.programs()
+	}
+	f.progress()
+}
+
+// progress is I8: once nothing is wrong, everything runs within a bound.
+func (f *faults) progress() {
+	w := f.w
+	why := w.check.missing()
+	switch {
+	case why == "":
+		w.check.states()
+		w.done = true
+	case w.now-w.healed > progressBound:
+		w.violate("I8 progress", "%v after the last fault %s", progressBound, why)
+	default:
+		w.after(500*time.Millisecond, f.progress)
+	}
+}
+
+func (f *faults) host() *host { return f.w.hosts[f.r.Intn(len(f.w.hosts))] }
+
+// leader is the node that leads, or any.
+func (f *faults) leader() *host {
+	for _, h := range f.w.hosts {
+		if h.d != nil && h.d.group.Status().Leader == h.id {
+			return h
+		}
+	}
+	return f.host()
+}
+
+// log draws a duration with equal chances for its orders of magnitude.
+func (f *faults) log(lo, hi time.Duration) time.Duration {
+	for lo*3 < hi && f.r.Chance(0.6) {
+		lo *= 3
+	}
+	return f.r.Between(lo, min(lo*3, hi))
+}
+
+var kinds = []func(f *faults){
+	(*faults).kill, (*faults).kill, (*faults).kill, (*faults).killLeader, (*faults).killLeader,
+	(*faults).crashDaemon, (*faults).pause, (*faults).pause, (*faults).freeze, (*faults).freeze,
+	(*faults).cutPair, (*faults).cutPair, (*faults).cutOneWay, (*faults).isolate, (*faults).isolate,
+	(*faults).partition, (*faults).flap, (*faults).slowDisk, (*faults).wipe, (*faults).reset, (*faults).dropSome,
+	(*faults).fencing, (*faults).fencing, (*faults).fencing, (*faults).hangStop, (*faults).failStart,
+	(*faults).mounts, (*faults).mounts, (*faults).mounts, (*faults).leave, (*faults).fenceNode,
+	(*faults).crashBetween, (*faults).crashBetween, (*faults).powerAll,
+}
+
+func (f *faults) one() {
+	if f.w.healed == 0 {
+		kinds[f.r.Intn(len(kinds))](f)
+	}
+}
+
+func (f *faults) killHost(h *host) {
+	off := f.log(100*time.Millisecond, 15*time.Second)
+	h.stayOff = f.r.Chance(0.2)
+	h.powerCut("fault")
+	if !h.stayOff {
+		h.powerOnAfter(off)
+	}
+}
+
+func (f *faults) kill()       { f.killHost(f.host()) }
+func (f *faults) killLeader() { f.killHost(f.leader()) }
+
+func (f *faults) crashDaemon() { f.host().daemonCrash("fault") }
+
+func (f *faults) pause() {
+	if h := f.host(); h.d != nil {
+		h.pause(f.log(50*time.Millisecond, 15*time.Second))
+	}
+}
+
+func (f *faults) freeze() {
+	if h := f.host(); h.on {
+		h.freeze(f.log(50*time.Millisecond, 15*time.Second))
+	}
+}
+
+// cut cuts one direction for a while. Link -1: all links.
+func (f *faults) cut(link int, from, to *host, for_ time.Duration) {
+	if from == to {
+		return
+	}
+	n := f.w.net
+	n.cut(link, from.id, to.id, 1)
+	f.temporary(for_, func() {
+		n.cut(link, from.id, to.id, -1)
+		n.changed()
+	})
+}
+
+func (f *faults) anyLink() int {
+	if f.r.Chance(0.5) {
+		return -1
+	}
+	return f.r.Intn(f.w.plan.links)
+}
+
+func (f *faults) cutPair() {
+	a, b, l, d := f.host(), f.host(), f.anyLink(), f.log(50*time.Millisecond, 20*time.Second)
+	f.w.tracef("fault: cut between %d and %d on link %d for %v", a.id, b.id, l, d)
+	f.cut(l, a, b, d)
+	f.cut(l, b, a, d)
+	f.w.net.changed()
+}
+
+func (f *faults) cutOneWay() {
+	a, b, l, d := f.host(), f.host(), f.anyLink(), f.log(50*time.Millisecond, 20*time.Second)
+	f.w.tracef("fault: cut from %d to %d on link %d for %v", a.id, b.id, l, d)
+	f.cut(l, a, b, d)
+	f.w.net.changed()
+}
+
+func (f *faults) isolate() {
+	a, l, d := f.host(), f.anyLink(), f.log(50*time.Millisecond, 20*time.Second)
+	in, out := !f.r.Chance(0.15), !f.r.Chance(0.15)
+	f.w.tracef("fault: node %d is isolated on link %d for %v, in %v, out %v", a.id, l, d, in, out)
+	for _, b := range f.w.hosts {
+		if out {
+			f.cut(l, a, b, d)
+		}
+		if in {
+			f.cut(l, b, a, d)
+		}
+	}
+	f.w.net.changed()
+}
+
+func (f *faults) partition() {
+	d, mask := f.log(100*time.Millisecond, 20*time.Second), f.r.Uint64()
+	f.w.tracef("fault: partition %b for %v", mask&(1<<f.w.plan.nodes-1), d)
+	for _, a := range f.w.hosts {
+		for _, b := range f.w.hosts {
+			if mask>>(a.id-1)&1 != mask>>(b.id-1)&1 {
+				f.cut(-1, a, b, d)
+			}
+		}
+	}
+	f.w.net.changed()
+}
+
+func (f *faults) flap() {
+	a, b, l := f.host(), f.host(), f.anyLink()
+	all := f.r.Chance(0.4)
+	f.w.tracef("fault: link %d of node %d flaps (all %v, else to %d)", l, a.id, all, b.id)
+	t := time.Duration(0)
+	for range 2 + f.r.Intn(8) {
+		down := f.log(10*time.Millisecond, 3*time.Second)
+		f.w.after(t, func() {
+			if f.w.healed != 0 {
+				return
+			}
+			for _, o := range f.w.hosts {
+				if all || o == b {
+					f.cut(l, a, o, down)
+					f.cut(l, o, a, down)
+				}
+			}
+			f.w.net.changed()
+		})
+		t += down + f.log(10*time.Millisecond, 3*time.Second)
+	}
+}
+
+func (f *faults) slowDisk() {
+	h := f.host()
+	h.writes = f.log(10*time.Millisecond, 3*time.Second)
+	h.tracef("fault: disk takes up to %v", h.writes)
+	f.temporary(f.log(time.Second, 15*time.Second), func() { h.writes = 0 })
+}
+
+// wipe loses one disk a run: more would be more than a majority survives.
+func (f *faults) wipe() {
+	if f.wiped || f.w.plan.nodes < 3 {
+		return
+	}
+	f.wiped = true
+	h := f.host()
+	h.powerCut("fault, and its disk is lost")
+	h.wipe()
+	h.powerOnAfter(f.log(500*time.Millisecond, 10*time.Second))
+}
+
+func (f *faults) reset() {
+	a, b := f.host(), f.host()
+	if a != b {
+		f.w.tracef("fault: the connection of %d and %d is reset", a.id, b.id)
+		c, _ := f.w.net.conn(a.id, b.id)
+		f.w.net.close(c, "reset")
+	}
+}
+
+func (f *faults) dropSome() {
+	f.w.net.drop = f.r.Float() * 0.4
+	f.w.tracef("fault: %.0f%% of the messages are dropped", f.w.net.drop*100)
+	f.temporary(f.log(300*time.Millisecond, 6*time.Second), func() { f.w.net.drop = 0 })
+}
+
+// fencing changes how fencing goes, for one victim or all, one actor or all.
+func (f *faults) fencing() {
+	victim, actor := f.host().id, f.host().id
+	m := mode(f.r.Intn(int(modes)))
+	oneVictim, oneActor := f.r.Chance(0.5), f.r.Chance(0.5)
+	f.w.tracef("fault: fencing %s (victim %d only: %v, actor %d only: %v)", modeNames[m], victim, oneVictim, actor, oneActor)
+	for _, a := range f.w.hosts {
+		for _, v := range f.w.hosts {
+			if (!oneVictim || v.id == victim) && (!oneActor || a.id == actor) {
+				*f.w.devs.mode(a.id, v.id) = m
+			}
+		}
+	}
+	f.temporary(f.log(3*time.Second, 20*time.Second), func() {
+		for i := range f.w.devs.modes {
+			f.w.devs.modes[i] = works
+		}
+	})
+}
+
+func (f *faults) hangStop() {
+	h := f.host()
+	if !h.on {
+		return
+	}
+	k := h.kern
+	k.stopHangs = f.log(500*time.Millisecond, 20*time.Second)
+	h.tracef("fault: stops take %v", k.stopHangs)
+	f.temporary(f.log(time.Second, 10*time.Second), func() { k.stopHangs = 0 })
+}
+
+func (f *faults) failStart() {
+	h := f.host()
+	if !h.on {
+		return
+	}
+	k := h.kern
+	k.startFail = true
+	h.tracef("fault: starts fail")
+	f.temporary(f.log(300*time.Millisecond, 10*time.Second), func() { k.startFail = false })
+}
+
+// mounts unmounts or mounts something, and perhaps back again soon.
+func (f *faults) mounts() {
+	h, i := f.host(), f.r.Intn(len(f.w.plan.spaces))
+	set := func(v bool) {
+		if f.w.healed != 0 {
+			return
+		}
+		h.wants[i] = v
+		h.tracef("programs want %s: %v", f.w.plan.spaces[i], v)
+		if h.on {
+			h.kern.programs()
+		}
+	}
+	v := !h.wants[i]
+	set(v)
+	if f.r.Chance(0.6) {
+		f.w.after(f.log(5*time.Millisecond, 6*time.Second), func() { set(!v) })
+	}
+	if f.r.Chance(0.3) {
+		f.w.after(f.gap(), f.kill)
+	}
+}
+
+func (f *faults) leave() {
+	h := f.host()
+	for i := range h.wants {
+		h.wants[i] = h.wants[i] && f.r.Chance(0.2)
+	}
+	if h.on {
+		h.kern.programs()
+	}
+	f.w.after(f.log(100*time.Millisecond, 4*time.Second), func() {
+		h.tracef("operator: leave")
+		h.d.give(node.Operator{Command: "leave"})
+	})
+}
+
+func (f *faults) fenceNode() {
+	h, v := f.host(), f.host()
+	h.tracef("operator: fence node %d", v.id)
+	h.d.give(node.Operator{Command: "fence-node", Node: v.id, Who: "operator"})
+}
+
+func (f *faults) crashBetween() {
+	if h := f.host(); h.d != nil {
+		h.d.crashIn = 1 + f.r.Intn(60)
+	}
+}
+
+// powerAll is a power failure of the site: all die, some boot much later.
+func (f *faults) powerAll() {
+	if !f.r.Chance(0.5) {
+		return
+	}
+	for _, h := range f.w.hosts {
+		f.w.after(f.r.Between(0, 30*time.Millisecond), func() { h.powerCut("power failure of the site") })
+		h.powerOnAfter(f.log(500*time.Millisecond, 20*time.Second))
+	}
+}
+
