@@ -57,7 +57,10 @@ func (s *Set) Message(index uint64, from membership.Incarnation, data []byte) er
 func (s *Set) lose(d membership.Departure) {
 	i, lost := d.Incarnation, false
 	for _, sp := range s.Spaces {
-		sp.Joins = slices.DeleteFunc(sp.Joins, func(m Member) bool { return m.Incarnation == i })
+		if sp.joining(i) != nil {
+			sp.Joins = slices.DeleteFunc(sp.Joins, func(m Member) bool { return m.Incarnation == i })
+			sp.dirty = sp.dirty || sp.Change != nil && sp.Change.Opened == 0
+		}
 		sp.Refused = slices.DeleteFunc(sp.Refused, func(r Refused) bool { return r.Incarnation == i })
 		m := sp.live(i)
 		if m == nil {

@@ -42,8 +42,7 @@ type Stop struct {
 }
 
 // Start writes the members and control=1; the answers are StartDone and, when
-// the kernel's own part of the recovery is done, RecoverDone. A joiner's uevent
-// is answered with success between the two.
+// the kernel's own part of the recovery is done, RecoverDone.
 type Start struct {
 	Lockspace string
 	Token     uint64
@@ -52,6 +51,14 @@ type Start struct {
 	Members   []Member
 	Gone      []Gone
 	Join      bool
+}
+
+// AnswerJoin answers an online uevent with success; JoinDone tells. It comes
+// only after the recovery was agreed to be done here: from then on nobody can
+// take the joiner out again, and before that it can still be refused.
+type AnswerJoin struct {
+	Lockspace string
+	Token     uint64
 }
 
 // FinishLeave clears the members and answers an offline uevent.
@@ -75,6 +82,7 @@ type RemovePeer struct{ Incarnation membership.Incarnation }
 
 func (Stop) kernelEffect()        {}
 func (Start) kernelEffect()       {}
+func (AnswerJoin) kernelEffect()  {}
 func (FinishLeave) kernelEffect() {}
 func (FailJoin) kernelEffect()    {}
 func (SetPeer) kernelEffect()     {}
@@ -112,6 +120,13 @@ type RecoverDone struct {
 	Token     uint64
 }
 
+// JoinDone answers AnswerJoin.
+type JoinDone struct {
+	Lockspace string
+	Token     uint64
+	Err       string
+}
+
 // EndDone answers FinishLeave and FailJoin.
 type EndDone struct {
 	Lockspace string
@@ -127,6 +142,7 @@ func (Offline) kernelInput()     {}
 func (StopDone) kernelInput()    {}
 func (StartDone) kernelInput()   {}
 func (RecoverDone) kernelInput() {}
+func (JoinDone) kernelInput()    {}
 func (EndDone) kernelInput()     {}
 func (PeerRemoved) kernelInput() {}
 
@@ -218,6 +234,8 @@ func (l *Local) Step(now membership.Mono, in Input) *Notice {
 		return l.finish(now, in.Lockspace, in.Token, in.Err, Starting, Recovering, membership.KindStarted)
 	case RecoverDone:
 		return l.recoverDone(now, in)
+	case JoinDone:
+		return l.joinDone(in)
 	case EndDone:
 		return l.endDone(in)
 	}
@@ -260,12 +278,20 @@ func (l *Local) recoverDone(now membership.Mono, in RecoverDone) *Notice {
 	if sp == nil || sp.token != in.Token || sp.phase != Recovering {
 		return nil
 	}
-	joined := sp.join
-	sp.phase, sp.since, sp.join = Running, now, false
-	if joined {
-		return &Notice{Kind: membership.KindJoined, Lockspace: in.Lockspace, Change: sp.change}
-	}
+	sp.phase, sp.since = Running, now
 	return &Notice{Kind: membership.KindRecovered, Lockspace: in.Lockspace, Change: sp.change}
+}
+
+func (l *Local) joinDone(in JoinDone) *Notice {
+	sp := l.spaces[in.Lockspace]
+	if sp == nil {
+		return nil
+	}
+	n := &Notice{Kind: membership.KindJoined, Lockspace: in.Lockspace, Change: sp.change}
+	if sp.err = in.Err; in.Err != "" {
+		n.Kind, n.Text = membership.KindDegraded, "the join could not be answered: "+in.Err
+	}
+	return n
 }
 
 func (l *Local) endDone(in EndDone) *Notice {

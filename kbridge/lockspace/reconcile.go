@@ -145,7 +145,13 @@ func (r *reconciler) running(name string, sp *space, ls *Space) {
 		r.wishLeave(name, sp)
 	}
 	c := ls.Change
-	if c != nil && c.Opened != 0 && c.Seq == sp.change && !slices.Contains(c.Done, r.self.Incarnation.Node) {
+	mine := c != nil && c.Opened != 0 && c.Seq == sp.change
+	done := mine && slices.Contains(c.Done, r.self.Incarnation.Node)
+	if sp.join && ls.live(r.self.Incarnation) != nil && (c == nil || done) {
+		sp.join = false
+		r.effects = append(r.effects, AnswerJoin{Lockspace: name, Token: sp.token})
+	}
+	if mine && !done {
 		r.wishes = append(r.wishes, wish("recovered", name, c.Seq, Message{Recovered: &Recovered{Lockspace: name, Change: c.Seq}}))
 	}
 }

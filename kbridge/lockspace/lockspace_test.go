@@ -1,0 +1,341 @@
+package lockspace
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/quorate/quorate/membership"
+)
+
+func TestIDsAreTheIncumbents(t *testing.T) {
+	for name, want := range map[string]uint32{"clvmd": 0x4104eefa, "lvm_global": 0x12aabd2d, "test": 0x77222027, "gfs2": 0xe4f48a18} {
+		if got := ID(name); got != want {
+			t.Errorf("%s: %#x, want %#x", name, got, want)
+		}
+	}
+}
+
+func TestMountsJoinOneAfterAnother(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1)
+	y.members("gfs", 1)
+	mark := len(y.log)
+	y.mount("gfs", 2, 3)
+	y.members("gfs", 1, 2, 3)
+	y.settled("gfs", 1, 2, 3)
+	if s := y.told(mark); strings.Index(s, "1 stop gfs") > strings.Index(s, "start") {
+		t.Fatalf("started before the member stopped: %s", s)
+	}
+}
+
+func TestALossIsStoppedForFencedForAndRecovered(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	mark := len(y.log)
+	lost := y.lose(3)
+	y.run()
+	if s := y.told(mark); strings.Contains(s, "start") || !strings.Contains(s, "1 stop gfs") || !strings.Contains(s, "2 stop gfs") {
+		t.Fatalf("before the proof: %s", s)
+	}
+	if !y.set.Holds(lost) == false || len(y.set.Unproved(y.set.Space("gfs"))) != 1 {
+		t.Fatalf("waits for %v", y.set.Unproved(y.set.Space("gfs")))
+	}
+	y.proved(lost)
+	y.members("gfs", 1, 2)
+	y.settled("gfs", 1, 2)
+	for _, n := range []string{"1 ", "2 "} {
+		s := y.told(mark)
+		if c, st := strings.Index(s, n+"comms -3"), strings.Index(s, n+"start gfs [1 2] gone 3 failed=true"); c < 0 || st < c {
+			t.Fatalf("the comms entry goes before control=1: %s", s)
+		}
+	}
+}
+
+func TestNoStartBeforeEverybodyHasStopped(t *testing.T) { // I2
+	y := newStory(t, 4)
+	y.mount("gfs", 1, 2, 3, 4)
+	y.nodes[1].frozen = true
+	lost := y.lose(4)
+	mark := len(y.log)
+	y.proved(lost)
+	if s := y.told(mark); strings.Contains(s, "start") {
+		t.Fatalf("node 2 has not stopped: %s", s)
+	}
+	y.nodes[1].frozen = false
+	y.run()
+	y.settled("gfs", 1, 2, 3)
+}
+
+func TestALossInTheMiddleSupersedes(t *testing.T) {
+	for _, at := range []string{"stopping", "starting"} {
+		t.Run(at, func(t *testing.T) {
+			y := newStory(t, 4)
+			y.mount("gfs", 1, 2, 3, 4)
+			y.nodes[2].frozen = at == "stopping"
+			a := y.lose(4)
+			y.run()
+			if at == "starting" {
+				y.nodes[2].frozen = true
+			}
+			y.proved(a)
+			b := y.lose(3)
+			y.run()
+			y.members("gfs", 1, 2)
+			mark := len(y.log)
+			y.proved(b)
+			y.settled("gfs", 1, 2)
+			if s := y.told(mark); !strings.Contains(s, "1 start gfs [1 2]") || !strings.Contains(s, "gone 3 failed=true") {
+				t.Fatalf("%s", s)
+			}
+		})
+	}
+}
+
+func TestACleanLeaveKeepsTheCommsEntry(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	mark := len(y.log)
+	y.unmount("gfs", 2)
+	y.run()
+	y.members("gfs", 1, 3)
+	s := y.told(mark)
+	if strings.Contains(s, "comms") || !strings.Contains(s, "2 left gfs") || !strings.Contains(s, "1 start gfs [1 3] gone 2 failed=false") {
+		t.Fatalf("%s", s)
+	}
+	if _, _, ok := y.nodes[1].local.Phase("gfs"); ok {
+		t.Fatal("its kernel is done with it")
+	}
+	y.unmount("gfs", 1)
+	y.unmount("gfs", 3)
+	y.run()
+	if len(y.set.Spaces) != 0 {
+		t.Fatalf("nobody is left: %+v", y.set.Spaces[0])
+	}
+}
+
+func TestALeaverThatDiesInTheStopBarrierIsLost(t *testing.T) { // S19
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	y.nodes[1].frozen = true
+	y.unmount("gfs", 2)
+	y.run()
+	if !y.set.Holds(y.nodes[1].self.Incarnation) {
+		t.Fatal("it has not stopped: it holds the lockspace")
+	}
+	lost := y.lose(2)
+	y.run()
+	if len(y.set.Unproved(y.set.Space("gfs"))) != 1 {
+		t.Fatal("its death needs proof")
+	}
+	y.proved(lost)
+	y.settled("gfs", 1, 3)
+}
+
+func TestAJoinerThatDiesBeforeTheOpeningNeedsNoProof(t *testing.T) { // S14
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2)
+	y.nodes[0].frozen = true
+	y.mount("gfs", 3)
+	joiner := y.nodes[2].self.Incarnation
+	if y.set.Holds(joiner) {
+		t.Fatal("nothing opened that names it")
+	}
+	y.lose(3)
+	y.nodes[0].frozen = false
+	y.run()
+	y.members("gfs", 1, 2)
+	y.settled("gfs", 1, 2)
+}
+
+func TestAReturningNodeJoinsAfterItsOldSelfIsRecovered(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	lost := y.lose(3)
+	y.run()
+	// It is back with a new boot before the proof: another member, the same node.
+	m := y.nodes[2]
+	m.self.Incarnation.Boot, m.local, m.daemon, m.queue = "again", NewLocal(), true, nil
+	v := y.set.Current
+	v.Number, v.Left, v.Members = v.Number+1, nil, append(append([]membership.Incarnation{}, v.Members...), m.self.Incarnation)
+	y.view(v)
+	mark := len(y.log)
+	y.mount("gfs", 3)
+	if s := y.told(mark); strings.Contains(s, "start") {
+		t.Fatalf("before the proof: %s", s)
+	}
+	y.proved(lost)
+	y.members("gfs", 1, 2, 3)
+	y.settled("gfs", 1, 2, 3)
+	s := y.told(mark)
+	first, again := strings.Index(s, "1 start gfs [1 2] gone 3 failed=true"), strings.Index(s, "1 start gfs [1 2 3]")
+	if first < 0 || again < first || strings.Index(s, "1 comms +3") < first {
+		t.Fatalf("recovered, then the comms entry anew, then joined: %s", s)
+	}
+}
+
+func TestAllLostAndOneBack(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	a, b, c := y.lose(1), y.lose(2), y.lose(3)
+	m := y.nodes[0]
+	m.self.Incarnation.Boot, m.local, m.daemon, m.queue = "again", NewLocal(), true, nil
+	y.view(membership.View{Number: 9, Quorate: true, Members: []membership.Incarnation{m.self.Incarnation}})
+	y.mount("gfs", 1)
+	for _, i := range []membership.Incarnation{a, b} {
+		y.proved(i)
+		y.phase(1, "gfs", Joining)
+	}
+	y.proved(c)
+	y.members("gfs", 1)
+	y.settled("gfs", 1)
+}
+
+func TestNoStartInAViewWithoutQuorum(t *testing.T) { // I4
+	y := newStory(t, 3)
+	v := y.set.Current
+	v.Quorate = false
+	y.view(v)
+	y.mount("gfs", 1)
+	y.phase(1, "gfs", Joining)
+	v.Quorate = true
+	y.view(v)
+	y.run()
+	y.settled("gfs", 1)
+}
+
+func TestAGlitchThatStoppedOneNodeRestartsAll(t *testing.T) { // S20
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	y.nodes[2].self.Quorum = false
+	y.run()
+	y.phase(3, "gfs", Stopped)
+	y.phase(1, "gfs", Running)
+	y.nodes[2].self.Quorum = true
+	mark := len(y.log)
+	y.run()
+	y.settled("gfs", 1, 2, 3)
+	if s := y.told(mark); !strings.Contains(s, "1 stop gfs") || strings.Contains(s, "gone") {
+		t.Fatalf("%s", s)
+	}
+}
+
+func TestAnEvictedNodeStopsAndDoesNotStartAgain(t *testing.T) { // I7
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	y.lose(3)
+	m := y.nodes[2]
+	m.daemon, m.self.Evicted, m.self.Member = true, true, false
+	y.run()
+	y.phase(3, "gfs", Stopped)
+	if h := m.local.Holding(); len(h) != 1 {
+		t.Fatalf("its kernel still holds it: %v", h)
+	}
+}
+
+func TestAJoinerThatDoesNotFinishIsTakenOut(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	sp := y.set.Space("gfs")
+	y.index++
+	refuse := Message{Refuse: &Refuse{Lockspace: "gfs", Change: sp.Seq, Joiner: m.self.Incarnation, Why: "SYN unanswered"}}
+	if err := y.set.Message(y.index, y.nodes[0].self.Incarnation, refuse.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	m.frozen = false
+	mark := len(y.log)
+	y.run()
+	y.members("gfs", 1, 2)
+	y.settled("gfs", 1, 2)
+	if s := y.told(mark); !strings.Contains(s, "3 refused gfs") {
+		t.Fatalf("%s", s)
+	}
+	y.mount("gfs", 3) // and it may try again
+	y.members("gfs", 1, 2, 3)
+}
+
+func TestTwoLockspacesShareOneStopEntry(t *testing.T) { // S22
+	y := newStory(t, 3)
+	y.mount("a", 1, 2, 3)
+	y.mount("b", 1, 2, 3)
+	y.lose(3)
+	m := y.nodes[0]
+	m.local.Reconcile(y.now, y.set, m.self)
+	m.local.Step(y.now, StopDone{"a", m.local.spaces["a"].token, ""})
+	m.local.Step(y.now, StopDone{"b", m.local.spaces["b"].token, ""})
+	_, wishes := m.local.Reconcile(y.now, y.set, m.self)
+	if len(wishes) != 1 || len(wishes[0].Message.Stopped) != 2 {
+		t.Fatalf("%+v", wishes)
+	}
+}
+
+func TestAnOldWordOfStoppingDoesNotCountAfterAnOpening(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	sp := y.set.Space("gfs")
+	old := sp.Seq
+	y.nodes[0].frozen = true
+	y.lose(3)
+	y.run()
+	y.index++
+	late := Message{Stopped: []StopAck{{Lockspace: "gfs", Change: old}}}
+	if err := y.set.Message(y.index, y.nodes[0].self.Incarnation, late.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	if len(sp.Change.Acks) != 1 {
+		t.Fatalf("node 1 has not stopped for change %d: %+v", sp.Change.Seq, sp.Change)
+	}
+}
+
+func TestLockspacesOfOneIDCannotShareACluster(t *testing.T) {
+	y := newStory(t, 2)
+	y.mount("a", 1)
+	y.set.Space("a").ID = ID("b")
+	y.mount("b", 2)
+	if s := y.told(0); !strings.Contains(s, "2 refused b") {
+		t.Fatalf("%s", s)
+	}
+}
+
+func TestWordsOfStrangersChangeNothing(t *testing.T) {
+	y := newStory(t, 2)
+	y.mount("gfs", 1)
+	before, _ := y.set.Snapshot()
+	y.index++
+	m := Message{Join: &Join{Lockspace: "gfs"}}
+	if err := y.set.Message(y.index, membership.Incarnation{Node: 2, Boot: "older"}, m.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := y.set.Snapshot(); !bytes.Equal(before, after) {
+		t.Fatal("an incarnation that is no member was heard")
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, b := range []string{``, `{}`, `{"join":{"ls":"a"},"leave":{"ls":"a"}}`, `[1]`} {
+		if _, err := Decode([]byte(b)); !errors.Is(err, ErrMessage) {
+			t.Errorf("%s: %v", b, err)
+		}
+	}
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add([]byte(`{"join":{"ls":"gfs"}}`), []byte(`{"leave":{"ls":"gfs"}}`))
+	f.Add([]byte(`{"stopped":[{"ls":"gfs","change":1}]}`), []byte(`{"recovered":{"ls":"gfs","change":1}}`))
+	f.Add([]byte(`{"restart":{"ls":"gfs","change":1}}`), []byte(`{"refuse":{"ls":"gfs","change":1,"joiner":{"node":1,"boot":"boot1"}}}`))
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		y := newStory(t, 2)
+		y.mount("gfs", 1, 2)
+		for _, m := range [][]byte{a, b} {
+			y.index++
+			if err := y.set.Message(y.index, y.nodes[0].self.Incarnation, m); err != nil && !errors.Is(err, ErrMessage) {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,196 @@
+package lockspace
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/quorate/quorate/membership"
+)
+
+// story is a few nodes that share one Set, since every member's is the same,
+// each with a Local and a kernel that answers when told to.
+type story struct {
+	t     *testing.T
+	set   *Set
+	index uint64
+	now   membership.Mono
+	nodes []*member
+	log   []string
+}
+
+type member struct {
+	self   Self
+	local  *Local
+	queue  []Effect // not answered yet
+	frozen bool     // the kernel answers nothing
+	daemon bool     // false: proposes and executes nothing
+}
+
+func newStory(t *testing.T, n int) *story {
+	y := &story{t: t, set: New()}
+	v := membership.View{Number: 1, Quorate: true}
+	for i := 1; i <= n; i++ {
+		inc := membership.Incarnation{Node: membership.NodeID(i), Boot: membership.BootID(fmt.Sprintf("boot%d", i))}
+		v.Members = append(v.Members, inc)
+		y.nodes = append(y.nodes, &member{self: Self{Incarnation: inc, Member: true, Quorum: true}, local: NewLocal(), daemon: true})
+	}
+	y.view(v)
+	return y
+}
+
+func (y *story) view(v membership.View) {
+	y.index++
+	y.set.View(y.index, v)
+}
+
+func (y *story) logf(format string, args ...any) { y.log = append(y.log, fmt.Sprintf(format, args...)) }
+
+// run lets everybody do what is to be done until nothing is left.
+func (y *story) run() {
+	y.t.Helper()
+	for range 100 {
+		busy := false
+		for _, m := range y.nodes {
+			if !m.daemon {
+				continue
+			}
+			effs, wishes := m.local.Reconcile(y.now, y.set, m.self)
+			for _, e := range effs {
+				y.logf("%d %s", m.self.Incarnation.Node, line(e))
+			}
+			m.queue = append(m.queue, effs...)
+			busy = busy || len(effs) > 0
+			for _, w := range wishes {
+				before, _ := y.set.Snapshot()
+				y.index++
+				if err := y.set.Message(y.index, m.self.Incarnation, w.Message.Encode()); err != nil {
+					y.t.Fatal(err)
+				}
+				after, _ := y.set.Snapshot()
+				busy = busy || !bytes.Equal(before, after)
+			}
+			busy = y.answer(m) || busy
+		}
+		y.now++
+		if !busy {
+			return
+		}
+	}
+	y.t.Fatalf("no end:\n%s", strings.Join(y.log, "\n"))
+}
+
+func (y *story) answer(m *member) bool {
+	if m.frozen || len(m.queue) == 0 {
+		return false
+	}
+	q := m.queue
+	m.queue = nil
+	for _, e := range q {
+		switch e := e.(type) {
+		case Stop:
+			m.local.Step(y.now, StopDone{e.Lockspace, e.Token, ""})
+		case Start:
+			m.local.Step(y.now, StartDone{e.Lockspace, e.Token, ""})
+			m.local.Step(y.now, RecoverDone{e.Lockspace, e.Token})
+		case AnswerJoin:
+			m.local.Step(y.now, JoinDone{e.Lockspace, e.Token, ""})
+		case FinishLeave:
+			m.local.Step(y.now, EndDone{e.Lockspace, e.Token, ""})
+		case FailJoin:
+			m.local.Step(y.now, EndDone{e.Lockspace, e.Token, ""})
+		case RemovePeer:
+			m.local.Step(y.now, PeerRemoved{e.Incarnation})
+		}
+	}
+	return true
+}
+
+func line(e Effect) string {
+	switch e := e.(type) {
+	case Stop:
+		return "stop " + e.Lockspace
+	case Start:
+		s := fmt.Sprintf("start %s %v", e.Lockspace, IDs(e.Members))
+		for _, g := range e.Gone {
+			s += fmt.Sprintf(" gone %d failed=%v", g.Incarnation.Node, g.Failed)
+		}
+		return s
+	case AnswerJoin:
+		return "joined " + e.Lockspace
+	case FinishLeave:
+		return "left " + e.Lockspace
+	case FailJoin:
+		return "refused " + e.Lockspace
+	case SetPeer:
+		return fmt.Sprintf("comms +%d", e.Incarnation.Node)
+	case RemovePeer:
+		return fmt.Sprintf("comms -%d", e.Incarnation.Node)
+	}
+	return fmt.Sprintf("%T", e)
+}
+
+func (y *story) mount(ls string, ids ...int) {
+	for _, i := range ids {
+		y.nodes[i-1].local.Step(y.now, Online{ls})
+	}
+	y.run()
+}
+
+func (y *story) unmount(ls string, i int) {
+	y.nodes[i-1].local.Step(y.now, Offline{Lockspace: ls})
+}
+
+// lose evicts a node; its daemon does nothing any more.
+func (y *story) lose(i int) membership.Incarnation {
+	m := y.nodes[i-1]
+	m.daemon = false
+	inc := m.self.Incarnation
+	v := membership.View{Number: y.set.Current.Number + 1, Quorate: true, Left: []membership.Departure{{Incarnation: inc, Reason: membership.ReasonSilent}}}
+	for _, o := range y.set.Current.Members {
+		if o != inc {
+			v.Members = append(v.Members, o)
+		}
+	}
+	y.view(v)
+	return inc
+}
+
+func (y *story) proved(i membership.Incarnation) {
+	y.index++
+	y.set.Proved(y.index, i)
+	y.run()
+}
+
+func (y *story) members(ls string, want ...membership.NodeID) {
+	y.t.Helper()
+	sp := y.set.Space(ls)
+	if sp == nil && len(want) == 0 {
+		return
+	}
+	if sp == nil || !slices.Equal(IDs(sp.Live), want) {
+		y.t.Fatalf("%s is not %v: %+v\n%s", ls, want, sp, strings.Join(y.log, "\n"))
+	}
+}
+
+func (y *story) phase(i int, ls string, want Phase) {
+	y.t.Helper()
+	if p, _, ok := y.nodes[i-1].local.Phase(ls); !ok || p != want {
+		y.t.Fatalf("node %d is %v (%v), want %v\n%s", i, p, ok, want, strings.Join(y.log, "\n"))
+	}
+}
+
+// told returns what the nodes were told since a mark.
+func (y *story) told(from int) string { return strings.Join(y.log[from:], "; ") }
+
+func (y *story) settled(ls string, ids ...int) {
+	y.t.Helper()
+	if sp := y.set.Space(ls); sp == nil || sp.Change != nil || len(sp.Gone) > 0 {
+		y.t.Fatalf("%s is not settled: %+v", ls, sp)
+	}
+	for _, i := range ids {
+		y.phase(i, ls, Running)
+	}
+}
