@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership/secret"
+)
+
+func (a *app) leaveCmd() *cobra.Command {
+	var force, yes bool
+	c := &cobra.Command{
+		Use:   "leave",
+		Short: "Take this node out of the cluster cleanly",
+		Long: `leave takes this node out of the cluster and ends quorated. It is refused while
+a lockspace is in use here: unmount the file systems first.
+
+With --force the node is evicted as if it had died: its lockspaces are stopped,
+everything that uses them hangs, and it is fenced.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if force && !yes {
+				s, err := a.status(c.Context())
+				if err != nil {
+					return err
+				}
+				if err := a.confirm(s.Name, fmt.Sprintf(`%s will leave by force: every program that uses one of its %d lockspaces hangs,
+data that is not written yet is lost, and the others fence this machine.`, s.Name, len(s.Lockspaces))); err != nil {
+					return err
+				}
+			}
+			return a.act(c, control.Request{Command: "leave", Force: force})
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "leave with lockspaces in use: the node is fenced")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+func (a *app) fenceCmd() *cobra.Command {
+	c := &cobra.Command{Use: "fence", Short: "Cut nodes off, confirm that they are, and see what was done", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return fmt.Errorf("%w: fence needs one of ack, node, history: see `quorate fence --help`", errUsage)
+		}}
+	c.AddCommand(a.fenceAckCmd(), a.fenceNodeCmd(), a.fenceHistoryCmd())
+	return c
+}
+
+func (a *app) fenceAckCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "ack NODE",
+		Short: "Confirm that a node is powered off or cut from the storage",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			x, err := a.victim(c, args[0])
+			if err != nil {
+				return err
+			}
+			if !yes {
+				if err := a.confirm(x.Name, ackText(x)); err != nil {
+					return err
+				}
+			}
+			return a.act(c, control.Request{Command: "fence-ack", Node: x.ID})
+		},
+		ValidArgsFunction: a.completeNodes,
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+func ackText(x control.NodeStatus) string {
+	text := fmt.Sprintf(`You are about to vouch that %s (%d) is powered off or cut from the shared storage.
+The other nodes then replay its journals and take its locks. If it still runs,
+both write to the same blocks and THE FILE SYSTEMS ARE DESTROYED.
+
+Look at its power light or its management board, not at whether it answers.`, x.Name, x.ID)
+	if x.Connected || x.State == "member" {
+		text += fmt.Sprintf("\n\n!! %s IS ALIVE: state %s, last heard %s ago.", x.Name, x.State, human(x.Heard))
+	} else if x.Heard >= 0 && x.Heard < time.Minute {
+		text += fmt.Sprintf("\n\n!! its kernel answered %s ago.", human(x.Heard))
+	}
+	return text
+}
+
+func (a *app) fenceNodeCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "node NODE",
+		Short: "Evict a node and cut it off with its fence devices",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			x, err := a.victim(c, args[0])
+			if err != nil {
+				return err
+			}
+			if !yes {
+				if err := a.confirm(x.Name, fmt.Sprintf(`%s (%d, now %s) will be evicted and powered off by its fence devices.
+What it has not written yet is lost; the others take over its locks.`, x.Name, x.ID, x.State)); err != nil {
+					return err
+				}
+			}
+			return a.act(c, control.Request{Command: "fence-node", Node: x.ID})
+		},
+		ValidArgsFunction: a.completeNodes,
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+func (a *app) victim(c *cobra.Command, word string) (control.NodeStatus, error) {
+	s, err := a.status(c.Context())
+	if err != nil {
+		return control.NodeStatus{}, err
+	}
+	return find(s, word)
+}
+
+// confirm shows the consequences and wants the name typed.
+func (a *app) confirm(name, consequences string) error {
+	fmt.Fprintf(a.err, "%s\n\nType %s to go on: ", printable(consequences), printable(name))
+	line, err := bufio.NewReader(a.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err != nil {
+		fmt.Fprintln(a.err)
+	}
+	if strings.TrimSpace(line) != name {
+		return errors.New("not confirmed, nothing was done (scripts: --yes)")
+	}
+	return nil
+}
+
+// act asks for a change and prints what the daemon says.
+func (a *app) act(c *cobra.Command, req control.Request) error {
+	r, err := a.call(c.Context(), req)
+	if err != nil {
+		return err
+	}
+	if a.output == "json" {
+		return a.json(struct {
+			Text string `json:"text"`
+		}{r.Text})
+	}
+	if r.Text == "" {
+		r.Text = "done"
+	}
+	_, err = fmt.Fprintln(a.out, printable(r.Text))
+	return err
+}
+
+func (a *app) fenceHistoryCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "history", Short: "List what was done to cut nodes off, oldest first", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			r, err := a.call(c.Context(), control.Request{Command: "fence-history"})
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return a.list(r.History, len(r.History))
+			}
+			if len(r.History) == 0 {
+				_, err := fmt.Fprintln(a.out, "nobody was fenced")
+				return err
+			}
+			s, err := a.status(c.Context())
+			if err != nil {
+				return err
+			}
+			return historyTable(a.out, r.History, namesOf(s))
+		},
+	}
+}
+
+func historyTable(w io.Writer, history []control.FenceRecord, n names) error {
+	rows := make([][]string, 0, len(history))
+	for _, h := range history {
+		result, by, took := "proved", n.of(h.Actor), ""
+		if !h.OK {
+			result = "FAILED"
+		}
+		if h.Who != "" {
+			by = strings.TrimPrefix(by+", "+h.Who, ", ")
+		}
+		if h.Took > 0 {
+			took = human(h.Took)
+		}
+		how := h.How
+		if h.Agent != "" {
+			how += " " + h.Agent
+		}
+		detail := h.Err
+		if detail == "" {
+			detail = lastLine(h.Output)
+		}
+		rows = append(rows, []string{clock(h.Wall, "2006-01-02 15:04:05"), n.of(h.Victim.Node), result, how, by, took, detail})
+	}
+	return table(w, "WHEN NODE RESULT HOW BY TOOK DETAIL", rows)
+}
+
+func lastLine(s string) string {
+	s = strings.TrimRight(s, "\n")
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+func (a *app) keygenCmd() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "keygen [-]",
+		Short: "Make the cluster's secret",
+		Long: `keygen makes the cluster's secret, mode 0600, and never replaces one. Run it on one
+node and copy the file to all others. With - a new line is printed instead, for
+rotation.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] != "-" {
+				return fmt.Errorf("%w: write the file with -f %s", errUsage, args[0])
+			}
+			if len(args) == 1 || file == "-" {
+				return secret.Generate(a.out)
+			}
+			if err := secret.WriteFile(file); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(a.out, "wrote %s: copy it to every node of the cluster, mode 0600, by a safe way (scp)\n", file)
+			return err
+		},
+	}
+	c.Flags().StringVarP(&file, "file", "f", secret.Path, "the file to make; - prints it")
+	return c
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show the versions of quorate and of the daemon", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			v := struct {
+				Quorate  string `json:"quorate"`
+				Quorated string `json:"quorated,omitempty"`
+				Protocol int    `json:"protocol,omitempty"`
+				Feature  int    `json:"feature,omitempty"`
+			}{Quorate: ownVersion()}
+			s, err := a.status(c.Context())
+			if err == nil {
+				v.Quorated, v.Protocol, v.Feature = s.Version, s.Protocol, s.Feature
+			}
+			if a.output == "json" {
+				return a.json(v)
+			}
+			daemon := "does not answer"
+			switch {
+			case err == nil:
+				daemon = fmt.Sprintf("%s (protocol %d, feature level %d)", v.Quorated, v.Protocol, v.Feature)
+			case errors.Is(err, os.ErrPermission):
+				daemon = "not permitted to ask"
+			}
+			_, err = fmt.Fprintf(a.out, "quorate  %s\nquorated %s\n", v.Quorate, daemon)
+			return err
+		},
+	}
+}
+
+// manCmd writes the manual pages; packages are built with it.
+func manCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "man DIR", Short: "Write the manual pages into a directory", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return err
+			}
+			epoch := time.Unix(0, 0).UTC() // the same bytes from the same source
+			c.Root().DisableAutoGenTag = true
+			return doc.GenManTree(c.Root(), &doc.GenManHeader{Title: "QUORATE", Section: "8", Source: "quorate", Manual: "quorate", Date: &epoch}, args[0])
+		},
+	}
+}

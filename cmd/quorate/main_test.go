@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden parts of the scripts")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"quorate": main})
+}
+
+// TestScripts tells the commands' stories against a fake daemon. A script says
+//
+//	serve FILE       a daemon that answers with the fake in FILE (JSON) is at $WORK/sock
+//	asked TEXT       a request with TEXT in it was the last that changes something
+//	status N CMD...  the command's exit status is N
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *rewrite,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TZ", "UTC")
+			e.Setenv("SOCK", filepath.Join(e.WorkDir, "s"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serve, "asked": asked, "status": status},
+	})
+}
+
+// fake is a daemon made of canned answers.
+type fake struct {
+	Status  control.Status        `json:"status"`
+	Events_ []membership.Event    `json:"events"`
+	History []control.FenceRecord `json:"history"`
+	Text    string                `json:"text"`
+	Refuse  string                `json:"refuse"`
+
+	mu   sync.Mutex
+	last string
+}
+
+func (f *fake) Handle(_ context.Context, req control.Request) control.Response {
+	switch req.Command {
+	case "status", "why":
+		return control.Response{Status: &f.Status}
+	case "events":
+		backlog, _, _ := f.Events(req.Since)
+		return control.Response{Events: backlog}
+	case "fence-history":
+		return control.Response{History: f.History}
+	}
+	req.Who = ""
+	data, _ := json.Marshal(req)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = string(data)
+	return control.Response{Error: f.Refuse, Text: f.Text}
+}
+
+// Events gives the stream one more event and ends it.
+func (f *fake) Events(since uint64) ([]membership.Event, <-chan membership.Event, func()) {
+	var out []membership.Event
+	for _, e := range f.Events_ {
+		if e.Seq > since {
+			out = append(out, e)
+		}
+	}
+	live := make(chan membership.Event, 1)
+	live <- membership.Event{Seq: 99, Kind: "done", Lockspace: "home", Wall: "2026-03-01T00:00:01Z", Text: "live"}
+	close(live)
+	return out, live, func() {}
+}
+
+var fakes sync.Map // socket: *fake
+
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: serve FILE")
+	}
+	f := &fake{}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), f))
+	l, err := control.Listen(ts.Getenv("SOCK"))
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- control.Serve(ctx, l, f) }()
+	fakes.Store(ts.Getenv("SOCK"), f)
+	ts.Defer(func() {
+		cancel()
+		if err := <-done; err != nil {
+			ts.Logf("serve: %v", err)
+		}
+	})
+}
+
+func asked(ts *testscript.TestScript, neg bool, args []string) {
+	f, _ := fakes.Load(ts.Getenv("SOCK"))
+	f.(*fake).mu.Lock()
+	defer f.(*fake).mu.Unlock()
+	last := f.(*fake).last
+	if neg && last != "" || !neg && (len(args) != 1 || last != args[0]) {
+		ts.Fatalf("asked %s", last)
+	}
+}
+
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	var exit interface{ ExitCode() int }
+	code := 0
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit status %d, want %s", code, args[0])
+	}
+}
+
+func TestHuman(t *testing.T) {
+	tests := map[time.Duration]string{
+		-1: "never", 0: "0.0ms", 250 * time.Microsecond: "0.2ms", 40 * time.Millisecond: "40ms", 1500 * time.Millisecond: "1.5s", 2 * time.Second: "2s",
+		14 * time.Second: "14s", 134 * time.Second: "2m 14s", 2 * time.Minute: "2m", 3*time.Hour + 5*time.Minute: "3h 5m", 98 * time.Hour: "4d 2h",
+		9990 * time.Millisecond: "9.9s", 59999 * time.Millisecond: "59s",
+	}
+	for d, want := range tests {
+		if got := human(d); got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestRootCause(t *testing.T) {
+	w := func(what, for_ string, since int) control.Wait {
+		return control.Wait{What: what, For: for_, Since: time.Duration(since)}
+	}
+	tests := []struct {
+		name  string
+		waits []control.Wait
+		want  string
+	}{
+		{"order of a recovery", []control.Wait{w("c", "recovery", 9), w("b", "stop", 5), w("a", "fencing", 1)}, "a"},
+		{"then the oldest", []control.Wait{w("a", "fencing", 1), w("b", "fencing", 2)}, "b"},
+		{"quorum before all but config", []control.Wait{w("a", "fencing", 9), w("b", "quorum", 1), w("c", "view", 9)}, "b"},
+		{"unknown last", []control.Wait{w("a", "moon", 9), w("b", "join", 1)}, "b"},
+		{"then by name", []control.Wait{w("b", "join", 1), w("a", "join", 1)}, "a"},
+	}
+	for _, tt := range tests {
+		if got, ok := rootCause(tt.waits); !ok || got.What != tt.want {
+			t.Errorf("%s: got %+v", tt.name, got)
+		}
+	}
+	if _, ok := rootCause(nil); ok {
+		t.Error("a cause of nothing")
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	if got := printable("a\x1b[2Jb\nc\u202e"); got != "a.[2Jb\nc." {
+		t.Errorf("%q", got)
+	}
+	if got := oneLine(" a\n\tb "); got != "a b" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestForeignLevel: a newer daemon's worse level is still an exit status of ours.
+func TestForeignLevel(t *testing.T) {
+	for l, want := range map[control.Level]int{0: 0, 1: 1, 2: 2, 7: 2, -1: 1} {
+		got := 0
+		if err := level(l); err != nil {
+			got = int(err.(exitCode))
+		}
+		if got != want {
+			t.Errorf("%d: %d", l, got)
+		}
+	}
+}
+
+// TestBrokenDaemon: one that hangs up without an answer is down.
+func TestBrokenDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if c, err := l.Accept(); err == nil {
+			_ = c.Close()
+		}
+	}()
+	if code := run([]string{"--socket", path, "status"}, os.Stdin, devNull(t), devNull(t)); code != exitDown {
+		t.Errorf("exit status %d", code)
+	}
+	<-done
+	_ = l.Close()
+}
+
+func devNull(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+)
+
+// causes orders what is waited for: each can only end after those before it.
+var causes = []string{"config", "quorum", "view", "fencing", "stop", "start", "recovery", "join"}
+
+func causeRank(w control.Wait) int {
+	if i := slices.Index(causes, w.For); i >= 0 {
+		return i
+	}
+	return len(causes)
+}
+
+// rootCause is the one wait that the others hang on: the earliest in the order
+// of a recovery, and of these the oldest.
+func rootCause(waits []control.Wait) (control.Wait, bool) {
+	if len(waits) == 0 {
+		return control.Wait{}, false
+	}
+	return slices.MinFunc(waits, func(a, b control.Wait) int {
+		return cmp.Or(cmp.Compare(causeRank(a), causeRank(b)), cmp.Compare(b.Since, a.Since), cmp.Compare(a.What, b.What))
+	}), true
+}
+
+// allWaits is what the cluster waits for, and each lockspace, or one of them.
+func allWaits(s *control.Status, lockspace string) []control.Wait {
+	waits := slices.Clone(s.Waits)
+	for _, l := range s.Lockspaces {
+		if lockspace != "" && l.Name != lockspace {
+			continue
+		}
+		for _, w := range l.Waits {
+			if w.What == "" {
+				w.What = "lockspace " + l.Name
+			}
+			if !slices.ContainsFunc(waits, func(o control.Wait) bool { return o.What == w.What && o.For == w.For && o.Owner == w.Owner }) {
+				waits = append(waits, w)
+			}
+		}
+	}
+	if lockspace != "" {
+		waits = slices.DeleteFunc(waits, func(w control.Wait) bool { return isLockspace(w.What) && w.What != "lockspace "+lockspace })
+	}
+	return waits
+}
+
+func isLockspace(what string) bool { return len(what) > 10 && what[:10] == "lockspace " }
+
+// printCause prints the root cause and what to do about it.
+func (a *app) printCause(w io.Writer, s *control.Status, waits []control.Wait) {
+	root, ok := rootCause(waits)
+	if !ok {
+		return
+	}
+	fmt.Fprintf(w, "\n  cause: %s%s\n", oneLine(root.Reason), times(root))
+	if root.Command != "" {
+		fmt.Fprintf(w, "  do:    %s\n", a.paint(yellow, oneLine(root.Command)))
+	} else if root.Deadline > 0 {
+		fmt.Fprintf(w, "  do:    nothing yet: it is dealt with by itself within %s\n", human(root.Deadline))
+	} else if name := namesOf(s).of(root.Owner); name != "" && root.Owner != s.Node {
+		fmt.Fprintf(w, "  do:    look at %s: run there: quorate status\n", name)
+	}
+}
+
+// times is for how long, and until when.
+func times(w control.Wait) string {
+	out := " (for " + human(w.Since)
+	if w.Deadline > 0 {
+		out += ", next step in " + human(w.Deadline)
+	}
+	return out + ")"
+}
+
+// answer is the JSON of why.
+type answer struct {
+	Level control.Level  `json:"level"`
+	Root  *control.Wait  `json:"root,omitempty"`
+	Waits []control.Wait `json:"waits"`
+}
+
+func (a *app) whyCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "why [LOCKSPACE]",
+		Short: "Say what is waited for, the root cause first",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			req := control.Request{Command: "why"}
+			if len(args) > 0 {
+				req.Lockspace = args[0]
+			}
+			r, err := a.call(c.Context(), req)
+			if err != nil {
+				return err
+			}
+			if r.Status == nil {
+				_, err := fmt.Fprintln(a.out, printable(r.Text))
+				return err
+			}
+			return a.why(r.Status, req.Lockspace, r.Text)
+		},
+		ValidArgsFunction: a.completeLockspaces,
+	}
+}
+
+func (a *app) why(s *control.Status, lockspace, text string) error {
+	if lockspace != "" && !slices.ContainsFunc(s.Lockspaces, func(l control.LockspaceStatus) bool { return l.Name == lockspace }) {
+		return fmt.Errorf("%w: there is no lockspace %q: see `quorate ls`", errUsage, lockspace)
+	}
+	waits := allWaits(s, lockspace)
+	slices.SortStableFunc(waits, func(x, y control.Wait) int {
+		return cmp.Or(cmp.Compare(causeRank(x), causeRank(y)), cmp.Compare(y.Since, x.Since))
+	})
+	if a.output == "json" {
+		ans := answer{Level: s.Level, Waits: append([]control.Wait{}, waits...)}
+		if root, ok := rootCause(waits); ok {
+			ans.Root = &root
+		}
+		return errors.Join(a.json(ans), level(s.Level))
+	}
+	a.printWhy(s, lockspace, waits)
+	if text != "" {
+		fmt.Fprintf(a.out, "\n%s\n", printable(text))
+	}
+	return level(s.Level)
+}
+
+func (a *app) printWhy(s *control.Status, lockspace string, waits []control.Wait) {
+	if len(waits) == 0 {
+		subject := "nothing is waited for"
+		if lockspace != "" {
+			subject = "lockspace " + lockspace + " waits for nothing"
+		}
+		fmt.Fprintf(a.out, "%s: %s\n", a.verdict(s), subject)
+		for _, x := range s.Warnings {
+			fmt.Fprintf(a.out, "%s %s\n", a.paint(yellow, "!"), oneLine(x))
+		}
+		return
+	}
+	n := namesOf(s)
+	what := "the cluster"
+	if lockspace != "" {
+		what = "lockspace " + lockspace
+	}
+	fmt.Fprintf(a.out, "%s: %s waits\n", a.verdict(s), what)
+	a.printCause(a.out, s, waits)
+	fmt.Fprintln(a.out)
+	rows := make([][]string, 0, len(waits))
+	for _, w := range waits {
+		rows = append(rows, []string{w.What, w.For, n.of(w.Owner), human(w.Since), w.Reason})
+	}
+	_ = table(a.out, "WHO WAITS-FOR NODE SINCE REASON", rows) // a terminal that is gone needs no table
+}
+
+func (a *app) completeLockspaces(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	s, err := a.status(c.Context())
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for _, l := range s.Lockspaces {
+		out = append(out, l.Name+"\t"+l.State)
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
