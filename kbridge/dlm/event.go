@@ -53,6 +53,13 @@ type Recovered struct {
 	Err       error
 }
 
+// JoinAnswered answers AnswerJoin.
+type JoinAnswered struct {
+	Lockspace string
+	Token     uint64
+	Err       error
+}
+
 // LeaveDone answers FinishLeave.
 type LeaveDone struct {
 	Lockspace string
@@ -111,22 +118,23 @@ type Overrun struct{ Doubtful []string }
 // Failed says that the driver cannot hear the kernel any more.
 type Failed struct{ Err error }
 
-func (Added) dlmEvent()       {}
-func (Online) dlmEvent()      {}
-func (Offline) dlmEvent()     {}
-func (Removed) dlmEvent()     {}
-func (StopDone) dlmEvent()    {}
-func (StartDone) dlmEvent()   {}
-func (Recovered) dlmEvent()   {}
-func (LeaveDone) dlmEvent()   {}
-func (JoinFailed) dlmEvent()  {}
-func (PeerSet) dlmEvent()     {}
-func (PeerRemoved) dlmEvent() {}
-func (Mounting) dlmEvent()    {}
-func (Mounted) dlmEvent()     {}
-func (Withdrawn) dlmEvent()   {}
-func (Unmounted) dlmEvent()   {}
-func (Journal) dlmEvent()     {}
-func (FirstMount) dlmEvent()  {}
-func (Overrun) dlmEvent()     {}
-func (Failed) dlmEvent()      {}
+func (Added) dlmEvent()        {}
+func (Online) dlmEvent()       {}
+func (Offline) dlmEvent()      {}
+func (Removed) dlmEvent()      {}
+func (StopDone) dlmEvent()     {}
+func (StartDone) dlmEvent()    {}
+func (Recovered) dlmEvent()    {}
+func (JoinAnswered) dlmEvent() {}
+func (LeaveDone) dlmEvent()    {}
+func (JoinFailed) dlmEvent()   {}
+func (PeerSet) dlmEvent()      {}
+func (PeerRemoved) dlmEvent()  {}
+func (Mounting) dlmEvent()     {}
+func (Mounted) dlmEvent()      {}
+func (Withdrawn) dlmEvent()    {}
+func (Unmounted) dlmEvent()    {}
+func (Journal) dlmEvent()      {}
+func (FirstMount) dlmEvent()   {}
+func (Overrun) dlmEvent()      {}
+func (Failed) dlmEvent()       {}

@@ -158,6 +158,18 @@ func (d *Driver) answer(sp *space, from, to State, result syscall.Errno) error {
 	return opError("answer", sp.name, err)
 }
 
+// AnswerJoin answers the online uevent of a start with Hold with success;
+// JoinAnswered tells.
+func (d *Driver) AnswerJoin(ls string, token uint64) error {
+	return d.work.post(lockspaceKey(ls), "answer-join", func() {
+		sp, err := d.expect("answer-join", ls, StateOnline)
+		if err == nil {
+			err = d.answer(sp, StateOnline, StateJoined, 0)
+		}
+		d.emit(JoinAnswered{Lockspace: ls, Token: token, Err: err})
+	})
+}
+
 // FinishLeave stops the kernel's lockspace, clears its members and answers the
 // offline uevent; LeaveDone tells.
 func (d *Driver) FinishLeave(ls string, token uint64) error {

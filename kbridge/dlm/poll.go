@@ -106,7 +106,7 @@ func (d *Driver) recovered(sp *space, j *StartJob, call uint64, status uint32) {
 		return
 	}
 	var err error
-	if online {
+	if online && !j.Hold {
 		err = d.answer(sp, StateOnline, StateJoined, 0)
 	}
 	d.emit(Recovered{Lockspace: sp.name, Token: j.Token, Status: status, Took: took, Err: err})

@@ -45,6 +45,8 @@ type StartJob struct {
 	Join bool
 	// Early: answer as soon as control=1 is written. FailJoin is then too late.
 	Early bool
+	// Hold: leave the answer to AnswerJoin.
+	Hold bool
 }
 
 func (j *StartJob) check(self membership.NodeID) error {

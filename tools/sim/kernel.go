@@ -137,6 +137,8 @@ func (k *kernel) drive(e lockspace.Effect) {
 	case lockspace.Start:
 		k.w.check.asked(k.h, e)
 		k.enqueue(e.Lockspace, func(done func()) { k.start(e, done) })
+	case lockspace.AnswerJoin:
+		k.enqueue(e.Lockspace, func(done func()) { k.answerJoin(e, done) })
 	case lockspace.FinishLeave:
 		k.enqueue(e.Lockspace, func(done func()) { k.finishLeave(e, done) })
 	case lockspace.FailJoin:
@@ -280,7 +282,7 @@ func (k *kernel) othersStarted(s *kspace) bool {
 	return true
 }
 
-// recovered ends the recovery. A joiner is answered now.
+// recovered ends the recovery.
 func (k *kernel) recovered(s *kspace, token uint64) {
 	if !s.running || s.token != token || s.done || k.space(s.name) != s {
 		return
@@ -289,12 +291,23 @@ func (k *kernel) recovered(s *kspace, token uint64) {
 	k.h.tracef("    kernel: %s/%d is recovered", s.name, s.change)
 	was := slices.Clone(s.known)
 	k.w.check.recovered(k.h, s, was, k.failed(s))
-	if s.online {
+	k.give(lockspace.RecoverDone{Lockspace: s.name, Token: token})
+}
+
+// answerJoin lets the program that mounts go on.
+func (k *kernel) answerJoin(e lockspace.AnswerJoin, done func()) {
+	k.later(k.r.Between(100*time.Microsecond, 2*time.Millisecond), func() {
+		defer done()
+		s := k.space(e.Lockspace)
+		if s == nil {
+			k.give(lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token, Err: "no such lockspace"})
+			return
+		}
 		k.answer(s)
 		s.mounted = true
-	}
-	k.give(lockspace.RecoverDone{Lockspace: s.name, Token: token})
-	k.programs()
+		k.give(lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token})
+		k.programs()
+	})
 }
 
 // failed are the members that the kernel takes for dead, since the last

@@ -24,6 +24,10 @@ func (d *Daemon) drive(e lockspace.Effect) {
 		if err = d.kernel.Start(startJob(e)); err != nil {
 			d.kernelSays(lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
 		}
+	case lockspace.AnswerJoin:
+		if err = d.kernel.AnswerJoin(e.Lockspace, e.Token); err != nil {
+			d.kernelSays(lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
+		}
 	case lockspace.FinishLeave:
 		if err = d.kernel.FinishLeave(e.Lockspace, e.Token); err != nil {
 			d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
@@ -43,7 +47,7 @@ func (d *Daemon) drive(e lockspace.Effect) {
 }
 
 func startJob(e lockspace.Start) dlm.StartJob {
-	j := dlm.StartJob{Lockspace: e.Lockspace, Token: e.Token, ID: e.ID, Join: e.Join}
+	j := dlm.StartJob{Lockspace: e.Lockspace, Token: e.Token, ID: e.ID, Join: e.Join, Hold: true}
 	for _, m := range e.Members {
 		j.Members = append(j.Members, dlm.Member{Incarnation: m.Incarnation, Epoch: m.Epoch})
 	}
@@ -68,10 +72,9 @@ func (d *Daemon) kernelEvent(e dlm.Event) {
 	case dlm.StartDone:
 		d.kernelSays(lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
 	case dlm.Recovered:
-		if e.Err != nil {
-			d.log.Error("a join could not be answered", "lockspace", e.Lockspace, "err", e.Err)
-		}
 		d.kernelSays(lockspace.RecoverDone{Lockspace: e.Lockspace, Token: e.Token})
+	case dlm.JoinAnswered:
+		d.kernelSays(lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
 	case dlm.LeaveDone:
 		d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
 	case dlm.JoinFailed:
