@@ -212,10 +212,11 @@ func (m *Machine) connected(id uint64) *peer {
 	return nil
 }
 
-// single forms a cluster of one.
+// single forms a cluster of one, or goes on with it: there is nobody to ask.
 func (m *Machine) single() {
 	if len(m.peers) == 0 {
 		m.found()
+		m.vet()
 	}
 }
 
