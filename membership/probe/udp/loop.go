@@ -61,7 +61,7 @@ func (p *Prober) sendLoop(stop int) {
 			}
 			next = min(next, due[i])
 		}
-		if wait(fds, next.Sub(now())) && fds[0].Revents != 0 {
+		if wait(fds, max(next.Sub(now()), 0)) && fds[0].Revents != 0 {
 			return
 		}
 	}
@@ -99,7 +99,7 @@ func (p *Prober) readLoop(stop, opened int) {
 	var in [probe.Size + 1]byte // a longer datagram shows
 	var out [probe.Size]byte
 	for {
-		if !wait(fds, -1) {
+		if !wait(fds, forever) {
 			continue
 		}
 		if fds[0].Revents != 0 {
@@ -136,11 +136,14 @@ func (p *Prober) readLink(link, fd int, in []byte, out *[probe.Size]byte) {
 	}
 }
 
-// wait polls; false when nothing is ready. Below 0 there is no time limit.
+// forever is a wait without a limit. Who computes a limit keeps it at 0 or more.
+const forever time.Duration = -1
+
+// wait polls; false when nothing is ready.
 func wait(fds []unix.PollFd, d time.Duration) bool {
 	var ts unix.Timespec
 	limit := &ts
-	if d < 0 {
+	if d == forever {
 		limit = nil
 	} else {
 		ts = unix.NsecToTimespec(int64(d))

@@ -268,6 +268,16 @@ func TestSocketErrors(t *testing.T) {
 	}
 }
 
+// A sender that is always a little late still sends, and never sleeps through.
+func TestHurriedSender(t *testing.T) {
+	r := &rig{}
+	nodes := r.nodes(t, 8, 1)
+	a := probetest.Start(t, r.provider(), probetest.Spec{Self: 1, Nodes: nodes, Interval: MinInterval})
+	for _, n := range nodes[1:] {
+		a.AwaitProbes(n.ID, 0, 2000)
+	}
+}
+
 func TestFollowing(t *testing.T) {
 	for _, c := range []struct{ due, at, want membership.Mono }{
 		{100, 100, 110}, {100, 109, 110}, {100, 110, 120}, {100, 155, 160}, {100, 95, 110},
