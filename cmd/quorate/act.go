@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"golang.org/x/term"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership/secret"
@@ -133,8 +134,8 @@ func (a *app) confirm(name, consequences string) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if err != nil {
-		fmt.Fprintln(a.err)
+	if f, ok := a.in.(*os.File); !ok || err != nil || !term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintln(a.err) // nobody pressed Enter
 	}
 	if strings.TrimSpace(line) != name {
 		return errors.New("not confirmed, nothing was done (scripts: --yes)")

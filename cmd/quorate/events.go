@@ -74,7 +74,7 @@ func (p *eventPrinter) print(e membership.Event) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(p.out, strings.TrimRight(fmt.Sprintf("%6d  %s  %-12s %-14s %s%s",
+	_, err := fmt.Fprintln(p.out, strings.TrimRight(fmt.Sprintf("%6d  %-12s  %-12s %-14s %s%s",
 		e.Seq, clock(e.Wall, "15:04:05.000"), oneLine(string(e.Kind)), oneLine(dash(p.about(e))), oneLine(e.Text), p.tail(e)), " "))
 	return err
 }

@@ -84,6 +84,7 @@ func (a *app) printStatus(w io.Writer, s *control.Status) error {
 	n := namesOf(s)
 	fmt.Fprintf(w, "cluster %s, seen from %s: %s\n", dash(s.Cluster), n.of(s.Node), a.verdict(s))
 	a.printCause(w, s, allWaits(s, ""))
+	a.printWarnings(w, s)
 	fmt.Fprintf(w, "\n%s\n\n", strings.Join(summary(s, n), ", "))
 	err := nodeTable(w, s)
 	fmt.Fprintln(w)
@@ -96,13 +97,17 @@ func (a *app) printStatus(w io.Writer, s *control.Status) error {
 		fmt.Fprintln(w)
 		err = errors.Join(err, fencingTable(w, s))
 	}
+	return err
+}
+
+// printWarnings says what is wrong and holds nothing up.
+func (a *app) printWarnings(w io.Writer, s *control.Status) {
 	if len(s.Warnings) > 0 {
 		fmt.Fprintln(w)
 	}
 	for _, x := range s.Warnings {
 		fmt.Fprintf(w, "%s %s\n", a.paint(yellow, "!"), oneLine(x))
 	}
-	return err
 }
 
 func (a *app) verdict(s *control.Status) string {

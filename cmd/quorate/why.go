@@ -33,44 +33,62 @@ func rootCause(waits []control.Wait) (control.Wait, bool) {
 	}), true
 }
 
-// allWaits is what the cluster waits for, and each lockspace, or one of them.
+// allWaits is what the cluster and every lockspace wait for; or, of one
+// lockspace, its own waits and those of the cluster that hold up everything.
 func allWaits(s *control.Status, lockspace string) []control.Wait {
 	waits := slices.Clone(s.Waits)
+	if lockspace != "" {
+		waits = slices.DeleteFunc(waits, func(w control.Wait) bool {
+			return w.What != "lockspace "+lockspace && causeRank(w) > causeRank(control.Wait{For: "view"})
+		})
+	}
 	for _, l := range s.Lockspaces {
 		if lockspace != "" && l.Name != lockspace {
 			continue
 		}
 		for _, w := range l.Waits {
-			if w.What == "" {
-				w.What = "lockspace " + l.Name
-			}
+			w.What = cmp.Or(w.What, "lockspace "+l.Name)
 			if !slices.ContainsFunc(waits, func(o control.Wait) bool { return o.What == w.What && o.For == w.For && o.Owner == w.Owner }) {
 				waits = append(waits, w)
 			}
 		}
 	}
-	if lockspace != "" {
-		waits = slices.DeleteFunc(waits, func(w control.Wait) bool { return isLockspace(w.What) && w.What != "lockspace "+lockspace })
-	}
 	return waits
 }
-
-func isLockspace(what string) bool { return len(what) > 10 && what[:10] == "lockspace " }
 
 // printCause prints the root cause and what to do about it.
 func (a *app) printCause(w io.Writer, s *control.Status, waits []control.Wait) {
 	root, ok := rootCause(waits)
-	if !ok {
-		return
+	switch {
+	case ok:
+		fmt.Fprintf(w, "\n  cause: %s%s\n", oneLine(root.Reason), times(root))
+		if do := a.todo(s, root); do != "" {
+			fmt.Fprintf(w, "  do:    %s\n", do)
+		}
+	case s.Level >= control.Blocked:
+		fmt.Fprint(w, "\n  cause: not known here\n  do:    quorate events, and quorate status on the other nodes\n")
 	}
-	fmt.Fprintf(w, "\n  cause: %s%s\n", oneLine(root.Reason), times(root))
-	if root.Command != "" {
-		fmt.Fprintf(w, "  do:    %s\n", a.paint(yellow, oneLine(root.Command)))
-	} else if root.Deadline > 0 {
-		fmt.Fprintf(w, "  do:    nothing yet: it is dealt with by itself within %s\n", human(root.Deadline))
-	} else if name := namesOf(s).of(root.Owner); name != "" && root.Owner != s.Node {
-		fmt.Fprintf(w, "  do:    look at %s: run there: quorate status\n", name)
+}
+
+// hints are what to do where the daemon names no command.
+var hints = map[string]string{
+	"config": "make /etc/quorate/quorate.toml the same on every node, then: quorated -check",
+	"quorum": "bring the other nodes or the network between them up; look at both ends with: quorated -check",
+}
+
+func (a *app) todo(s *control.Status, root control.Wait) string {
+	name := namesOf(s).of(root.Owner)
+	switch {
+	case root.Command != "":
+		return a.paint(yellow, oneLine(root.Command))
+	case root.Deadline > 0:
+		return "nothing yet: it is dealt with within " + human(root.Deadline)
+	case hints[root.For] != "":
+		return hints[root.For]
+	case name != "" && root.Owner != s.Node:
+		return fmt.Sprintf("look at %s; run there: quorate status", name)
 	}
+	return ""
 }
 
 // times is for how long, and until when.
@@ -142,9 +160,10 @@ func (a *app) printWhy(s *control.Status, lockspace string, waits []control.Wait
 			subject = "lockspace " + lockspace + " waits for nothing"
 		}
 		fmt.Fprintf(a.out, "%s: %s\n", a.verdict(s), subject)
-		for _, x := range s.Warnings {
-			fmt.Fprintf(a.out, "%s %s\n", a.paint(yellow, "!"), oneLine(x))
+		if lockspace == "" {
+			a.printCause(a.out, s, nil)
 		}
+		a.printWarnings(a.out, s)
 		return
 	}
 	n := namesOf(s)
