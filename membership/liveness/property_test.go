@@ -144,17 +144,19 @@ type witness struct {
 	last    map[membership.NodeID]Row
 	got     map[membership.NodeID]membership.Mono
 	suspect map[membership.NodeID]membership.Mono
-	doubted membership.Mono // the first suspicion or lost edge reported
+	gone    map[membership.NodeID]bool // seldom answers, and few rows say that it does
 }
 
 func newWitness(t *rapid.T) *witness {
 	w := &witness{
 		now: membership.Mono(time.Hour), tm: profile("lan"), heard: map[membership.NodeID]membership.Mono{},
 		last: map[membership.NodeID]Row{}, got: map[membership.NodeID]membership.Mono{}, suspect: map[membership.NodeID]membership.Mono{},
+		gone: map[membership.NodeID]bool{},
 	}
 	v := membership.View{Number: 1, Quorate: true}
-	for i := range rapid.IntRange(2, 5).Draw(t, "nodes") {
+	for i := range rapid.IntRange(3, 5).Draw(t, "nodes") {
 		w.ids = append(w.ids, membership.NodeID(i+1))
+		w.gone[w.ids[i]] = i > 0 && rapid.IntRange(0, 2).Draw(t, "gone") == 0
 		v.Members = append(v.Members, membership.Incarnation{Node: w.ids[i], Boot: "b"})
 	}
 	w.m = New(Config{Self: 1, Nodes: w.ids, Timing: w.tm, Policy: quorum.Majority(w.ids...)}, w.now)
@@ -165,11 +167,11 @@ func newWitness(t *rapid.T) *witness {
 // step lets time pass to the deadline or to a row, and checks what comes of it.
 func (w *witness) step(t *rapid.T) {
 	for _, id := range w.ids[1:] {
-		if rapid.IntRange(0, 3).Draw(t, "answers") == 0 {
+		if often := rapid.IntRange(0, 39).Draw(t, "answers"); often == 0 || !w.gone[id] && often < 30 {
 			w.heard[id] = w.now
 		}
 	}
-	if rapid.IntRange(0, 1).Draw(t, "row") == 0 {
+	if rapid.IntRange(0, 2).Draw(t, "row") > 0 {
 		w.row(t)
 		return
 	}
@@ -197,7 +199,10 @@ func (w *witness) row(t *rapid.T) {
 	r := Row{From: from}
 	for _, id := range w.ids {
 		if id != from {
-			age := time.Duration(rapid.IntRange(-1, 3).Draw(t, "age")) * w.tm.DeadAfter / 2
+			age := time.Duration(rapid.IntRange(-1, 1).Draw(t, "age")) * w.tm.DeadAfter / 2
+			if w.gone[id] && rapid.IntRange(0, 7).Draw(t, "says so") > 0 {
+				age = w.tm.DeadAfter
+			}
 			r.Ages = append(r.Ages, Age{Peer: id, Age: max(age, -1), Path: max(age, -1)})
 		}
 	}
