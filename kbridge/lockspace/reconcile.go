@@ -113,10 +113,11 @@ func (r *reconciler) fail(name string, sp *space, why string) {
 	r.do(sp, Ending, FailJoin{Lockspace: name, Token: sp.token, Why: why})
 }
 
-// start writes members and control=1 when the change is open and the comms entries fit.
+// start writes members and control=1 when the change is open and the comms
+// entries fit. The view may have lost its quorum since the change opened.
 func (r *reconciler) start(name string, sp *space, ls *Space) {
 	c := ls.Change
-	if c == nil || c.Opened == 0 || c.Seq == sp.change || c.Member(r.self.Incarnation) == nil || !r.self.Quorum || !r.self.Member {
+	if c == nil || c.Opened == 0 || c.Seq == sp.change || c.Member(r.self.Incarnation) == nil || !r.self.Quorum || !r.self.Member || !r.set.Current.Quorate {
 		return
 	}
 	for _, m := range c.New {
