@@ -198,12 +198,15 @@ type streamEnd struct {
 // more than the queue behind is told so and dropped; the daemon never waits.
 func (s *server) follow(ctx context.Context, conn net.Conn, since uint64) {
 	backlog, live, cancel := s.h.Events(since)
-	defer cancel()
 	queue := make(chan membership.Event, s.queue)
 	why := "" // written before queue is closed, read after
 	ctx, stop := context.WithCancel(ctx)
 	var pump sync.WaitGroup
-	pump.Go(func() { why = forward(ctx, live, queue) })
+	pump.Go(func() {
+		defer close(queue)
+		why = forward(ctx, live, queue)
+		cancel()
+	})
 	defer pump.Wait()
 	defer stop()
 	w := bufio.NewWriter(conn)
@@ -229,10 +232,9 @@ func (s *server) follow(ctx context.Context, conn net.Conn, since uint64) {
 	}
 }
 
-// forward moves events without ever blocking, closes the queue at its end and
-// returns what to tell the client.
+// forward moves events without ever blocking the source, and returns what to
+// tell the client at its end.
 func forward(ctx context.Context, live <-chan membership.Event, queue chan<- membership.Event) string {
-	defer close(queue)
 	var last uint64
 	for {
 		select {
