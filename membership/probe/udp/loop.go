@@ -15,9 +15,9 @@ import (
 
 const (
 	openRetry = time.Second
-	// slot is the finest grain of the sender's spreading: with many peers one
-	// wake-up sends several probes.
-	slot = time.Millisecond
+	// slots is over how many moments of an interval the probes are spread. More
+	// would not help the network, and each one costs a wake-up here and there.
+	slots = 4
 	// batch bounds what is read of one socket before the others get a turn.
 	batch = 64
 )
@@ -47,7 +47,7 @@ func (p *Prober) sendLoop(stop int) {
 	due := make([]membership.Mono, len(p.targets))
 	start := now()
 	for i := range due {
-		due[i] = start.Add((p.opt.Interval * time.Duration(i) / time.Duration(len(due))).Truncate(slot))
+		due[i] = start.Add(offset(i, len(due), p.opt.Interval))
 	}
 	var buf [probe.Size]byte
 	for {
@@ -61,11 +61,19 @@ func (p *Prober) sendLoop(stop int) {
 			}
 			next = min(next, due[i])
 		}
-		if wait(fds, max(next.Sub(now()), 0)) && fds[0].Revents != 0 {
+		if wait(fds, pause(now(), next)) && fds[0].Revents != 0 {
 			return
 		}
 	}
 }
+
+// offset is when within an interval the i-th of n targets has its turn.
+func offset(i, n int, interval time.Duration) time.Duration {
+	return interval / slots * time.Duration(i*slots/n)
+}
+
+// pause is how long to wait until next; not at all when that has passed.
+func pause(now, next membership.Mono) time.Duration { return max(next.Sub(now), 0) }
 
 // following is when the next probe is due. A sender that was held up leaves out
 // what it missed.
