@@ -14,16 +14,12 @@ endif
 IN = PATH="$(dir $(GO)):$$PATH" GOTOOLCHAIN=auto
 
 VERSION ?= $(or $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null),unknown)
-LDFLAGS = -s -w -X github.com/quorate/quorate/cmd/quorated/daemon.Version=$(VERSION)
+LDFLAGS = -s -w -X main.version=$(VERSION) -X github.com/quorate/quorate/cmd/quorated/daemon.Version=$(VERSION)
 BUILD   = $(IN) CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 VERIFY  = $(BUILD) -o bin/ ./tools/bootstrap/verify && $(IN) bin/verify
 
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
-UNITDIR    ?= /usr/lib/systemd/system
-UDEVDIR    ?= /usr/lib/udev/rules.d
-MODLOADDIR ?= /usr/lib/modules-load.d
-MANDIR     ?= $(PREFIX)/share/man
 
 # What `make demo` may be told.
 NODES   ?= 3
@@ -62,7 +58,7 @@ accept: ## the acceptance stories on real kernels
 	@$(VERIFY) kernel
 
 sim: ## simulated clusters; SEEDS= SEED= BUG=skip-fence|skip-stop|skip-quorum
-	@$(IN) CGO_ENABLED=0 go run -buildvcs=false ./tools/sim/cmd/sim --seeds=$(SEEDS) $(if $(SEED),--seed=$(SEED)) $(if $(BUG),--bug=$(BUG))
+	@$(IN) CGO_ENABLED=0 go run -buildvcs=false ./tools/sim/cmd/sim --seeds=$(SEEDS) $(if $(SEED),--seed=$(SEED)) $(if $(BUG),--bug=$(BUG)) --workers=$$(nproc)
 
 lint: ## gofmt, go vet, staticcheck, the import rules
 	@$(VERIFY) format vet lint
@@ -76,14 +72,26 @@ race:
 	@command -v gcc >/dev/null || sh tools/bootstrap/install.sh 'for the race detector' gcc libc6-dev
 
 man: ## out/man: manual pages
-	@mkdir -p out/man
-	$(IN) CGO_ENABLED=0 go run -buildvcs=false ./cmd/quorate man out/man
-
-install: ## programs, units and reference configuration; DESTDIR= PREFIX=
 	@mkdir -p bin
-	$(BUILD) -o bin/ ./cmd/quorated ./cmd/quorate
-	install -D -m 0755 bin/quorated $(DESTDIR)$(PREFIX)/sbin/quorated
-	install -D -m 0755 bin/quorate $(DESTDIR)$(PREFIX)/sbin/quorate
+	@$(BUILD) -o bin/ ./cmd/quorate
+	bin/quorate man out/man
+
+DIST = cmd/quorated/dist
+LIB  = $(DESTDIR)$(PREFIX)/lib
+
+install: man ## programs, unit, udev rules, modules, man pages, reference configuration; DESTDIR= PREFIX=
+	$(BUILD) -o bin/ ./cmd/quorated
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin bin/quorated bin/quorate
+	install -d $(LIB)/systemd/system $(LIB)/udev/rules.d $(LIB)/modules-load.d $(DESTDIR)$(SYSCONFDIR)/quorate
+	sed 's|/usr/sbin/|$(PREFIX)/sbin/|g' $(DIST)/quorated.service >$(LIB)/systemd/system/quorated.service
+	install -m 0644 -t $(LIB)/udev/rules.d $(DIST)/*.rules
+	install -m 0644 $(DIST)/modules-load.conf $(LIB)/modules-load.d/quorate.conf
+	install -m 0644 $(DIST)/quorate.toml $(DESTDIR)$(SYSCONFDIR)/quorate/quorate.toml.example
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 out/man/*.8
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	bin/quorate completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/quorate
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload && udevadm control --reload; fi
+	@echo 'Next: quorate keygen; cp $(SYSCONFDIR)/quorate/quorate.toml.example $(SYSCONFDIR)/quorate/quorate.toml; edit it; quorated -check; systemctl enable --now quorated'
 
 clean: ## bin/ and out/; caches stay
 	rm -rf bin out

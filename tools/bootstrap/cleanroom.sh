@@ -18,6 +18,7 @@ if [ "${CLEANROOM_INSIDE:-}" != 1 ]; then
 fi
 
 room=$(mktemp -d "${TMPDIR:-/tmp}/quorate-cleanroom.XXXXXX")
+chmod 755 "$room"
 finish() {
 	status=$?
 	trap - EXIT
@@ -37,13 +38,13 @@ trap 'exit 130' INT TERM
 release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release | tr -d '"')
 echo "cleanroom: a Debian $release root with git and make in $room"
 apt-get indextargets --no-release-info --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-	awk -v r="$release" '$4 == "main" && index($3, r) == 1 && !seen[$0]++' >"$room.sources"
-mmdebstrap --quiet --variant=apt --include=git,make "$release" "$room" "$room.sources" || {
-	rm -f "$room.sources"
+	awk -v r="$release" '$4 == "main" && index($3, r) == 1 && !seen[$0]++' >"$room.list"
+mmdebstrap --quiet --variant=apt --include=git,make "$release" "$room" "$room.list" || {
+	rm -f "$room.list"
 	echo "cleanroom: mmdebstrap failed"
 	exit 1
 }
-rm -f "$room.sources"
+rm -f "$room.list"
 
 # Certificate authorities of this machine's own (a proxy's, say) go along, and
 # the resolver; nothing else does.

@@ -93,6 +93,16 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestFinds(t *testing.T) {
+	var out strings.Builder
+	r := fakeRun(&out)
+	for script, ok := range map[string]bool{"exit 1": true, "exit 0": false, "exit 2": false, "kill -9 $$": false} {
+		if got := r.finds("bug", "sh", "-c", script); (got.Passed == 1) != ok {
+			t.Errorf("%s: %+v", script, got)
+		}
+	}
+}
+
 // The kernel phase and no other turns the lab on.
 func TestCommandEnvironment(t *testing.T) {
 	t.Setenv("QUORATE_LAB", "1")

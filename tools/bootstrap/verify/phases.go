@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"go/format"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -128,8 +130,34 @@ func (r *run) unit() Tally {
 	return r.tests(false, []string{"CGO_ENABLED=1"}, append(args, "./...")...)
 }
 
+// bugs are safety rules that the simulated nodes can be told to leave out. The
+// simulator must notice each, or its silence means nothing.
+var bugs = []string{"skip-fence", "skip-stop", "skip-quorum"}
+
 func (r *run) sim() Tally {
-	return r.check("sim", nil, "go", "run", "./tools/sim/cmd/sim", fmt.Sprintf("--seeds=%d", r.seeds))
+	program := filepath.Join("bin", "sim")
+	sum := r.check("sim", nil, "go", "build", "-buildvcs=false", "-o", program, "./tools/sim/cmd/sim")
+	if len(sum.Failed) > 0 {
+		return sum
+	}
+	sum = r.check("sim", nil, program, fmt.Sprintf("--seeds=%d", r.seeds), fmt.Sprintf("--workers=%d", runtime.NumCPU()))
+	for _, b := range bugs {
+		sum.add(r.finds("sim --bug="+b, program, "--bug="+b, fmt.Sprintf("--seeds=%d", r.seeds)))
+	}
+	return sum
+}
+
+// finds runs a program that has to find something: its status must be 1. What
+// it prints is shown only when it is not.
+func (r *run) finds(name, program string, args ...string) Tally {
+	out, err := r.command(nil, program, args...).CombinedOutput()
+	var status *exec.ExitError
+	if errors.As(err, &status) && status.ExitCode() == 1 {
+		fmt.Fprintf(r.out, "%s: found, as it must be\n", name)
+		return Tally{Passed: 1}
+	}
+	fmt.Fprintf(r.out, "%s", out)
+	return Tally{Failed: []string{fmt.Sprintf("%s: not found (%v)", name, err)}}
 }
 
 func (r *run) fuzz() Tally {
