@@ -58,7 +58,9 @@ accept: ## the acceptance stories on real kernels
 	@$(VERIFY) kernel
 
 sim: ## simulated clusters; SEEDS= SEED= BUG=skip-fence|skip-stop|skip-quorum
-	@$(IN) CGO_ENABLED=0 go run -buildvcs=false ./tools/sim/cmd/sim --seeds=$(SEEDS) $(if $(SEED),--seed=$(SEED)) $(if $(BUG),--bug=$(BUG)) --workers=$$(nproc)
+	@mkdir -p bin
+	@$(BUILD) -o bin/ ./tools/sim/cmd/sim
+	@bin/sim --seeds=$(SEEDS) $(if $(SEED),--seed=$(SEED)) $(if $(BUG),--bug=$(BUG)) --workers=$$(nproc)
 
 lint: ## gofmt, go vet, staticcheck, the import rules
 	@$(VERIFY) format vet lint
