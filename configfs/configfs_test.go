@@ -30,7 +30,7 @@ func TestContractKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = r.Close() }()
+	t.Cleanup(func() { _ = r.Close() }) // after the contract's own
 	configfstest.Run(t, r)
 }
 

@@ -37,6 +37,26 @@ func ReadSpace(fs FS, ls string) (Space, bool, error) {
 	return t.Spaces[ls], true, nil
 }
 
+// ReadMembers lists a lockspace's members, ascending, without a look at their
+// attributes; false if it has no directory.
+func ReadMembers(fs FS, ls string) ([]uint32, bool, error) {
+	names, err := fs.List(SpacePath(ls) + "/nodes")
+	if errors.Is(err, syscall.ENOENT) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	ids := make([]uint32, len(names))
+	for i, n := range names {
+		if ids[i], err = parseID(n); err != nil {
+			return nil, true, opError("list", SpacePath(ls)+"/nodes", err)
+		}
+	}
+	slices.Sort(ids)
+	return ids, true, nil
+}
+
 // ReadComm reads one node's comm; false if it has none.
 func ReadComm(fs FS, node uint32) (Comm, bool, error) {
 	raw, err := ReadRaw(fs, CommPath(node))

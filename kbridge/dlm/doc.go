@@ -40,8 +40,13 @@
 //     Where the kernel cannot be told of a failure in any other way than by the
 //     comms entry, a start with a failed node whose entry is still there is
 //     refused (ErrPeer): its journal would silently not be replayed.
-//   - Stop lets a start be noticed first (recover_status moves, at most 500 ms),
-//     and a start that was not is repeated in full by the next one (S21).
+//   - Stop lets a start that removed or renewed members be noticed first
+//     (recover_status moves, at most 100 ms), and one that was not is repeated
+//     in full by the next (S21).
+//
+// A refused joiner that was started gets its error when the kernel has shut its
+// connections, which on Linux 6.1 takes up to three minutes for a peer that
+// never answered, unless that peer's comms entry is removed.
 //
 // Sources of the kernel facts: fs/dlm/{lockspace,member,recoverd,config,user}.c
 // of Linux 6.1 to 6.18.

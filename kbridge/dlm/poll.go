@@ -15,8 +15,11 @@ const (
 	statusDoneAll = 0x80 // all members', set at the one with the lowest id
 )
 
-// noticeLimit is how long a stop waits for the start before it to be noticed (S21).
-const noticeLimit = 500 * time.Millisecond
+// noticeLimit is how long after a start that removed or renewed members a stop
+// waits for recoverd to take it up (S21). It is short, because recover_status
+// also stays 0 while a member does not answer, as when it has just died, and
+// because what may have been lost is told again by the next start.
+const noticeLimit = 100 * time.Millisecond
 
 // pollAfter are the pauses between two looks at recover_status; the last one is
 // kept. The kernel's own barriers poll at 20 ms and more.
@@ -113,10 +116,11 @@ func (d *Driver) recovered(sp *space, j *StartJob, call uint64, status uint32) {
 }
 
 // awaitNotice waits until recoverd has taken the last start up: before that a
-// stop would lose what the start said of members gone and renewed.
+// stop would lose what the start said of members gone and renewed. A start that
+// only added some has nothing to lose.
 func (d *Driver) awaitNotice(sp *space) {
 	d.mu.Lock()
-	need := sp.running && !sp.noticed && !sp.started.IsZero()
+	need := sp.running && !sp.noticed && len(sp.changed) > 0
 	until := sp.started.Add(noticeLimit)
 	d.mu.Unlock()
 	for look := 0; need && time.Now().Before(until); look++ {

@@ -128,12 +128,14 @@ func (d *Driver) start(j *StartJob) (*space, error) {
 }
 
 // writeMembers brings configfs to the members of the start, and looks at the
-// result: the kernel answers control=1 with success whatever it finds there.
+// result: the kernel answers control=1 with success whatever it finds there. It
+// touches no more than it must, for all nodes should start within 20 ms.
 func (d *Driver) writeMembers(sp *space, j *StartJob) error {
-	have, present, err := configfs.ReadSpace(d.o.Configfs, sp.name)
+	ids, present, err := configfs.ReadMembers(d.o.Configfs, sp.name)
 	if err != nil {
 		return err
 	}
+	have := sp.configured(ids)
 	want, changed := d.wanted(sp, j, have)
 	var h *configfs.Space
 	if present {
@@ -143,25 +145,46 @@ func (d *Driver) writeMembers(sp *space, j *StartJob) error {
 	if err != nil {
 		return err
 	}
-	ops = append(d.repeatGone(sp, have, want), ops...)
+	if present {
+		ops = append(d.repeatGone(sp, have, want), ops...)
+	}
 	d.update(func() { sp.changed = changed })
 	if err := configfs.Apply(d.o.Configfs, ops); err != nil {
 		return err
 	}
-	got, _, err := configfs.ReadSpace(d.o.Configfs, sp.name)
+	got, _, err := configfs.ReadMembers(d.o.Configfs, sp.name)
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(slices.Sorted(maps.Keys(got.Members)), slices.Sorted(maps.Keys(want.Members))) {
-		return fmt.Errorf("%w: configfs has %v", ErrMembers, slices.Sorted(maps.Keys(got.Members)))
+	if !slices.Equal(got, slices.Sorted(maps.Keys(want.Members))) {
+		return fmt.Errorf("%w: configfs has %v", ErrMembers, got)
 	}
 	d.update(func() {
 		sp.members = map[membership.NodeID]Member{}
 		for _, m := range j.Members {
 			sp.members[m.Incarnation.Node] = m
 		}
+		sp.weights = maps.Clone(j.Weights)
 	})
 	return nil
+}
+
+// weight is a member's share of the directory, 1 where nothing was said.
+func weight(ws map[membership.NodeID]int, n membership.NodeID) int {
+	if w, ok := ws[n]; ok {
+		return w
+	}
+	return 1
+}
+
+// configured is what configfs has for the lockspace. Only this driver writes
+// there: the attributes are those of the last start.
+func (sp *space) configured(ids []uint32) configfs.Space {
+	s := configfs.Space{Members: map[uint32]configfs.Member{}}
+	for _, id := range ids {
+		s.Members[id] = configfs.Member{Weight: weight(sp.weights, membership.NodeID(id))}
+	}
+	return s
 }
 
 // wanted is the member list of the start, and which nodes it removes or renews.
@@ -184,15 +207,13 @@ func (d *Driver) wanted(sp *space, j *StartJob, have configfs.Space) (configfs.S
 		n := m.Incarnation.Node
 		old, known := sp.members[n]
 		_, again := sp.changed[n]
-		w := configfs.Member{Weight: 1, Renew: again || !known || old != m}
-		if weight, ok := j.Weights[n]; ok {
-			w.Weight = weight
-		}
-		want.Members[uint32(n)] = w
+		want.Members[uint32(n)] = configfs.Member{Weight: weight(j.Weights, n), Renew: again || !known || old != m}
 	}
 	for id := range have.Members {
 		n := membership.NodeID(id)
-		if w, stays := want.Members[id]; stays && !w.Renew {
+		w, stays := want.Members[id]
+		_, again := sp.changed[n]
+		if stays && (!w.Renew || again && slices.Contains(j.Members, sp.members[n])) {
 			continue
 		}
 		c, said := clean[n]

@@ -1,0 +1,4 @@
+package dlm
+
+// AbortConnects is what the driver does through sock_diag.
+var AbortConnects = sockDiag{}.AbortConnects
