@@ -1,0 +1,194 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/quorate/quorate/cmd/quorated/config"
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/fence/agent"
+	"github.com/quorate/quorate/membership/secret"
+)
+
+// Monitor asks the fence devices of a node whether they would work.
+type Monitor interface {
+	Monitor(ctx context.Context, victim membership.NodeID) error
+}
+
+// Network is what is tried of the network.
+type Network interface {
+	// Bind takes and gives back a local port; network is tcp or udp.
+	Bind(network string, at netip.AddrPort) error
+	// Connect makes and drops a TCP connection.
+	Connect(ctx context.Context, from netip.Addr, to netip.AddrPort) error
+}
+
+// Machine is what a check looks at.
+type Machine struct {
+	Root    fs.FS                        // the machine's file system, from /
+	Release string                       // of the running kernel
+	Addrs   func() ([]netip.Addr, error) // of the interfaces
+	Key     func(path string) error      // reads the secret
+	State   func(dir string) error       // can it be written?
+	Running func() bool                  // does a quorated answer?
+	Monitor func(config.Config) Monitor  // the devices
+	Network Network
+}
+
+// This returns the machine that we are on.
+func This() Machine {
+	return Machine{
+		Root: os.DirFS("/"), Release: release(), Addrs: config.LocalAddrs,
+		Key:     func(path string) error { _, err := secret.Load(path); return err },
+		State:   writable,
+		Running: func() bool { return answers(control.DefaultSocket) },
+		Monitor: func(c config.Config) Monitor { return agent.New(c.Config) },
+		Network: realNetwork{},
+	}
+}
+
+// File checks the configuration file and then the machine. node is the
+// operator's --node, or empty. It returns how many things are wrong.
+func File(ctx context.Context, out io.Writer, path, node string) int {
+	return This().File(ctx, out, path, node)
+}
+
+// Run checks this machine against a configuration that was bound, and returns
+// how many things are wrong.
+func Run(ctx context.Context, out io.Writer, cfg config.Config) int {
+	return This().Run(ctx, out, cfg)
+}
+
+// File is the function File on a given machine.
+func (m Machine) File(ctx context.Context, out io.Writer, path, node string) int {
+	r := &report{out: out}
+	cfg, err := config.Load(path)
+	if err != nil {
+		var faults config.Faults
+		if !errors.As(err, &faults) {
+			r.bad(err.Error(), "")
+			return r.wrong
+		}
+		for _, f := range faults {
+			r.bad(f.Error(), "")
+		}
+		return r.wrong
+	}
+	r.ok("%s: cluster %s, %d nodes, %d devices, profile %s (%s)", path, cfg.Cluster, len(cfg.Nodes), len(cfg.Devices), cfg.Timing.Profile, cfg.ProfileWhy)
+	addrs, err := m.Addrs()
+	if err != nil {
+		r.bad(err.Error(), "look at: ip addr")
+		return r.wrong
+	}
+	if cfg, err = cfg.Bind(addrs, node); err != nil {
+		r.bad(err.Error(), "")
+		return r.wrong
+	}
+	return r.wrong + m.Run(ctx, out, cfg)
+}
+
+// Run is the function Run on a given machine.
+func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int {
+	r := &report{out: out}
+	for _, w := range cfg.Warnings {
+		r.note("%s", w)
+	}
+	running := m.Running()
+	if running {
+		r.note("quorated is running: its ports are not tried, nor the DLM's port of its peers")
+	}
+	m.self(r, cfg)
+	if err := m.Key(cfg.KeyFile); err != nil {
+		r.bad(err.Error(), "")
+	} else {
+		r.ok("secret %s", cfg.KeyFile)
+	}
+	if err := m.State(cfg.StateDir); err != nil {
+		r.bad(fmt.Sprintf("state directory %s: %v", cfg.StateDir, err), "make it writable for root, on a disk that survives a reboot")
+	} else {
+		r.ok("state directory %s", cfg.StateDir)
+	}
+	m.kernel(r)
+	empty := m.lockspaces(r, running)
+	m.foreign(r, running)
+	if !running {
+		m.ports(r, cfg, empty)
+	}
+	m.peers(ctx, r, cfg, empty && !running)
+	m.devices(ctx, r, cfg)
+	m.watchdog(r)
+	return r.wrong
+}
+
+// report prints the lines and counts.
+type report struct {
+	out   io.Writer
+	wrong int
+}
+
+func (r *report) ok(format string, args ...any)   { r.line("ok", fmt.Sprintf(format, args...)) }
+func (r *report) note(format string, args ...any) { r.line("--", fmt.Sprintf(format, args...)) }
+
+// bad reports what is wrong; do is empty when what says it already.
+func (r *report) bad(what, do string) {
+	r.wrong++
+	if do != "" {
+		what += " — " + do
+	}
+	r.line("!!", what)
+}
+
+func (r *report) line(mark, text string) {
+	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n     ")
+	fmt.Fprintf(r.out, "%s  %s\n", mark, text)
+}
+
+// self says who we are, and whether all of our addresses are there.
+func (m Machine) self(r *report, cfg config.Config) {
+	me, ok := cfg.Node(cfg.Self)
+	if !ok {
+		r.bad("it is not known which node this is", "start with --node NAME, or correct addr in the file")
+		return
+	}
+	local, err := m.Addrs()
+	if err != nil {
+		r.bad(err.Error(), "look at: ip addr")
+		return
+	}
+	r.ok("this is node %s (%d)", me.Name, me.ID)
+	for i, a := range me.Addrs {
+		if slices.Contains(local, a) {
+			r.ok("address %s of link %d", a, i)
+			continue
+		}
+		r.bad(fmt.Sprintf("address %s of link %d is on no interface", a, i), "bring the interface up (ip addr), or correct addr of "+me.Name)
+	}
+}
+
+// devices asks every node's fence devices.
+func (m Machine) devices(ctx context.Context, r *report, cfg config.Config) {
+	if len(cfg.Devices) == 0 {
+		r.note("no fence devices to ask")
+		return
+	}
+	mon := m.Monitor(cfg)
+	nodes := slices.DeleteFunc(slices.Clone(cfg.Nodes), func(n membership.Node) bool {
+		return !slices.ContainsFunc(cfg.Devices, func(d membership.Device) bool { return slices.Contains(d.Nodes, n.ID) })
+	})
+	errs := parallel(nodes, func(n membership.Node) error { return mon.Monitor(ctx, n.ID) })
+	for i, n := range nodes {
+		if errs[i] == nil {
+			r.ok("fence devices of %s answer", n.Name)
+			continue
+		}
+		r.bad(fmt.Sprintf("fence devices of %s: %v", n.Name, errs[i]), "correct its [[fence]], or repair the device: without it the storage of "+n.Name+" stays locked when it dies")
+	}
+}

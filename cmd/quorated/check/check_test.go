@@ -1,0 +1,281 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+
+	"go.uber.org/goleak"
+
+	"github.com/quorate/quorate/cmd/quorated/config"
+	"github.com/quorate/quorate/membership"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a machine that a test can break.
+type world struct {
+	files   map[string]string
+	addrs   []string
+	key     error
+	state   error
+	running bool
+	monitor map[membership.NodeID]error
+	bind    map[string]error // "tcp 10.0.0.1:21060"
+	connect map[string]error // "10.0.0.2:21060"; refused for the DLM by default
+	tried   []string
+}
+
+func good() *world {
+	return &world{
+		files: map[string]string{
+			"sys/module/dlm/x": "", "sys/kernel/config/dlm/cluster/x": "", "proc/mounts": "configfs /sys/kernel/config configfs rw 0 0\n",
+			"lib/modules/6.1/modules.dep": "kernel/fs/gfs2/gfs2.ko.xz: kernel/fs/dlm/dlm.ko.xz\n", "proc/1/comm": "systemd\n",
+			"proc/net/unix": "Num RefCount\n0: 2 0 10000 1 1 77 @other\n", "sys/class/watchdog/watchdog0/identity": "iTCO_wdt\n",
+		},
+		addrs:   []string{"127.0.0.1", "10.0.0.1", "10.0.1.1"},
+		monitor: map[membership.NodeID]error{}, bind: map[string]error{}, connect: map[string]error{},
+	}
+}
+
+func (w *world) Bind(network string, at netip.AddrPort) error { return w.bind[network+" "+at.String()] }
+
+func (w *world) Connect(_ context.Context, from netip.Addr, to netip.AddrPort) error {
+	if err, ok := w.connect[to.String()]; ok {
+		return err
+	}
+	if to.Port() == 21064 {
+		return &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	}
+	if !from.IsValid() {
+		return errors.New("no source address")
+	}
+	return nil
+}
+
+func (w *world) Monitor(_ context.Context, n membership.NodeID) error { return w.monitor[n] }
+
+func (w *world) machine(t *testing.T) Machine {
+	root := fstest.MapFS{}
+	for _, k := range slices.Sorted(maps.Keys(w.files)) {
+		root[k] = &fstest.MapFile{Data: []byte(w.files[k])}
+	}
+	return Machine{
+		Root: root, Release: "6.1", Network: w,
+		Addrs: func() ([]netip.Addr, error) {
+			var out []netip.Addr
+			for _, a := range w.addrs {
+				out = append(out, netip.MustParseAddr(a))
+			}
+			return out, nil
+		},
+		Key: func(string) error { return w.key }, State: func(string) error { return w.state },
+		Running: func() bool { return w.running }, Monitor: func(config.Config) Monitor { return w },
+	}
+}
+
+const text = `
+[cluster]
+name = "tank"
+[[node]]
+name = "alpha"
+id = 1
+addr = ["10.0.0.1", "10.0.1.1"]
+[[node]]
+name = "beta"
+id = 2
+addr = ["10.0.0.2", "10.0.1.2"]
+[[fence]]
+nodes = ["alpha", "beta"]
+agent = "fence_x"
+`
+
+var stories = []struct {
+	name  string
+	bad   int
+	spoil func(*world)
+}{
+	{"good", 0, func(*world) {}},
+	{"running", 0, func(w *world) {
+		w.running = true
+		w.files["sys/kernel/dlm/home/id"] = "7"
+		w.files["proc/net/unix"] += "0: 2 0 10000 1 1 78 @dlmc_sock@@@@\n"
+		w.connect["10.0.0.2:21064"] = errors.New("must not be tried")
+	}},
+	{"address", 1, func(w *world) { w.addrs = w.addrs[:2] }},
+	{"nobody", 1, func(w *world) { w.addrs = w.addrs[:1] }},
+	{"secret and state", 2, func(w *world) {
+		w.key = errors.New("load /etc/quorate/quorate.key: missing: run \"quorate keygen\"")
+		w.state = syscall.EROFS
+	}},
+	{"no modules", 2, func(w *world) {
+		delete(w.files, "sys/module/dlm/x")
+		delete(w.files, "lib/modules/6.1/modules.dep")
+		delete(w.files, "proc/mounts")
+	}},
+	{"not loaded", 1, func(w *world) {
+		delete(w.files, "sys/module/dlm/x")
+		delete(w.files, "sys/kernel/config/dlm/cluster/x")
+	}},
+	{"no dlm in configfs", 1, func(w *world) { delete(w.files, "sys/kernel/config/dlm/cluster/x") }},
+	{"lockspaces left", 1, func(w *world) { w.files["sys/kernel/dlm/home/id"] = "7"; w.files["sys/kernel/dlm/lvm/id"] = "8" }},
+	{"rivals", 1, func(w *world) { w.files["proc/70/comm"] = "corosync\n"; w.files["proc/71/comm"] = "dlm_controld\n" }},
+	{"dlmc socket", 1, func(w *world) { w.files["proc/net/unix"] += "0: 2 0 10000 1 1 78 @dlmc_sock\n" }},
+	{"ports", 2, func(w *world) {
+		w.bind["tcp 10.0.0.1:21060"] = os.NewSyscallError("bind", syscall.EADDRINUSE)
+		w.bind["udp 10.0.1.1:21061"] = os.NewSyscallError("bind", syscall.EACCES)
+	}},
+	{"peers", 3, func(w *world) {
+		w.connect["10.0.0.2:21060"] = context.DeadlineExceeded
+		w.connect["10.0.1.2:21060"] = os.NewSyscallError("connect", syscall.EHOSTUNREACH)
+		w.connect["10.0.0.2:21064"] = context.DeadlineExceeded
+	}},
+	{"peer not started", 0, func(w *world) { w.connect["10.0.0.2:21060"] = os.NewSyscallError("connect", syscall.ECONNREFUSED) }},
+	{"device", 1, func(w *world) {
+		w.monitor[2] = errors.New("fence_x monitor: exit status 1\nfence_y monitor: exit status 1")
+	}},
+	{"no watchdog", 0, func(w *world) { delete(w.files, "sys/class/watchdog/watchdog0/identity") }},
+	{"soft watchdog", 0, func(w *world) { w.files["sys/class/watchdog/watchdog0/identity"] = "Software Watchdog\n" }},
+}
+
+// TestStories compares what each broken machine prints with its golden file.
+func TestStories(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "quorate.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range stories {
+		t.Run(s.name, func(t *testing.T) {
+			w := good()
+			s.spoil(w)
+			var out bytes.Buffer
+			if bad := w.machine(t).File(t.Context(), &out, path, ""); bad != s.bad || strings.Count("\n"+out.String(), "\n!!") != s.bad {
+				t.Errorf("%d things are wrong, want %d", bad, s.bad)
+			}
+			golden(t, s.name, strings.ReplaceAll(out.String(), path, "quorate.toml"))
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".golden")
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil || string(want) != got {
+		t.Errorf("got\n%s\nwant\n%s(%v)", got, want, err)
+	}
+}
+
+func TestBadFile(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	m := good().machine(t)
+	if bad := m.File(t.Context(), &out, filepath.Join(dir, "none"), ""); bad != 1 || !strings.Contains(out.String(), "copy the reference") {
+		t.Errorf("%d: %s", bad, out.String())
+	}
+	out.Reset()
+	path := filepath.Join(dir, "bad")
+	if err := os.WriteFile(path, []byte("[cluster]\nname=7\nprot=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if bad := m.File(t.Context(), &out, path, ""); bad < 3 || !strings.Contains(out.String(), "!!  "+path+":3: ") {
+		t.Errorf("%d: %s", bad, out.String())
+	}
+}
+
+func TestUnboundConfiguration(t *testing.T) {
+	cfg, err := config.Parse("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if bad := good().machine(t).Run(t.Context(), &out, cfg); bad != 1 || !strings.Contains(out.String(), "not known which node") {
+		t.Errorf("%d: %s", bad, out.String())
+	}
+}
+
+// TestThisMachine runs the real probes; what they find is the machine's matter.
+func TestThisMachine(t *testing.T) {
+	dir := t.TempDir()
+	cfg, err := config.Parse("f", []byte(fmt.Sprintf(`
+[cluster]
+name = "tank"
+fencing = "manual"
+key_file = "%[1]s/key"
+port = 1
+[[node]]
+name = "a"
+id = 1
+addr = ["127.0.0.1"]
+[[node]]
+name = "b"
+id = 2
+addr = ["127.0.0.2"]
+[state]
+dir = "%[1]s/state"
+`, dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Self = 1
+	var out bytes.Buffer
+	Run(t.Context(), &out, cfg)
+	for _, want := range []string{"quorate keygen", "ok  state directory", "ok  address 127.0.0.1", "b can be reached and nobody listens on 127.0.0.2:1"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestRealNetwork(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	var n realNetwork
+	if err := n.Bind("tcp", at); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Error(err)
+	}
+	if err := n.Bind("udp", at); err != nil {
+		t.Error(err)
+	}
+	if err := n.Connect(t.Context(), at.Addr(), at); err != nil {
+		t.Error(err)
+	}
+	if answers(filepath.Join(t.TempDir(), "s")) {
+		t.Error("nobody answers")
+	}
+}
+
+func TestParallelKeepsOrder(t *testing.T) {
+	all := make([]int, 100)
+	for i := range all {
+		all[i] = i
+	}
+	for i, err := range parallel(all, func(n int) error { return fmt.Errorf("%d", n) }) {
+		if err.Error() != fmt.Sprint(i) {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+}
