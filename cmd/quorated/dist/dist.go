@@ -1,0 +1,16 @@
+// Package dist holds the files that are installed beside the programs: the unit,
+// the udev rules, modules-load.d, sysusers.d and the reference configuration.
+//
+//	quorated.service   /usr/lib/systemd/system/
+//	61-quorate.rules   /usr/lib/udev/rules.d/
+//	modules-load.conf  /usr/lib/modules-load.d/quorate.conf
+//	sysusers.conf      /usr/lib/sysusers.d/quorate.conf
+//	quorate.toml       /usr/share/doc/quorate/, to be copied to /etc/quorate/
+package dist
+
+import _ "embed"
+
+// Reference is the reference configuration, every key explained.
+//
+//go:embed quorate.toml
+var Reference string
