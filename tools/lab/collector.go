@@ -28,8 +28,10 @@ type Ev struct {
 
 // FromNode is the number of the node that sent it, 0 for others.
 func (e Ev) FromNode() int {
-	a := e.From.Addr().As4()
-	if a[0] == 10 && (a[1] == 77 || a[1] == 78) && a[3] > 10 {
+	if !e.From.Addr().Is4() {
+		return 0
+	}
+	if a := e.From.Addr().As4(); a[0] == 10 && (a[1] == 77 || a[1] == 78) && a[3] > 10 {
 		return int(a[3]) - 10
 	}
 	return 0

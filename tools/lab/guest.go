@@ -254,9 +254,10 @@ func (n *Node) connect(ctx context.Context) (c *wire.Conn, stop func(), err erro
 	addr := net.JoinHostPort(n.MgmtAddr(), fmt.Sprint(wire.NodePort))
 	conn, err := n.lab.ns.dial(dctx, "tcp", addr)
 	if err != nil {
+		err = fmt.Errorf("%s: %w", n.Name(), reason(dctx, err))
 		unlink()
 		cancel(nil)
-		return nil, nil, fmt.Errorf("%s: %w", n.Name(), reason(dctx, err))
+		return nil, nil, err
 	}
 	unhook := context.AfterFunc(dctx, func() { conn.Close() })
 	var once sync.Once

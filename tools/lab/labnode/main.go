@@ -7,6 +7,7 @@
 //	labnode flock wait FILE            block for a shared flock, tell the host when granted
 //	labnode append FILE --id N         append + fsync for ever, tell the host each sequence
 //	labnode verify FILE --want N:SEQ   every append that was told is there exactly once
+//	labnode udp send|recv ADDR         does one node hear another?
 //
 // --notify ADDR names the collector; the default is the host on the cluster
 // network, 10.77.0.1:9999.
@@ -19,13 +20,13 @@ import (
 
 func main() {
 	cmds := map[string]func([]string) error{
-		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "verify": verify,
+		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "verify": verify, "udp": udp,
 	}
 	if os.Getpid() == 1 {
 		os.Args = []string{"labnode", "init"}
 	}
 	if len(os.Args) < 2 || cmds[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: labnode init|serve|flock|append|verify ...")
+		fmt.Fprintln(os.Stderr, "usage: labnode init|serve|flock|append|verify|udp ...")
 		os.Exit(2)
 	}
 	if err := cmds[os.Args[1]](os.Args[2:]); err != nil {

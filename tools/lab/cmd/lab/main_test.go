@@ -1,0 +1,27 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestHelpAndErrors(t *testing.T) {
+	for _, c := range []struct{ args, out, err string }{
+		{"--help", "freeze", ""},
+		{"cut --help", "--one-way", ""},
+		{"kill", "", "accepts 1 arg"},
+		{"kill x", "", "not a node's number"},
+		{"status --lab qlab-1-1-1", "", "no lab qlab-1-1-1 runs here"},
+		{"dance", "", "unknown command"},
+	} {
+		cmd := command()
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		cmd.SetArgs(strings.Fields(c.args))
+		err := cmd.Execute()
+		if !strings.Contains(out.String(), c.out) || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %q, %v", c.args, out.String(), err)
+		}
+	}
+}

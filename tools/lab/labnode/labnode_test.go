@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/tools/lab/internal/wire"
+)
+
+func TestParseParams(t *testing.T) {
+	p, err := parseParams("mem=1M lab.node=2 quiet lab.nodes=3 lab.links=1 lab.nonce=abc lab.root=/r lab.modules=dlm,gfs2\n")
+	if err != nil || p.node != 2 || p.nodes != 3 || p.links != 1 || p.nonce != "abc" || p.root != "/r" || len(p.modules) != 2 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := parseParams("quiet"); err == nil {
+		t.Error("a command line without a node passes")
+	}
+}
+
+func TestModuleFiles(t *testing.T) {
+	dep := "kernel/fs/configfs/configfs.ko:\nkernel/fs/dlm/dlm.ko: kernel/fs/configfs/configfs.ko\n" +
+		"kernel/fs/gfs2/gfs2.ko: kernel/fs/dlm/dlm.ko kernel/fs/configfs/configfs.ko\nkernel/x/a-b.ko:\n"
+	for name, want := range map[string][]string{
+		"gfs2": {"kernel/fs/configfs/configfs.ko", "kernel/fs/dlm/dlm.ko", "kernel/fs/gfs2/gfs2.ko"},
+		"a_b":  {"kernel/x/a-b.ko"},
+		"none": nil,
+	} {
+		if got := moduleFiles(bufio.NewScanner(strings.NewReader(dep)), name); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want map[int]int
+		ok   bool
+	}{
+		{"1 1\n1 2\n2 1\n", map[int]int{1: 2, 2: 1}, true},
+		{"1 1\n1 2\n1 3\n", map[int]int{1: 2}, true},  // written, not told before the death
+		{"1 1\n1 3\n", map[int]int{1: 3}, false},      // lost
+		{"1 1\n1 1\n", map[int]int{1: 1}, false},      // twice
+		{"1 1\nx\n", map[int]int{1: 1}, false},        // garbage
+		{"1 1\n\x00\x00\n", map[int]int{1: 1}, false}, // a hole
+		{"1 1\n1 2 1 3\n", map[int]int{1: 1}, false},  // torn together
+		{"", map[int]int{1: 1}, false},
+	} {
+		rep, err := check(strings.NewReader(c.text), c.want)
+		if err != nil || rep.OK != c.ok {
+			t.Errorf("%q want %v: %+v, %v", c.text, c.want, rep, err)
+		}
+	}
+}
+
+func TestParseFlagsAnywhere(t *testing.T) {
+	fs := flag.NewFlagSet("x", flag.ContinueOnError)
+	n := fs.Int("id", 0, "")
+	pos, err := parse(fs, []string{"FILE", "--id", "3"}, 1)
+	if err != nil || pos[0] != "FILE" || *n != 3 {
+		t.Errorf("%q %d %v", pos, *n, err)
+	}
+}
+
+// host is a collector for programs under test.
+func host(t *testing.T) (addr string, next func() event) {
+	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String(), func() (e event) {
+		t.Helper()
+		var buf [1024]byte
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		n, _, err := c.ReadFrom(buf[:])
+		if err == nil {
+			err = json.Unmarshal(buf[:n], &e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+}
+
+func TestAppendThenVerify(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	addr, next := host(t)
+	if err := appendLoop([]string{name, "--id", "4", "--count", "3", "--notify", addr}); err != nil {
+		t.Fatal(err)
+	}
+	for want := 1; want <= 3; want++ {
+		if e := next(); e.Seq != want || e.ID != 4 || e.File != name || e.Event != "append" {
+			t.Errorf("%+v", e)
+		}
+	}
+	if err := verify([]string{name, "--want", "4:3"}); err != nil {
+		t.Error(err)
+	}
+	if err := verify([]string{name, "--want", "4:4"}); err == nil {
+		t.Error("a line that is not there was found")
+	}
+}
+
+func TestFlockWaitTells(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	addr, next := host(t)
+	if err := flock([]string{"wait", name, "--notify", addr}); err != nil {
+		t.Fatal(err)
+	}
+	if e := next(); e.Event != "granted" || e.File != name {
+		t.Errorf("%+v", e)
+	}
+}
+
+// ask sends one request to handle, as the host does.
+func ask(t *testing.T, req wire.Request, stdin string) (out string, exit wire.Exit) {
+	t.Helper()
+	a, b := net.Pipe()
+	go handle(&wire.Conn{ReadWriteCloser: b})
+	c := &wire.Conn{ReadWriteCloser: a}
+	defer c.Close()
+	if err := c.SendJSON(wire.Req, req); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		c.Send(wire.Stdin, []byte(stdin))
+		c.Send(wire.StdinEOF, nil)
+	}()
+	for {
+		k, p, err := c.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k == wire.Stdout || k == wire.Stderr {
+			out += string(p)
+		}
+		if k == wire.Exited {
+			json.Unmarshal(p, &exit)
+			return out, exit
+		}
+	}
+}
+
+func TestExecute(t *testing.T) {
+	if _, err := os.Stat("/root"); err != nil || os.Geteuid() != 0 {
+		t.Skip("commands start in /root: run as root")
+	}
+	out, exit := ask(t, wire.Request{Op: "exec", Cmd: []string{"sh", "-c", "cat; echo $V; exit 3"}, Env: []string{"V=v"}}, "in-")
+	if out != "in-v\n" || exit.Code != 3 || exit.Err != "" {
+		t.Errorf("%q %+v", out, exit)
+	}
+	if out, exit := ask(t, wire.Request{Op: "exec", Cmd: []string{"tty"}, TTY: &wire.Size{Rows: 2, Cols: 3}}, ""); !strings.HasPrefix(out, "/dev/pts/") || exit.Code != 0 {
+		t.Errorf("terminal: %q %+v", out, exit)
+	}
+	if _, exit := ask(t, wire.Request{Op: "exec"}, ""); exit.Err == "" {
+		t.Error("nothing was executed, with success")
+	}
+	if _, exit := ask(t, wire.Request{Op: "dance"}, ""); exit.Err == "" {
+		t.Error("an unknown request succeeded")
+	}
+}
+
+func TestPut(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "a", "b")
+	if _, exit := ask(t, wire.Request{Op: "put", Path: name, Mode: 0o640}, "text"); exit.Err != "" {
+		t.Fatal(exit.Err)
+	}
+	st, err := os.Stat(name)
+	if b, _ := os.ReadFile(name); err != nil || string(b) != "text" || st.Mode().Perm() != 0o640 {
+		t.Errorf("%q %v %v", b, st, err)
+	}
+	if es, _ := os.ReadDir(filepath.Dir(name)); len(es) != 1 {
+		t.Errorf("left beside it: %v", es)
+	}
+}

@@ -1,0 +1,226 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFindCgroup2(t *testing.T) {
+	for mounts, want := range map[string]string{
+		"tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n": "/sys/fs/cgroup/unified",
+		"cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n": "/sys/fs/cgroup",
+		"cgroup /sys/fs/cgroup/cpu cgroup rw 0 0": "",
+	} {
+		got, err := findCgroup2(strings.NewReader(mounts))
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", mounts, got, err)
+		}
+	}
+}
+
+func TestParseEvents(t *testing.T) {
+	got := parseEvents([]byte("populated 1\nfrozen 0\n"))
+	if len(got) != 2 || !got["populated"] || got["frozen"] {
+		t.Error(got)
+	}
+}
+
+func TestWritesAdd(t *testing.T) {
+	var w Writes
+	for range 2 {
+		w.add("rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 5\nwrite_bytes: 6\ncancelled_write_bytes: 7\n")
+	}
+	if w != (Writes{Calls: 8, Chars: 4, Bytes: 12}) {
+		t.Errorf("%+v", w)
+	}
+}
+
+func TestOwner(t *testing.T) {
+	me := self(3)
+	got, ok := parseOwner(me.String())
+	if !ok || got != me || !got.alive() {
+		t.Errorf("%v: %v %v", me, got, ok)
+	}
+	again := me
+	again.start++ // the pid of a process that ended, used by another
+	if again.alive() {
+		t.Error("a process that started at another time passes for the owner")
+	}
+	for _, s := range []string{"", "qlab", "qlab-1-2", "qlab-x-2-3", "other-1-2-3", "qlab-1-2-3-4"} {
+		if _, ok := parseOwner(s); ok {
+			t.Errorf("%q passes for a lab's name", s)
+		}
+	}
+}
+
+func TestDead(t *testing.T) {
+	dir := t.TempDir()
+	gone := owner{os.Getpid(), 1, 1}.String()
+	for _, name := range []string{gone, self(1).String(), "else"} {
+		if err := os.Mkdir(dir+"/"+name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := dead(dir); len(got) != 1 || got[0] != gone {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestRuleset(t *testing.T) {
+	got := ruleset(map[path]bool{{0, 2, 1}: true, {0, 1, 2}: true, {1, 3, 1}: true})
+	want := `table bridge lab
+delete table bridge lab
+table bridge lab {
+ chain cut {
+  type filter hook forward priority 0; policy accept;
+  iifname "n1l0" oifname "n2l0" counter drop
+  iifname "n2l0" oifname "n1l0" counter drop
+  iifname "n3l1" oifname "n1l1" ether type != arp counter drop
+ }
+}
+`
+	if got != want {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestLayout(t *testing.T) {
+	want := `link set lo up
+link add mgmt type bridge stp_state 0 mcast_snooping 0
+addr add 10.78.0.1/24 dev mgmt
+link set mgmt up
+link add cluster0 type bridge stp_state 0 mcast_snooping 0
+addr add 10.77.0.1/24 dev cluster0
+link set cluster0 up
+tuntap add dev n1m mode tap
+link set n1m master mgmt up
+tuntap add dev n1l0 mode tap
+link set n1l0 master cluster0 up
+`
+	if got := layout(1, 1); got != want {
+		t.Errorf("got\n%s", got)
+	}
+	for n := 1; n <= 32; n++ {
+		if name := linkTap(n, 3); len(name) > 15 {
+			t.Errorf("%s is too long for an interface", name)
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	var c Config
+	if err := c.fill(); err != nil || c.Nodes != 3 || c.Links != 1 || c.Mem != 384 || c.SharedSize != 1<<30 || c.Log == nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, bad := range []Config{{Nodes: 33}, {Nodes: -1}, {Links: 5}, {Mem: 64}} {
+		if err := bad.fill(); err == nil {
+			t.Errorf("%+v passes", bad)
+		}
+	}
+}
+
+func TestNumeric(t *testing.T) {
+	for addr, ok := range map[string]bool{"10.77.0.1:9": true, ":9": true, "[::1]:9": true, "host:9": false, "10.77.0.1": false} {
+		if err := numeric(addr); (err == nil) != ok {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+}
+
+func TestRecipe(t *testing.T) {
+	a := recipe{suite: "bookworm", arch: "amd64", packages: []string{"x"}, kernel: "k"}
+	b := a
+	b.packages = []string{"x", "y"}
+	if a.key() == b.key() || a.key() != a.key() || len(a.key()) != 16 {
+		t.Errorf("keys %s %s", a.key(), b.key())
+	}
+	if got := codename(strings.NewReader("ID=debian\nVERSION_CODENAME=bookworm\n")); got != "bookworm" {
+		t.Errorf("codename %q", got)
+	}
+	targets := "bookworm deb http://m/debian/ bookworm main\nbookworm-security deb http://m/s/ bookworm-security main\n" +
+		"nodistro deb http://else/ nodistro main\ntrixie deb http://m/debian/ trixie main\n"
+	want := "deb http://m/debian/ bookworm main\ndeb http://m/s/ bookworm-security main\n"
+	if got := sourcesOf(targets, "bookworm"); got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMemAvailable(t *testing.T) {
+	if got := memAvailable(strings.NewReader("MemTotal: 9 kB\nMemAvailable:    2048000 kB\n")); got != 2000 {
+		t.Error(got)
+	}
+}
+
+func TestLackingKnowsSbin(t *testing.T) {
+	need := []struct{ program, pkg string }{{"sh", "dash"}, {"no-such-program-here", "nowhere"}}
+	if got := lacking(need); len(got) != 1 || got[0] != "nowhere" {
+		t.Error(got)
+	}
+}
+
+func TestCollector(t *testing.T) {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCollector(conn)
+	out, err := net.Dial("udp4", conn.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	before := time.Now()
+	go fmt.Fprint(out, `{"node":"node2","event":"append","id":7,"seq":3}`+"\n"+`{"event":"granted","file":"/f"}`+"\nplain\n")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	ev, err := c.Wait(ctx, func(e Ev) bool { return e.Event == "granted" })
+	if err != nil || ev.File != "/f" || ev.At.Before(before) {
+		t.Fatalf("%+v, %v", ev, err)
+	}
+	all := c.Since(0)
+	if len(all) != 3 || all[0].Node != "node2" || all[2].Raw != "plain" || all[2].JSON != nil || c.LastSeq(7) != 3 {
+		t.Errorf("%+v", all)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := c.WaitFrom(short, c.Mark(), func(Ev) bool { return true }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nothing came, but: %v", err)
+	}
+	c.Close()
+	if _, err := c.Wait(t.Context(), func(Ev) bool { return false }); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+func TestFromNode(t *testing.T) {
+	for addr, want := range map[string]int{"10.77.0.12:1": 2, "10.78.0.11:1": 1, "10.77.1.13:1": 3, "10.77.0.1:1": 0, "127.0.0.1:1": 0} {
+		if got := (Ev{From: netip.MustParseAddrPort(addr)}).FromNode(); got != want {
+			t.Errorf("%s: %d", addr, got)
+		}
+	}
+	if (Ev{}).FromNode() != 0 {
+		t.Error("an event from nowhere is from a node")
+	}
+}
+
+func TestTestLogDropsNewline(t *testing.T) {
+	var r recorder
+	n, err := fmt.Fprintln(testLog{&r}, "line")
+	if n != 5 || err != nil || r.got != "line" {
+		t.Errorf("%d %v %q", n, err, r.got)
+	}
+}
+
+type recorder struct {
+	TB
+	got string
+}
+
+func (r *recorder) Logf(format string, args ...any) { r.got = fmt.Sprintf(format, args...) }
