@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -492,6 +493,31 @@ func TestLostUevents(t *testing.T) {
 	<-left
 	n.k.LoseUevents(false)
 	n.equal(next[dlm.Removed](n).Lockspace, "gone", "removed")
+}
+
+// A lockspace that was refused and came again while nobody listened is answered
+// once more, but only after the old object had time to go (I6).
+func TestLostNewLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, configfstest.Linux6_18)
+		res := n.k.Create("gfs")
+		next[dlm.Online](n)
+		n.k.LoseUevents(true)
+		n.must(n.FailJoin("gfs", syscall.EAGAIN, 1))
+		n.must(next[dlm.JoinFailed](n).Err)
+		n.is(<-res, syscall.EAGAIN)
+		res = n.k.Create("gfs")
+		began := time.Now()
+		n.k.LoseUevents(false)
+		n.equal(next[dlm.Online](n).Lockspace, "gfs", "online")
+		if took := time.Since(began); took < 2*time.Second {
+			t.Fatalf("taken for a new one after %s", took)
+		}
+		n.must(n.FailJoin("gfs", syscall.EINTR, 2))
+		n.is(<-res, syscall.EINTR)
+		n.equal(n.k.Answers(), []string{"gfs -11", "gfs -4"}, "answers")
+		next[dlm.Removed](n)
+	})
 }
 
 func TestUncontrolled(t *testing.T) {

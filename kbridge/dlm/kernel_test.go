@@ -36,7 +36,9 @@ func TestKernelAbortConnects(t *testing.T) {
 	to := ownAddr(t).As4()
 	to[3] ^= 0x80
 	failed := make(chan error, 1)
+	defer func() { <-failed }()
 	go func() {
+		defer close(failed)
 		c, err := net.DialTimeout("tcp", netip.AddrPortFrom(netip.AddrFrom4(to), 21999).String(), 20*time.Second)
 		if err == nil {
 			_ = c.Close()
@@ -46,6 +48,9 @@ func TestKernelAbortConnects(t *testing.T) {
 	began := time.Now()
 	for {
 		n, err := dlm.AbortConnects(netip.AddrFrom4(to), 21999)
+		if errors.Is(err, syscall.EOPNOTSUPP) {
+			t.Skip("this kernel was built without CONFIG_INET_DIAG_DESTROY, or inet_diag and tcp_diag are not loaded")
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
