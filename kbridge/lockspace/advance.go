@@ -11,7 +11,11 @@ func (s *Set) advanceAll(index uint64) {
 		s.advance(index, sp)
 	}
 	s.Spaces = slices.DeleteFunc(s.Spaces, func(sp *Space) bool {
-		return sp.Change == nil && len(sp.Live)+len(sp.Joins)+len(sp.Gone)+len(sp.Refused) == 0
+		if sp.Change != nil || len(sp.Live)+len(sp.Joins)+len(sp.Gone)+len(sp.Refused) > 0 {
+			return false
+		}
+		s.Base = max(s.Base, sp.Seq)
+		return true
 	})
 }
 

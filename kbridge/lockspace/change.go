@@ -102,7 +102,7 @@ func (s *Set) join(index uint64, from membership.Incarnation, j *Join) {
 func byNode(a, b Member) int { return int(a.Incarnation.Node) - int(b.Incarnation.Node) }
 
 func (s *Set) create(name string) *Space {
-	sp := &Space{Name: name, ID: ID(name)}
+	sp := &Space{Name: name, ID: ID(name), Seq: s.Base, OpenSeq: s.Base}
 	i, _ := slices.BinarySearchFunc(s.Spaces, name, func(sp *Space, n string) int { return strings.Compare(sp.Name, n) })
 	s.Spaces = slices.Insert(s.Spaces, i, sp)
 	return sp

@@ -20,6 +20,10 @@ type Set struct {
 	Current membership.View `json:"view"`   // the newest view
 	// Lost are incarnations that were evicted while they held a lockspace and are not proved gone.
 	Lost []membership.Incarnation `json:"lost,omitempty"`
+	// Base is the highest change number that a forgotten lockspace had: one that
+	// comes back under its name goes on from there. A node may still be busy with
+	// the old one, and late words about it must not fit the new one.
+	Base uint64 `json:"base,omitempty"`
 
 	notices []Notice
 }
