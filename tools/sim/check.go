@@ -167,6 +167,24 @@ func (c *checker) recovered(h *host, s *kspace, was []known, failed []membership
 	}
 }
 
+// mounted: a program begins to use a lockspace; it must be started, and nobody
+// else may have gone on without it.
+func (c *checker) mounted(h *host, s *kspace) {
+	for _, o := range c.w.hosts {
+		if o == h || !o.on {
+			continue
+		}
+		os := o.kern.space(s.name)
+		if os == nil || !os.running || os.change <= s.change {
+			continue
+		}
+		if !slices.ContainsFunc(os.members, func(m lockspace.Member) bool { return m.Incarnation.Node == h.id && m.Incarnation.Boot == h.boot }) {
+			c.w.violate("I3 fence-before-recover", "node %d mounts %s of change %d while node %d runs change %d without it",
+				h.id, s.name, s.change, o.id, os.change)
+		}
+	}
+}
+
 // shot is a power cut by a fence agent. S12: it does not hit a later life of the
 // victim that holds lockspaces already.
 func (c *checker) shot(v *host, job membership.FenceJob) {

@@ -27,12 +27,21 @@ func (f *faults) schedule() {
 	if f.r.Chance(0.1) {
 		t = f.r.Between(0, 3*time.Second) // while the cluster forms
 	}
-	for range 1 + f.r.Intn(5) {
+	bursts, rest := 1+f.r.Intn(5), 9*time.Second
+	if f.r.Chance(0.2) { // a storm
+		bursts, rest = 10+f.r.Intn(20), 2*time.Second
+	}
+	for range bursts {
 		f.w.at(t, f.one)
 		if f.r.Chance(0.45) { // two at once, or nearly
 			f.w.at(t+f.gap(), f.one)
 		}
-		t += f.r.Between(200*time.Millisecond, 9*time.Second)
+		t += f.r.Between(20*time.Millisecond, rest)
+	}
+	for t0 := t; f.r.Chance(0.3) && t0 > 0; { // busy programs
+		t0 -= f.r.Between(0, 3*time.Second)
+		f.w.at(max(t0, 0), f.mounts)
+		f.w.at(max(t0, 0), f.mounts)
 	}
 	f.w.at(t+f.r.Between(500*time.Millisecond, 6*time.Second), f.heal)
 }

@@ -292,6 +292,7 @@ func (k *kernel) recovered(s *kspace, token uint64) {
 	was := slices.Clone(s.known)
 	k.w.check.recovered(k.h, s, was, k.failed(s))
 	k.give(lockspace.RecoverDone{Lockspace: s.name, Token: token})
+	k.programs()
 }
 
 // answerJoin lets the program that mounts go on.
@@ -305,6 +306,7 @@ func (k *kernel) answerJoin(e lockspace.AnswerJoin, done func()) {
 		}
 		k.answer(s)
 		s.mounted = true
+		k.w.check.mounted(k.h, s)
 		k.give(lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token})
 		k.programs()
 	})
