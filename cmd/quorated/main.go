@@ -46,7 +46,7 @@ func run() int {
 		return 64
 	}
 	if f.check {
-		return runCheck(f)
+		return min(check.File(context.Background(), os.Stdout, f.config, f.node), 1)
 	}
 	if err := serve(f); err != nil {
 		fmt.Fprintln(os.Stderr, "quorated:", err)
@@ -80,14 +80,10 @@ func serve(f flags) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	fencer, err := newFencer(cfg, log)
-	if err != nil {
-		return err
-	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(term)
-	return daemon.Run(context.Background(), daemon.Options{Config: cfg, Socket: f.socket, Log: log, Fencer: fencer, Term: term,
+	return daemon.Run(context.Background(), daemon.Options{Config: cfg, Socket: f.socket, Log: log, Fencer: newFencer(cfg), Term: term,
 		Ready: func() {
 			// Without systemd there is nobody to tell, and that is no error.
 			_, _ = sd.SdNotify(false, sd.SdNotifyReady)

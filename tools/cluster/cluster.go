@@ -64,8 +64,8 @@ func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
 	if c.Lab, err = lab.New(ctx, lab.Config{Nodes: opt.Nodes, Mem: opt.Mem, Files: c.files, Log: opt.Log}); err != nil {
 		return nil, err
 	}
-	c.Events, err = collect(ctx, c.Lab)
-	return c, err
+	c.Events = collect(c.Lab)
+	return c, nil
 }
 
 func orElse(s, or string) string {
@@ -149,7 +149,7 @@ func (c *Cluster) Install(ctx context.Context, i int) error {
 	if _, err := n.Run(ctx, "mkdir -p "+configDir+" "+filepath.Dir(LogFile)); err != nil {
 		return err
 	}
-	if err := n.Put(ctx, filepath.Join(c.tmp, "secret"), configDir+"/secret", 0o600); err != nil {
+	if err := n.Put(ctx, filepath.Join(c.tmp, "secret"), configDir+"/quorate.key", 0o600); err != nil {
 		return err
 	}
 	return n.PutReader(ctx, strings.NewReader(c.tomlFile()), configDir+"/quorate.toml", 0o644)
@@ -198,15 +198,19 @@ func (c *Cluster) Status(ctx context.Context, i int) (control.Status, error) {
 func Until(ctx context.Context, every time.Duration, f func() error) error {
 	t := time.NewTicker(every)
 	defer t.Stop()
+	var last error
 	for {
 		err := f()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-t.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), last)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package cluster
 import (
 	"fmt"
 	"strings"
+
+	"github.com/quorate/quorate/tools/lab"
 )
 
 // Names and places in the nodes.
@@ -14,7 +16,8 @@ const (
 	configDir = "/etc/quorate"
 	binDir    = "/usr/local/sbin"
 	LogFile   = "/var/log/quorated.log"
-	hostMgmt  = "10.78.0.1"
+	hostMgmt  = lab.FenceAddr
+	fenceLab  = "/usr/local/bin/fence_lab"
 )
 
 // tomlFile is the one configuration file of all nodes.
@@ -32,7 +35,7 @@ func (c *Cluster) tomlFile() string {
 	}
 	b.WriteString(c.fenceTables())
 	fmt.Fprintf(&b, "\n[liveness]\nprofile = %q\n", c.opt.Profile)
-	fmt.Fprintf(&b, "\n[events]\nsend_to = \"%s:%d\"\n", hostMgmt, eventPort)
+	fmt.Fprintf(&b, "\n[events]\nsend_to = \"%s:%d\"\n", hostMgmt, lab.CollectPort)
 	return b.String()
 }
 
@@ -50,6 +53,6 @@ func (c *Cluster) fenceTables() string {
 		return fmt.Sprintf("\n[[fence]]\nnodes = %s\nagent = \"fence_redfish\"\ntimeout = \"60s\"\n"+
 			"options = { ip = %q, username = \"lab\", password = \"lab\", ssl_insecure = \"1\", systems_uri = \"/redfish/v1/Systems/{id}\" }\n", nodes, hostMgmt)
 	}
-	return fmt.Sprintf("\n[[fence]]\nnodes = %s\nagent = \"%s/fence_lab\"\ntimeout = \"20s\"\noptions = { ip = %q }\nplugs = { %s }\n",
-		nodes, binDir, hostMgmt, strings.Join(plugs, ", "))
+	return fmt.Sprintf("\n[[fence]]\nnodes = %s\nagent = \"%s\"\ntimeout = \"20s\"\noptions = { ip = %q }\nplugs = { %s }\n",
+		nodes, fenceLab, hostMgmt, strings.Join(plugs, ", "))
 }

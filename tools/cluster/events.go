@@ -3,8 +3,6 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -12,8 +10,6 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/tools/lab"
 )
-
-const eventPort = 9999 // on the host's management address
 
 // Event is one event of a node, with the host's time on it.
 type Event struct {
@@ -27,10 +23,11 @@ type Event struct {
 	File   string `json:"file,omitempty"`
 }
 
-// Events collects what the nodes send.
+// Events are what the nodes told the lab's collector, read as quorated's events
+// and labnode's words.
 type Events struct {
-	conn net.PacketConn
-	done chan struct{}
+	cancel context.CancelFunc
+	done   chan struct{}
 
 	mu   sync.Mutex
 	all  []Event
@@ -38,57 +35,34 @@ type Events struct {
 	hook func(Event)
 }
 
-func collect(ctx context.Context, l *lab.Lab) (*Events, error) {
-	conn, err := l.ListenPacket(ctx, "udp4", hostMgmt+":9999")
-	if err != nil {
-		return nil, err
-	}
-	if u, ok := conn.(*net.UDPConn); ok {
-		if err := u.SetReadBuffer(4 << 20); err != nil {
-			return nil, err
-		}
-	}
-	e := &Events{conn: conn, done: make(chan struct{}), wake: make(chan struct{})}
-	go e.read()
-	return e, nil
+func collect(l *lab.Lab) *Events {
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &Events{cancel: cancel, done: make(chan struct{}), wake: make(chan struct{})}
+	go e.read(ctx, l.Collector)
+	return e
 }
 
-func (e *Events) read() {
+func (e *Events) read(ctx context.Context, c *lab.Collector) {
 	defer close(e.done)
-	b := make([]byte, 64<<10)
-	for {
-		n, _, err := e.conn.ReadFrom(b)
-		at := time.Now()
+	for next := lab.Mark(0); ; next++ {
+		ev, err := c.WaitFrom(ctx, next, func(lab.Ev) bool { return true })
 		if err != nil {
 			return
 		}
-		if ev, ok := parse(b[:n]); ok {
-			ev.At = at
-			e.add(ev)
+		if told, ok := parse(ev); ok {
+			e.add(told)
 		}
 	}
 }
 
-// parse reads a datagram of quorated or of labnode.
-func parse(b []byte) (Event, bool) {
-	var told struct {
-		Node  json.RawMessage `json:"node"` // quorated: the number; labnode: the host name
-		Event string          `json:"event"`
-		File  string          `json:"file"`
-		Seq   uint64          `json:"seq"`
+// parse reads what quorated or labnode sent.
+func parse(in lab.Ev) (Event, bool) {
+	ev := Event{At: in.At, Node: in.FromNode(), Told: in.Event, File: in.File, Number: uint64(in.Seq)}
+	if in.Event != "" {
+		return ev, true
 	}
-	if err := json.Unmarshal(b, &told); err != nil {
-		return Event{}, false
-	}
-	if told.Event == "" {
-		var ev Event
-		err := json.Unmarshal(b, &ev.Event)
-		ev.Node = int(ev.Event.Node)
-		return ev, err == nil
-	}
-	ev := Event{Told: told.Event, File: told.File, Number: told.Seq}
-	_, err := fmt.Sscanf(string(told.Node), `"node%d"`, &ev.Node)
-	return ev, err == nil
+	err := json.Unmarshal([]byte(in.Raw), &ev.Event)
+	return ev, err == nil && ev.Event.Kind != ""
 }
 
 func (e *Events) add(ev Event) {
@@ -144,6 +118,6 @@ func Of(node int, k membership.Kind) func(Event) bool {
 }
 
 func (e *Events) close() {
-	_ = e.conn.Close()
+	e.cancel()
 	<-e.done
 }

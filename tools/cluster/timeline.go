@@ -39,8 +39,8 @@ type Recovery struct {
 	KernelMS  float64    `json:"kernel_ms"` // stall_ms less ours_ms
 }
 
-// shown are the steps that a recovery consists of, in order.
-var shown = []membership.Kind{membership.KindSuspect, membership.KindConvicted, membership.KindEvicted, membership.KindFenced,
+// Steps are the steps that a recovery consists of, in order.
+var Steps = []membership.Kind{membership.KindSuspect, membership.KindConvicted, membership.KindEvicted, membership.KindFenced,
 	membership.KindStopped, membership.KindOpened, membership.KindStarted, membership.KindRecovered, membership.KindJournal}
 
 // Recovery reads the recovery of a victim killed at a time from the events.
@@ -49,7 +49,7 @@ func (c *Cluster) Recovery(victim int, at time.Time, survivors []int) Recovery {
 	all := c.Events.All()
 	for _, i := range survivors {
 		s := Survivor{Node: i}
-		for _, k := range shown {
+		for _, k := range Steps {
 			if p, ok := first(all, i, victim, k, at); ok {
 				s.Phases = append(s.Phases, p)
 			}

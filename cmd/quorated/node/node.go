@@ -315,6 +315,9 @@ func (n *Node) execute(effs []membership.GroupEffect) {
 		case membership.GroupRestore:
 			n.restore(e)
 		case membership.GroupTrace:
+			if e.Kind == string(membership.KindLeader) {
+				continue // said once, by followLeader
+			}
 			n.emit(membership.Event{Kind: membership.Kind(e.Kind), Text: e.Text})
 		}
 		if n.broken {

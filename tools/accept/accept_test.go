@@ -1,0 +1,204 @@
+package accept
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/cluster"
+	"github.com/quorate/quorate/tools/lab"
+)
+
+// world is a cluster that the stories of one test share.
+type world struct {
+	*cluster.Cluster
+	t   *testing.T
+	ctx context.Context
+	out string
+}
+
+// testLog gives the lab's progress to the test's log.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(b []byte) (int, error) {
+	l.t.Logf("%s", strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}
+
+func newWorld(t *testing.T, opt cluster.Options) *world {
+	t.Helper()
+	if os.Getenv(lab.EnvGate) != "1" {
+		t.Skipf("%s is not 1: these stories boot real kernels, as root", lab.EnvGate)
+	}
+	opt.Log = testLog{t}
+	c, err := cluster.New(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Cluster: c, t: t, ctx: t.Context(), out: filepath.Join("..", "..", "out", "accept", t.Name())}
+	t.Cleanup(func() {
+		if t.Failed() {
+			w.keep()
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.must(c.Up(w.ctx))
+	return w
+}
+
+// keep saves what helps to understand a failure.
+func (w *world) keep() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := w.SaveEvents(w.out); err != nil {
+		w.t.Log(err)
+	}
+	for _, n := range w.Lab.Nodes() {
+		_ = os.WriteFile(filepath.Join(w.out, n.Name()+".quorated.log"), []byte(w.Log(ctx, n.ID(), 5000)), 0o644)
+		r, err := n.Exec(ctx, "dmesg | tail -n 300")
+		if err == nil {
+			_ = os.WriteFile(filepath.Join(w.out, n.Name()+".dmesg"), []byte(r.Stdout), 0o644)
+		}
+	}
+	w.t.Logf("what the nodes said is in %s", w.out)
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// story runs one story; after a failed one the cluster is not what the next expects.
+func (w *world) story(name string, f func(*world)) {
+	w.t.Helper()
+	parent := w.t
+	ok := parent.Run(name, func(t *testing.T) {
+		s := *w
+		s.t, s.ctx = t, t.Context()
+		f(&s)
+	})
+	if !ok {
+		parent.FailNow()
+	}
+}
+
+func (w *world) within(d time.Duration, what string, f func(context.Context) error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeoutCause(w.ctx, d, fmt.Errorf("not within %v: %s", d, what))
+	defer cancel()
+	w.must(f(ctx))
+}
+
+func (w *world) mountAll() {
+	w.t.Helper()
+	for _, i := range w.Nodes() {
+		w.within(60*time.Second, fmt.Sprintf("mount on node%d", i), func(ctx context.Context) error { return w.Mount(ctx, i) })
+	}
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+}
+
+// back boots a dead node and mounts again.
+func (w *world) back(i int) {
+	w.t.Helper()
+	w.within(90*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, i) })
+	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
+	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, i) })
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+}
+
+// count counts the events of a kind after a time, at all nodes.
+func (w *world) count(after time.Time, kinds ...membership.Kind) (n int, what string) {
+	for _, e := range w.Events.All() {
+		if e.At.After(after) && slices.Contains(kinds, e.Kind) {
+			n++
+			what += fmt.Sprintf("\n  node%d %s: %s", e.Node, e.Kind, e.Text)
+		}
+	}
+	return n, what
+}
+
+func (w *world) none(after time.Time, kinds ...membership.Kind) {
+	w.t.Helper()
+	if n, what := w.count(after, kinds...); n > 0 {
+		w.t.Fatalf("%d events that should not be:%s", n, what)
+	}
+}
+
+// writers append to a file of their own on each node, with fsync.
+type writers struct {
+	w     *world
+	name  string
+	from  time.Time
+	procs map[int]*lab.Proc
+}
+
+func (w *world) write(name string, rate float64, nodes ...int) *writers {
+	w.t.Helper()
+	s := &writers{w: w, name: name, from: time.Now(), procs: map[int]*lab.Proc{}}
+	for _, i := range nodes {
+		p, err := w.Lab.Node(i).Start(w.ctx, lab.Cmd{Args: []string{cluster.Labnode, "append", s.file(i), "--id", fmt.Sprint(i), "--rate", fmt.Sprint(rate)}})
+		w.must(err)
+		s.procs[i] = p
+	}
+	for _, i := range nodes {
+		s.progress(i, time.Time{})
+	}
+	return s
+}
+
+func (s *writers) file(i int) string {
+	return fmt.Sprintf("%s/%s-%d", cluster.MountAt, s.name, i)
+}
+
+// progress waits until the node's writer has told of an append after a time.
+func (s *writers) progress(i int, after time.Time) {
+	s.w.t.Helper()
+	s.w.within(60*time.Second, fmt.Sprintf("an append on node%d", i), func(ctx context.Context) error {
+		_, err := s.w.Events.Wait(ctx, after, func(e cluster.Event) bool { return e.Told == "append" && e.File == s.file(i) })
+		return err
+	})
+}
+
+// last is the highest append of a node that was told to be on the disk.
+func (s *writers) last(i int) uint64 {
+	var n uint64
+	for _, e := range s.w.Events.All() {
+		if e.Told == "append" && e.File == s.file(i) {
+			n = max(n, e.Number)
+		}
+	}
+	return n
+}
+
+func (s *writers) stop() {
+	for i, p := range s.procs {
+		p.Stop()
+		delete(s.procs, i)
+	}
+}
+
+// verify reads every file on one node: what was told is there, exactly once.
+func (s *writers) verify(on int, of ...int) {
+	s.w.t.Helper()
+	for _, i := range of {
+		last := s.last(i)
+		out, err := s.w.Lab.Node(on).Exec(s.w.ctx, fmt.Sprintf("%s verify %s --want %d:%d", cluster.Labnode, s.file(i), i, last))
+		s.w.must(err)
+		var r struct{ OK bool }
+		if err := json.Unmarshal([]byte(out.Stdout), &r); err != nil || !r.OK || out.Code != 0 {
+			s.w.t.Fatalf("node%d reads %s: exit %d %s%s", on, s.file(i), out.Code, out.Stdout, out.Stderr)
+		}
+		s.w.t.Logf("node%d reads all %d appends of node%d", on, last, i)
+	}
+}

@@ -1,0 +1,204 @@
+package accept
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/cluster"
+	"github.com/quorate/quorate/tools/lab/fencedev"
+)
+
+const stallLimit = 2000 // ms, from the death to the first survivor's flock
+
+func TestThreeNodes(t *testing.T) {
+	w := newWorld(t, cluster.Options{Nodes: 3})
+	w.must(w.Mkfs(w.ctx, 1))
+	w.mountAll()
+	for round := 1; round <= 3; round++ {
+		w.story(fmt.Sprintf("the leader dies %d", round), func(w *world) { w.dies(w.leader()) })
+		w.story(fmt.Sprintf("a follower dies %d", round), func(w *world) { w.dies(w.follower()) })
+		w.story(fmt.Sprintf("the creator of all files dies %d", round), func(w *world) {
+			creator := w.Nodes()[round-1]
+			w.creates(creator)
+			w.dies(creator)
+		})
+	}
+	w.story("fencing fails until an operator acknowledges", (*world).fencingFails)
+	w.story("all die and two boot", (*world).allDie)
+	w.story("every node leaves and returns", (*world).leaveInTurn)
+	w.story("quorated is killed", (*world).daemonKilled)
+	w.story("strangers and garbage change nothing", (*world).strangers)
+}
+
+func (w *world) leader() int {
+	w.t.Helper()
+	l, err := w.Leader(w.ctx, 1)
+	w.must(err)
+	if l == 0 {
+		w.t.Fatal("no leader")
+	}
+	return l
+}
+
+func (w *world) follower() int {
+	l := w.leader()
+	others := w.Others(l)
+	return others[len(others)-1]
+}
+
+// creates makes many files whose locks the node masters.
+func (w *world) creates(i int) {
+	_, err := w.Lab.Node(i).Run(w.ctx, fmt.Sprintf("d=%s/dir-$$-%d; mkdir $d; n=0; while [ $n -lt 200 ]; do : > $d/f$n; n=$((n+1)); done; sync", cluster.MountAt, i))
+	w.must(err)
+}
+
+// dies: sudden death with writes in flight and a flock held.
+func (w *world) dies(victim int) {
+	w.t.Helper()
+	rest := w.Others(victim)
+	wr := w.write(fmt.Sprintf("w%d", time.Now().UnixNano()), 20, w.Nodes()...)
+	defer wr.stop()
+	release, err := w.HoldFlock(w.ctx, victim, rest)
+	w.must(err)
+	defer release()
+	at, err := w.Kill(w.ctx, victim)
+	w.must(err)
+	r, err := w.WaitRecovery(w.ctx, victim, at, rest)
+	w.must(err)
+	w.t.Logf("node%d: detect %.0f ms, agree %.0f ms, fence %.0f ms, ours %.0f ms, flock %.0f and %.0f ms", victim, r.DetectMS, r.AgreeMS, r.FenceMS, r.OursMS, r.StallMS, r.LastMS)
+	w.fencedBeforeStart(victim, at, rest)
+	w.silentAfterProof(victim, at)
+	if r.StallMS > stallLimit {
+		w.t.Errorf("the first survivor got the flock after %.0f ms, at most %d", r.StallMS, stallLimit)
+	}
+	for _, i := range rest {
+		wr.progress(i, time.Now())
+	}
+	wr.stop()
+	for _, i := range rest {
+		wr.verify(i, w.Nodes()...)
+	}
+	w.back(victim)
+	wr.verify(victim, w.Nodes()...)
+}
+
+// fencedBeforeStart compares the logs of all survivors, in the total order:
+// every opening after the eviction comes after the proof.
+func (w *world) fencedBeforeStart(victim int, at time.Time, rest []int) {
+	w.t.Helper()
+	for _, i := range rest {
+		var proof, opened, started bool
+		for _, e := range w.Events.All() {
+			if e.Node != i || e.At.Before(at) {
+				continue
+			}
+			switch e.Kind {
+			case membership.KindFenced:
+				proof = proof || int(e.Subject) == victim
+			case membership.KindOpened, membership.KindStarted:
+				opened, started = opened || e.Kind == membership.KindOpened, started || e.Kind == membership.KindStarted
+				if !proof {
+					w.t.Fatalf("node%d %s change %d of %s before the proof of node%d", i, e.Kind, e.Change, e.Lockspace, victim)
+				}
+			}
+		}
+		if !proof || !opened || !started {
+			w.t.Fatalf("node%d: proof %v, opened %v, started %v", i, proof, opened, started)
+		}
+	}
+}
+
+// silentAfterProof: the lab counts what the victim's processes wrote; between
+// the freeze, which comes before the proof, and their end it is nothing.
+func (w *world) silentAfterProof(victim int, at time.Time) {
+	w.t.Helper()
+	d, ok := w.Lab.Node(victim).LastDeath()
+	if !ok {
+		w.t.Fatal("the lab knows of no death")
+	}
+	proof, err := w.Events.Wait(w.ctx, at, func(e cluster.Event) bool { return e.Kind == membership.KindFenced && int(e.Subject) == victim })
+	w.must(err)
+	if !d.Frozen.Before(proof.At) || d.AtFreeze != d.AtKill {
+		w.t.Fatalf("node%d stood still at %v, proof at %v, written %+v then %+v", victim, d.Frozen, proof.At, d.AtFreeze, d.AtKill)
+	}
+	for _, p := range w.Lab.PowerLog() {
+		if p.Plug == victim && p.Action == fencedev.Off && p.Err == "" && p.Asked.After(at) && d.Frozen.Before(p.Done) {
+			return
+		}
+	}
+	w.t.Fatalf("no fence device was asked to cut node%d off: %+v", victim, w.Lab.PowerLog())
+}
+
+func (w *world) fencingFails() {
+	victim := w.follower()
+	rest := w.Others(victim)
+	w.Misbehave(fencedev.Fault{Mode: fencedev.Fail})
+	defer w.Misbehave(fencedev.Fault{})
+	at, err := w.Kill(w.ctx, victim)
+	w.must(err)
+	// Both actors have failed, and one of them again: still nothing may start.
+	w.within(60*time.Second, "three failed attempts", func(ctx context.Context) error {
+		seen := at
+		for range 3 {
+			e, err := w.Events.Wait(ctx, seen, cluster.Of(rest[0], membership.KindFenceEnd))
+			if err != nil {
+				return err
+			}
+			seen = e.At
+		}
+		return nil
+	})
+	w.none(at, membership.KindOpened, membership.KindStarted, membership.KindFenced)
+	for _, i := range rest {
+		w.must(w.BlockedByFencing(w.ctx, i, victim))
+	}
+	r, err := w.Lab.Node(rest[1]).Exec(w.ctx, fmt.Sprintf("/usr/local/sbin/quorate fence ack --yes node%d", victim))
+	w.must(err)
+	if r.Code != 0 {
+		w.t.Fatalf("fence ack: exit %d %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	w.must(w.WaitLockspace(w.ctx, rest, rest))
+	w.fencedBeforeStart(victim, at, rest)
+	h, err := w.Lab.Node(rest[0]).Run(w.ctx, "/usr/local/sbin/quorate fence history")
+	w.must(err)
+	if !strings.Contains(h, "manual") {
+		w.t.Fatalf("the acknowledgement is not in the history:\n%s", h)
+	}
+	w.Misbehave(fencedev.Fault{})
+	w.back(victim)
+}
+
+func (w *world) allDie() {
+	third := 3
+	first := w.Others(third)
+	wr := w.write(fmt.Sprintf("all%d", time.Now().UnixNano()), 20, w.Nodes()...)
+	at := time.Now()
+	w.must(w.Each(w.ctx, w.Nodes(), func(ctx context.Context, i int) error { _, err := w.Kill(ctx, i); return err }))
+	wr.procs = nil
+	w.must(w.Each(w.ctx, first, w.BootAgain))
+	w.must(w.WaitMembers(w.ctx, first, first))
+	for _, i := range first {
+		w.within(60*time.Second, fmt.Sprintf("mount on node%d", i), func(ctx context.Context) error { return w.Mount(ctx, i) })
+	}
+	w.must(w.WaitLockspace(w.ctx, first, first))
+	offs := 0
+	for _, p := range w.Lab.PowerLog() {
+		if p.Asked.After(at) && p.Action == fencedev.Off {
+			offs++
+			if p.Plug != third {
+				w.t.Errorf("node%d was fenced: it had come back by itself", p.Plug)
+			}
+		}
+	}
+	if offs != 1 {
+		w.t.Errorf("node%d was fenced %d times", third, offs)
+	}
+	for _, i := range first {
+		wr.verify(i, w.Nodes()...)
+	}
+	w.back(third)
+}

@@ -1,0 +1,153 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/lab"
+	"github.com/quorate/quorate/tools/lab/fencedev"
+)
+
+// Labnode is the lab's program in the nodes.
+const Labnode = "/usr/local/bin/labnode"
+
+// HoldFlock lets the victim hold an exclusive flock on a file of GFS2 and all
+// others wait for it. Each tells the collector when it is granted.
+func (c *Cluster) HoldFlock(ctx context.Context, victim int, others []int) (stop func(), err error) {
+	file := fmt.Sprintf("%s/held-%d-%d", MountAt, victim, time.Now().UnixNano())
+	from := time.Now()
+	var procs []*lab.Proc
+	stop = func() {
+		for _, p := range procs {
+			p.Stop()
+		}
+	}
+	hold := func(i int, how string) (*lab.Proc, error) {
+		p, err := c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{Labnode, "flock", how, file, "--notify", hostMgmt + ":9999"}})
+		if err == nil {
+			procs = append(procs, p)
+		}
+		return p, err
+	}
+	if _, err := hold(victim, "hold"); err != nil {
+		return stop, err
+	}
+	wait, cancel := context.WithTimeoutCause(ctx, 20*time.Second, fmt.Errorf("node%d did not get the flock on %s", victim, file))
+	defer cancel()
+	if _, err := c.Events.Wait(wait, from, func(e Event) bool { return e.Told == "held" && e.File == file }); err != nil {
+		return stop, err
+	}
+	for _, i := range others {
+		p, err := hold(i, "wait")
+		if err != nil {
+			return stop, err
+		}
+		if err := c.waiting(ctx, i, p.Pid); err != nil {
+			return stop, err
+		}
+	}
+	return stop, nil
+}
+
+// waiting returns when the program is asleep in flock(2): one of its threads is
+// in uninterruptible sleep, and stays there.
+func (c *Cluster) waiting(ctx context.Context, i, pid int) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	asleep := 0
+	return Until(ctx, 50*time.Millisecond, func() error {
+		out, err := c.Lab.Node(i).Run(ctx, fmt.Sprintf(`for s in /proc/%d/task/*/stat; do read -r l < $s; echo "$l"; done`, pid))
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(out, ") D ") {
+			asleep = 0
+			return fmt.Errorf("node%d does not wait for the flock yet", i)
+		}
+		if asleep++; asleep < 3 {
+			return fmt.Errorf("node%d has just begun to wait for the flock", i)
+		}
+		return nil
+	})
+}
+
+// WaitEach waits until each of the nodes has told of a kind of event after a time.
+func (c *Cluster) WaitEach(ctx context.Context, nodes []int, after time.Time, k membership.Kind) ([]Event, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, fmt.Errorf("no %q within a minute", k))
+	defer cancel()
+	out := make([]Event, len(nodes))
+	g, gctx := errgroup.WithContext(ctx)
+	for n, i := range nodes {
+		g.Go(func() (err error) {
+			out[n], err = c.Events.Wait(gctx, after, Of(i, k))
+			return err
+		})
+	}
+	return out, g.Wait()
+}
+
+// WaitRecovery waits until every survivor has the victim's flock and every
+// kernel has recovered, and reads the recovery from the events.
+func (c *Cluster) WaitRecovery(ctx context.Context, victim int, at time.Time, survivors []int) (Recovery, error) {
+	wait, cancel := context.WithTimeoutCause(ctx, 90*time.Second, fmt.Errorf("the flock of node%d was not granted to all of %v", victim, survivors))
+	defer cancel()
+	g, gctx := errgroup.WithContext(wait)
+	for _, i := range survivors {
+		g.Go(func() error {
+			_, err := c.Events.Wait(gctx, at, func(e Event) bool { return e.Node == i && e.Told == "granted" })
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return Recovery{}, err
+	}
+	if err := c.WaitLockspace(ctx, survivors, survivors); err != nil {
+		return Recovery{}, err
+	}
+	return c.Recovery(victim, at, survivors), nil
+}
+
+// BlockedByFencing checks that a node says that the lockspace waits for the
+// victim's fencing, that this is the first cause it names, and that it names
+// the command.
+func (c *Cluster) BlockedByFencing(ctx context.Context, i, victim int) error {
+	s, err := c.Status(ctx, i)
+	if err != nil {
+		return err
+	}
+	for _, l := range s.Lockspaces {
+		if l.Name != Table {
+			continue
+		}
+		if len(l.Waits) == 0 || l.Waits[0].For != "fencing" || int(l.Waits[0].Owner) != victim || !strings.Contains(l.Waits[0].Command, "quorate fence ack") {
+			return fmt.Errorf("node%d: lockspace %s waits for %+v, not for the fencing of node%d", i, Table, l.Waits, victim)
+		}
+		r, err := c.Lab.Node(i).Exec(ctx, binDir+"/quorate why")
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(r.Stdout, fmt.Sprintf("quorate fence ack node%d", victim)) || r.Code != 2 {
+			return fmt.Errorf("node%d: quorate why (exit %d) does not name the command: %s", i, r.Code, r.Stdout)
+		}
+		return nil
+	}
+	return fmt.Errorf("node%d knows no lockspace %s", i, Table)
+}
+
+// Others are all nodes but some.
+func (c *Cluster) Others(not ...int) []int {
+	return slices.DeleteFunc(c.Nodes(), func(i int) bool { return slices.Contains(not, i) })
+}
+
+// Misbehave tells the fence devices how to treat every node from now on.
+func (c *Cluster) Misbehave(f fencedev.Fault) {
+	for _, i := range c.Nodes() {
+		c.Lab.Misbehave(i, f)
+	}
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/cluster"
+	"github.com/quorate/quorate/tools/lab"
+	"github.com/quorate/quorate/tools/lab/fencedev"
+)
+
+type demo struct {
+	set    set
+	out    io.Writer
+	began  time.Time
+	c      *cluster.Cluster
+	victim int
+	rest   []int
+	r      report
+
+	mu   sync.Mutex
+	live func(cluster.Event) // prints events as they come
+}
+
+func (d *demo) say(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fmt.Fprintf(d.out, format+"\n", args...)
+}
+
+// act announces an act, with the time since the start.
+func (d *demo) act(format string, args ...any) {
+	d.say("\n[%5.1f s] %s", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (d *demo) run(ctx context.Context) (line string, err error) {
+	defer func() {
+		if d.c == nil {
+			return
+		}
+		if err != nil {
+			d.post(err)
+		}
+		if cerr := d.c.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	for _, act := range []func(context.Context) error{d.form, d.mount, d.kill, d.rejoin, d.unhappy, d.report, d.keep} {
+		if err := act(ctx); err != nil {
+			return "", err
+		}
+	}
+	return d.r.line(), nil
+}
+
+// post keeps what helps to understand a failure.
+func (d *demo) post(why error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	dir := filepath.Join(d.set.out, "demo")
+	_ = d.c.SaveEvents(dir)
+	for _, i := range d.c.Nodes() {
+		_ = os.WriteFile(filepath.Join(dir, fmt.Sprintf("node%d.quorated.log", i)), []byte(d.c.Log(ctx, i, 2000)), 0o644)
+		_ = os.WriteFile(filepath.Join(dir, fmt.Sprintf("node%d.console.log", i)), []byte(d.c.Lab.Node(i).ConsoleTail(200)), 0o644)
+	}
+	d.say("what the nodes said is in %s (%v)", dir, why)
+}
+
+func (d *demo) form(ctx context.Context) error {
+	if !lab.Check(d.out) {
+		return errors.New("this machine lacks what the lines above say")
+	}
+	d.act("building quorated and the lab's nodes (the first run downloads about 200 MB)")
+	c, err := cluster.New(ctx, cluster.Options{Nodes: d.set.nodes, Profile: d.set.profile, Agent: d.set.agent, Log: d.out})
+	if err != nil {
+		return err
+	}
+	d.c = c
+	c.Events.Hook(d.print)
+	d.act("booting %d nodes with kernel %s and starting quorated on each", d.set.nodes, c.Lab.KernelVersion())
+	d.show(d.forming)
+	if err := c.Up(ctx); err != nil {
+		return err
+	}
+	d.show(nil)
+	return d.quorate(ctx, 1, "status")
+}
+
+// quorate runs the operator's tool on a node and shows what it prints.
+func (d *demo) quorate(ctx context.Context, i int, args string) error {
+	r, err := d.c.Lab.Node(i).Exec(ctx, "quorate "+args)
+	if err != nil {
+		return err
+	}
+	d.say("  node%d# quorate %s", i, args)
+	for l := range strings.Lines(r.Stdout + r.Stderr) {
+		d.say("    %s", strings.TrimRight(l, "\n"))
+	}
+	return nil
+}
+
+func (d *demo) mount(ctx context.Context) error {
+	d.act("making a GFS2 file system on the shared disk and mounting it on every node")
+	if err := d.c.Mkfs(ctx, 1); err != nil {
+		return err
+	}
+	for _, i := range d.c.Nodes() { // the first mounter checks all journals
+		if err := d.c.Mount(ctx, i); err != nil {
+			return err
+		}
+	}
+	if err := d.c.WaitLockspace(ctx, d.c.Nodes(), d.c.Nodes()); err != nil {
+		return err
+	}
+	return d.quorate(ctx, 1, "ls")
+}
+
+// choose picks the victim and the file that it will hold a lock on.
+func (d *demo) choose(ctx context.Context) error {
+	leader, err := d.c.Leader(ctx, 1)
+	if err != nil {
+		return err
+	}
+	if leader == 0 {
+		return errors.New("no leader is known")
+	}
+	d.victim, d.r.Leader = leader, true
+	if d.set.victim == "follower" {
+		d.r.Leader = false
+		for _, i := range slices.Backward(d.c.Nodes()) {
+			if i != leader {
+				d.victim = i
+				break
+			}
+		}
+	}
+	d.rest = slices.DeleteFunc(d.c.Nodes(), func(i int) bool { return i == d.victim })
+	return nil
+}
+
+func (d *demo) kill(ctx context.Context) error {
+	if err := d.choose(ctx); err != nil {
+		return err
+	}
+	stop, err := d.c.HoldFlock(ctx, d.victim, d.rest)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	d.act("node%d holds an exclusive flock that all others wait for; killing node%d", d.victim, d.victim)
+	at, err := d.c.Kill(ctx, d.victim)
+	if err != nil {
+		return err
+	}
+	d.show(func(e cluster.Event) { d.recovering(e, at) })
+	d.r.Recovery, err = d.c.WaitRecovery(ctx, d.victim, at, d.rest)
+	d.show(nil)
+	if err != nil {
+		return err
+	}
+	d.r.Recovery.Leader = d.r.Leader
+	d.table()
+	return nil
+}
+
+func (d *demo) rejoin(ctx context.Context) error {
+	d.act("node%d boots, joins and mounts again", d.victim)
+	from := time.Now()
+	d.show(d.forming)
+	defer d.show(nil)
+	if err := d.c.BootAgain(ctx, d.victim); err != nil {
+		return err
+	}
+	ready := time.Now()
+	if err := d.c.WaitMembers(ctx, d.c.Nodes(), d.c.Nodes()); err != nil {
+		return err
+	}
+	if err := d.c.Mount(ctx, d.victim); err != nil {
+		return err
+	}
+	if err := d.c.WaitLockspace(ctx, d.c.Nodes(), d.c.Nodes()); err != nil {
+		return err
+	}
+	d.r.RejoinMS = float64(time.Since(ready).Milliseconds())
+	d.say("  back after %.1f s, %.1f s of them for the boot", time.Since(from).Seconds(), ready.Sub(from).Seconds())
+	return nil
+}
+
+func (d *demo) unhappy(ctx context.Context) error {
+	d.act("now the fence devices fail, and node%d dies again", d.victim)
+	d.c.Misbehave(fencedev.Fault{Mode: fencedev.Fail})
+	at, err := d.c.Kill(ctx, d.victim)
+	if err != nil {
+		return err
+	}
+	d.show(func(e cluster.Event) { d.recovering(e, at) })
+	defer d.show(nil)
+	if _, err := d.c.WaitEach(ctx, d.rest, at, membership.KindFenceEnd); err != nil {
+		return fmt.Errorf("no node reported the failed fencing: %w", err)
+	}
+	d.show(nil)
+	d.say("  nothing may start: nothing proves that node%d cannot write", d.victim)
+	for _, i := range d.rest {
+		if err := d.quorate(ctx, i, "why"); err != nil {
+			return err
+		}
+		if err := d.c.BlockedByFencing(ctx, i, d.victim); err != nil {
+			return err
+		}
+	}
+	ack := time.Now()
+	if err := d.quorate(ctx, d.rest[0], fmt.Sprintf("fence ack --yes node%d", d.victim)); err != nil {
+		return err
+	}
+	d.show(func(e cluster.Event) { d.recovering(e, at) })
+	if err := d.c.WaitLockspace(ctx, d.rest, d.rest); err != nil {
+		return err
+	}
+	d.show(nil)
+	d.say("  the acknowledgement released the lockspace after %.0f ms", float64(time.Since(ack).Milliseconds()))
+	d.c.Misbehave(fencedev.Fault{})
+	return nil
+}
+
+func (d *demo) keep(ctx context.Context) error {
+	if !d.set.keep {
+		return nil
+	}
+	d.say("\n%s\n\nthe cluster stays up until Ctrl-C. From another terminal: `bin/lab --lab %s sh 1`, or exec, kill, cut, console; see `bin/lab --help`", d.r.line(), d.c.Lab.Name())
+	err := d.c.Lab.ServeControl(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
