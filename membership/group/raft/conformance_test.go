@@ -47,17 +47,24 @@ func provider(tune func(*raft.Config)) grouptest.Provider {
 			return false
 		},
 		Replaced: func(g membership.Group) bool {
-			err := g.(*raft.Machine).Fault()
+			err := fault(g)
 			return errors.Is(err, raft.ErrReplaced) || errors.Is(err, raft.ErrRolledBack)
 		},
 		Fault: func(g membership.Group) error {
-			err := g.(*raft.Machine).Fault()
+			err := fault(g)
 			if errors.Is(err, raft.ErrBroken) {
 				return err
 			}
 			return nil
 		},
 	}
+}
+
+func fault(g membership.Group) error {
+	if f, ok := g.(interface{ Fault() error }); ok {
+		return f.Fault()
+	}
+	return nil
 }
 
 func load(d *grouptest.Disk) (raft.Restored, error) {
@@ -85,13 +92,13 @@ func calm(nodes int) grouptest.Options {
 	}
 }
 
-var trace = flag.Uint64("trace", 0, "run this seed alone and print its story")
+var story = flag.Uint64("story", 0, "run this seed alone and print its story")
 
 func TestTrace(t *testing.T) {
-	if *trace == 0 {
+	if *story == 0 {
 		t.Skip("no seed given")
 	}
-	s := grouptest.NewSim(provider(nil), grouptest.Stormy(3, *trace))
+	s := grouptest.NewSim(provider(nil), grouptest.Stormy(3, *story))
 	s.Trace = t.Logf
 	grouptest.Weather(s)
 	t.Logf("delivered %d, highest %d, sends %d", s.Check.Delivered, s.Check.Highest, s.Sends)

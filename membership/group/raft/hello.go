@@ -402,16 +402,17 @@ func (m *Machine) waiting() string {
 
 // missing names the voters that do not answer.
 func (m *Machine) missing() string {
-	var names []string
+	var nodes []membership.NodeID
 	for _, e := range m.members.list {
 		if isVoter(m.cs, e.id) && e.id != m.id.RaftID && m.connected(e.id) == nil {
-			names = append(names, fmt.Sprint(e.node))
+			nodes = append(nodes, e.node)
 		}
 	}
-	if len(names) == 0 {
+	if len(nodes) == 0 {
 		return ""
 	}
-	return "; missing node " + strings.Join(names, ", ")
+	slices.Sort(nodes)
+	return "; missing node " + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(nodes)), ", "), "[]")
 }
 
 // helloDeadline is when the next hello is due; 0: never.

@@ -1,7 +1,6 @@
 package raft
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -30,12 +29,17 @@ type Machine struct {
 	confIndex uint64 // last applied configuration entry
 	confWait  uint64 // a proposed configuration entry, as leader
 	electedAt uint64 // last index when this node became leader
-	logBytes  int    // since the last compaction
+	snapIndex uint64 // of the newest snapshot, and its configuration
+	snapConf  *pb.ConfState
+	logBytes  int // applied since the last compaction
 	logCount  int
 
 	peers  []peer // the other configured nodes, ascending
 	seen   []seen // ascending by id
 	vetted bool   // may vote and acknowledge (S2)
+
+	proposed      []*pb.Entry // in this step, not yet given to raft
+	proposedBytes int
 
 	role election
 
@@ -106,9 +110,6 @@ func (m *Machine) restore(r Restored) error {
 	m.synced = m.hs
 	// A log that holds nothing has promised nothing: no voter can have seen more from it.
 	m.vetted = raftlib.IsEmptyHardState(m.hs) && last == 0
-	for _, e := range r.Entries {
-		m.logCount, m.logBytes = m.logCount+1, m.logBytes+len(e.GetData())
-	}
 	return m.boot()
 }
 
@@ -165,6 +166,7 @@ func (m *Machine) adopt(s *pb.Snapshot) error {
 	m.members, m.cs = mem, s.GetMetadata().GetConfState()
 	m.applied = s.GetMetadata().GetIndex()
 	m.confIndex = m.applied
+	m.snapIndex, m.snapConf = m.applied, m.cs
 	m.emit(membership.GroupRestore{Index: m.applied, State: state})
 	return nil
 }
@@ -190,6 +192,7 @@ func (m *Machine) StepBatch(now membership.Mono, in ...membership.GroupInput) (e
 	for _, i := range in {
 		m.input(i)
 	}
+	m.flush()
 	m.timers()
 	m.drain()
 	m.settle()
@@ -237,13 +240,16 @@ func (m *Machine) input(in membership.GroupInput) {
 	if m.fault != nil {
 		return
 	}
+	if p, ok := in.(membership.GroupPropose); ok {
+		m.propose(p.Data)
+		return
+	}
+	m.flush()
 	switch in := in.(type) {
 	case membership.GroupLink:
 		m.link(in)
 	case membership.GroupReceive:
 		m.receive(in)
-	case membership.GroupPropose:
-		m.propose(in.Data)
 	case membership.GroupJudge:
 		m.judge(in)
 	case membership.GroupHandOver:
@@ -253,17 +259,29 @@ func (m *Machine) input(in membership.GroupInput) {
 	}
 }
 
-// propose hands an entry to raft, which forwards it to the leader or drops it.
+// propose takes an entry; those that come together go to raft together.
 func (m *Machine) propose(data []byte) {
-	if m.node == nil || len(data) == 0 || len(data) > maxProposal {
-		if len(data) > maxProposal {
-			m.trace("refused", "a proposal of %d bytes, at most %d", len(data), maxProposal)
+	switch {
+	case len(data) == 0:
+	case len(data) > maxProposal:
+		m.trace("refused", "a proposal of %d bytes, at most %d", len(data), maxProposal)
+	default:
+		if m.proposedBytes += len(data); m.proposedBytes > maxProposal {
+			m.flush()
+			m.proposedBytes = len(data)
 		}
+		m.proposed = append(m.proposed, &pb.Entry{Data: data})
+	}
+}
+
+// flush hands entries to raft, which forwards them to the leader or drops them.
+func (m *Machine) flush() {
+	entries := m.proposed
+	m.proposed, m.proposedBytes = nil, 0
+	if m.node == nil || len(entries) == 0 {
 		return
 	}
-	if err := m.node.Propose(data); err != nil && !errors.Is(err, raftlib.ErrProposalDropped) {
-		m.trace("refused", "a proposal: %v", err)
-	}
+	_ = m.node.Step(&pb.Message{Type: pb.MsgProp.Enum(), From: new(m.id.RaftID), Entries: entries})
 }
 
 // compact makes a snapshot of the consumers' state and drops the log before it.
@@ -280,12 +298,32 @@ func (m *Machine) compact(in membership.GroupCompact) {
 		_ = m.storage.Compact(in.Index - keep) // ErrCompacted: nothing to do
 	}
 	m.logCount, m.logBytes = 0, 0
+	m.snapIndex, m.snapConf = in.Index, snap.GetMetadata().GetConfState()
 	m.checkpoint(snap)
 }
 
-// WantsCompact says that the log has grown enough for a GroupCompact.
+// WantsCompact says that a GroupCompact as of the applied index is due: the log
+// has grown enough, or this leader's snapshot is older than a member that it may
+// have to be sent to.
 func (m *Machine) WantsCompact() bool {
-	return m.logCount >= m.cfg.CompactEntries || m.logBytes >= m.cfg.CompactBytes
+	if m.node == nil || m.fault != nil {
+		return false
+	}
+	return m.logCount >= m.cfg.CompactEntries || m.logBytes >= m.cfg.CompactBytes || m.staleSnapshot()
+}
+
+// staleSnapshot says whether some learner is not in the snapshot: raft refuses
+// to be restored from a configuration that it is not in.
+func (m *Machine) staleSnapshot() bool {
+	if m.role.state != raftlib.StateLeader || m.snapIndex >= m.confIndex {
+		return false
+	}
+	for _, id := range m.cs.GetLearners() {
+		if !inConf(m.snapConf, id) {
+			return true
+		}
+	}
+	return false
 }
 
 // Status is what the machine says of itself.

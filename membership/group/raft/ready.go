@@ -52,9 +52,6 @@ func (m *Machine) append(msg *pb.Message) {
 		must(m.storage.ApplySnapshot(snap))
 	}
 	must(m.storage.Append(msg.GetEntries()))
-	for _, e := range msg.GetEntries() {
-		m.logCount, m.logBytes = m.logCount+1, m.logBytes+len(e.GetData())
-	}
 	switch {
 	case !raftlib.IsEmptySnap(snap):
 		m.checkpoint(snap)
@@ -103,6 +100,7 @@ func (m *Machine) respond(msgs []*pb.Message) {
 func (m *Machine) apply(entries []*pb.Entry) {
 	for _, e := range entries {
 		m.applied = e.GetIndex()
+		m.logCount, m.logBytes = m.logCount+1, m.logBytes+len(e.GetData())
 		switch {
 		case e.GetType() == pb.EntryConfChangeV2:
 			m.applyConf(e)
@@ -137,6 +135,10 @@ func (m *Machine) sendRaft(msg *pb.Message) {
 		return
 	}
 	if p := m.peer(to); p == nil || !p.up || p.raftID != msg.GetTo() {
+		return
+	}
+	if msg.GetType() == pb.MsgSnap && !inConf(msg.GetSnapshot().GetMetadata().GetConfState(), msg.GetTo()) {
+		m.node.ReportSnapshot(msg.GetTo(), raftlib.SnapshotFailure) // until WantsCompact was answered
 		return
 	}
 	data, err := encodeRaft(msg)

@@ -1,0 +1,148 @@
+package raft
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"testing"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/quorate/quorate/membership"
+)
+
+func TestHelloRoundTrip(t *testing.T) {
+	for _, h := range []hello{
+		{raftID: 1},
+		{
+			clusterID: "c", raftID: 1 << 63, hash: [32]byte{1, 31: 2}, term: 3, lastTerm: 2, lastIndex: 9,
+			retired: true, seen: []seen{{1, 2, 3}, {4, 5, 6}},
+		},
+	} {
+		_, body, err := envelope(encodeHello(h))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parseHello(body)
+		if err != nil || !reflect.DeepEqual(got, h) {
+			t.Fatalf("got %+v, %v, want %+v", got, err, h)
+		}
+	}
+}
+
+func TestMembersRoundTripAndRetire(t *testing.T) {
+	m := members{}
+	m.add(member{9, 2})
+	m.add(member{4, 1})
+	m.add(member{9, 3}) // known already
+	m.keep(&pb.ConfState{Voters: []uint64{4}})
+	m.add(member{9, 2}) // retired: never again
+	got, rest, err := parseMembers(append(appendMembers(nil, m), "rest"...))
+	if err != nil || string(rest) != "rest" || !reflect.DeepEqual(got, m) {
+		t.Fatalf("got %+v, %q, %v, want %+v", got, rest, err, m)
+	}
+	if len(m.list) != 1 || !m.isRetired(9) || m.node(4) != 1 {
+		t.Fatalf("%+v", m)
+	}
+}
+
+func TestFormRefusesWhatIsNoGenesis(t *testing.T) {
+	good := snapshot(1, 1, "")
+	later := snapshot(2, 1, "")
+	stranger := snapshot(1, 1, "")
+	stranger.Metadata.ConfState.Voters = []uint64{7, 9}
+	for _, c := range []struct {
+		s  *pb.Snapshot
+		ok bool
+	}{{nil, true}, {good, true}, {later, false}, {stranger, false}} {
+		b, err := encodeForm(form{clusterID: "c", raftID: 7, genesis: c.s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseForm(b[2:]); (err == nil) != c.ok {
+			t.Errorf("%v: %v", c.s, err)
+		}
+	}
+}
+
+func TestRaftMessagesThatAPeerMayNotSend(t *testing.T) {
+	base := func(typ pb.MessageType, term uint64) *pb.Message {
+		return &pb.Message{Type: typ.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(term)}
+	}
+	prop := func(typ pb.EntryType, data string) *pb.Message {
+		m := base(pb.MsgProp, 0)
+		m.Entries = []*pb.Entry{{Type: typ.Enum(), Data: []byte(data)}}
+		return m
+	}
+	app := func(entries ...*pb.Entry) *pb.Message {
+		m := base(pb.MsgApp, 5)
+		m.Index, m.LogTerm, m.Entries = new(uint64(3)), new(uint64(4)), entries
+		return m
+	}
+	for _, c := range []struct {
+		name string
+		m    *pb.Message
+		ok   bool
+	}{
+		{"heartbeat", base(pb.MsgHeartbeat, 1), true},
+		{"heartbeat without term", base(pb.MsgHeartbeat, 0), false},
+		{"local", base(pb.MsgHup, 0), false},
+		{"quorum check", base(pb.MsgCheckQuorum, 0), false},
+		{"transfer", base(pb.MsgTransferLeader, 1), false},
+		{"proposal", prop(pb.EntryNormal, "x"), true},
+		{"empty proposal", prop(pb.EntryNormal, ""), false},
+		{"proposed configuration", prop(pb.EntryConfChangeV2, ""), false},
+		{"append", app(entry(4, 4, "a"), entry(5, 5, "b")), true},
+		{"append with a gap", app(entry(4, 4, "a"), entry(6, 5, "b")), false},
+		{"append of a later term", app(entry(4, 6, "a")), false},
+		{"append of falling terms", app(entry(4, 5, "a"), entry(5, 4, "b")), false},
+		{"snapshot without members", &pb.Message{
+			Type: pb.MsgSnap.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(1)),
+			Snapshot: &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1))}},
+		}, false},
+	} {
+		b, err := encodeRaft(c.m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = parseRaft(b[2:])
+		if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrWire) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// FuzzReceive feeds bytes to a formed machine of two: it must neither panic nor break.
+func FuzzReceive(f *testing.F) {
+	f.Add(encodeHello(hello{clusterID: "c", raftID: 8, term: 3, seen: []seen{{7, 1, 1}}}))
+	if b, err := encodeForm(form{clusterID: "c", raftID: 7, genesis: snapshot(1, 1, "")}); err == nil {
+		f.Add(b)
+	}
+	for _, m := range []*pb.Message{
+		{Type: pb.MsgHeartbeat.Enum(), From: new(uint64(8)), To: new(uint64(7)), Term: new(uint64(2)), Commit: new(uint64(1))},
+		{Type: pb.MsgVote.Enum(), From: new(uint64(8)), To: new(uint64(7)), Term: new(uint64(9)), Index: new(uint64(9)), LogTerm: new(uint64(3))},
+		{
+			Type: pb.MsgApp.Enum(), From: new(uint64(8)), To: new(uint64(7)), Term: new(uint64(2)), Index: new(uint64(1)), LogTerm: new(uint64(1)),
+			Entries: []*pb.Entry{entry(2, 2, "x")}, Commit: new(uint64(2)),
+		},
+		{Type: pb.MsgSnap.Enum(), From: new(uint64(8)), To: new(uint64(7)), Term: new(uint64(2)), Snapshot: snapshot(5, 2, "s")},
+	} {
+		if b, err := encodeRaft(m); err == nil {
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, _, err := New(Config{Self: 1, Nodes: []membership.NodeID{1, 2}}, Restored{
+			Identity: Identity{7, "c"}, HardState: hardState(1, 0, 1), Snapshot: snapshot(1, 1, ""),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Step(1, membership.GroupLink{Peer: 2, Up: true})
+		m.Step(2, membership.GroupReceive{From: 2, Data: encodeHello(hello{clusterID: "c", raftID: 8})})
+		m.Step(3, membership.GroupReceive{From: 2, Data: bytes.Clone(data)})
+		if err := m.Fault(); errors.Is(err, ErrBroken) {
+			t.Fatal(err)
+		}
+	})
+}
