@@ -40,6 +40,7 @@ type Machine struct {
 	state []byte // … with this state of the consumers
 	log   []entry
 	up    []membership.NodeID
+	asked bool // the sequencer was asked and has not answered yet
 
 	out []membership.GroupEffect
 }
@@ -124,6 +125,7 @@ func (m *Machine) link(in membership.GroupLink) {
 		m.up = slices.Delete(m.up, i, i+1)
 	}
 	if in.Up && in.Peer == m.seq {
+		m.asked = true
 		m.send(m.seq, message{kind: kindAsk, run: m.run, index: m.last})
 	}
 }
@@ -152,7 +154,7 @@ func (m *Machine) order(data []byte) {
 }
 
 func (m *Machine) deliver(e entry) {
-	m.last = e.index
+	m.last, m.asked = e.index, false
 	m.emit(membership.GroupDeliver{Index: e.index, Term: 1, Data: e.data})
 }
 
@@ -196,13 +198,15 @@ func (m *Machine) answer(to membership.NodeID, ask message) {
 func (m *Machine) follow(msg message) {
 	switch {
 	case msg.kind == kindState && (msg.run != m.run || msg.index > m.last):
-		m.run, m.last = msg.run, msg.index
+		m.run, m.last, m.asked = msg.run, msg.index, false
 		m.emit(membership.GroupRestore{Index: msg.index, State: msg.data})
 	case msg.kind == kindState:
 	case msg.run == m.run && msg.index == m.last+1:
 		m.deliver(entry{msg.index, msg.data})
 	case msg.run == m.run && msg.index <= m.last:
+	case m.asked: // the answer is behind this one on the same connection
 	default:
+		m.asked = true
 		m.send(m.seq, message{kind: kindAsk, run: m.run, index: m.last})
 	}
 }
