@@ -2,6 +2,8 @@ package liveness
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -518,6 +520,23 @@ func TestCheckTiming(t *testing.T) {
 		change(&tm)
 		if err := CheckTiming(tm); !errors.Is(err, ErrTiming) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// The table in doc.go is what the times give.
+func TestTimelinesInDoc(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(doc)), " ")
+	for _, name := range profiles {
+		tm := profile(name)
+		want := fmt.Sprintf("%s %v %v | %v %v | %v | %v", name, tm.Interval, tm.DeadAfter,
+			tm.DeadAfter-tm.Interval, tm.DeadAfter, tm.DeadAfter, tm.DeadAfter+tm.LinkSettle)
+		if !strings.Contains(text, want) {
+			t.Errorf("doc.go does not say %q", want)
 		}
 	}
 }

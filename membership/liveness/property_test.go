@@ -306,3 +306,35 @@ func TestRowJSON(t *testing.T) {
 		t.Errorf("%s, %v, %+v", b, err, back)
 	}
 }
+
+// One lost link is settled, in favour of one of its ends, by dead_after and
+// link_settle and the way of the rows, and not before link_settle.
+func TestLostLinkIsSettledInTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c, tm := drawCluster(t, 3, 6)
+		n := len(c.nodes)
+		a := rapid.IntRange(1, n-1).Draw(t, "a")
+		b := rapid.IntRange(a+1, n).Draw(t, "b")
+		c.both(membership.NodeID(a), membership.NodeID(b), true)
+		cut := c.now
+		verdicts := map[membership.NodeID]bool{}
+		c.seen = func(h *host, e Effect) {
+			v, is := e.(Convicted)
+			if !is || verdicts[h.id] {
+				return // repeated every second
+			}
+			verdicts[h.id] = true
+			if len(v.Departures) != 1 || v.Departures[0].Incarnation.Node != membership.NodeID(b) || v.Departures[0].Reason != membership.ReasonUnlinked {
+				t.Fatalf("node %d convicts %v", h.id, v.Departures)
+			}
+			took := c.now.Sub(cut)
+			if took < tm.DeadAfter-tm.Interval+tm.LinkSettle || took > tm.DeadAfter+tm.LinkSettle+2*wire+2*rtt {
+				t.Fatalf("settled after %v", took)
+			}
+		}
+		c.run(tm.DeadAfter + tm.LinkSettle + tm.Interval)
+		if len(verdicts) != n {
+			t.Fatalf("%d verdicts of %d nodes", len(verdicts), n)
+		}
+	})
+}
