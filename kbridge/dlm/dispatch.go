@@ -158,14 +158,14 @@ func (d *Driver) rescan(lost bool) {
 	})
 	slices.Sort(vanished)
 	slices.Sort(doubtful)
+	if lost {
+		d.emit(Overrun{Doubtful: doubtful})
+	}
 	for _, ls := range vanished {
 		d.inQueue(ls, "remove", func() { d.vanished(ls) })
 	}
 	for _, ls := range names {
 		d.inQueue(ls, "look", func() { d.look(ls, time.Time{}) })
-	}
-	if lost {
-		d.emit(Overrun{Doubtful: doubtful})
 	}
 }
 

@@ -65,7 +65,7 @@ type Lockspace struct {
 	Recovered bool
 }
 
-// Lockspaces returns what the driver knows of a lockspace.
+// Lockspace returns what the driver knows of a lockspace.
 func (d *Driver) Lockspace(ls string) (Lockspace, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -30,6 +30,8 @@ type Options struct {
 	LogDebug bool   // verbose recovery lines in the kernel's log
 
 	Log    *slog.Logger
+	// Events takes what happens, one event at a time. It must not block, and may
+	// call any method but Close.
 	Events func(Event)
 
 	Configfs configfs.FS // nil: /sys/kernel/config
