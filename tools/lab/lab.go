@@ -26,7 +26,7 @@ type Config struct {
 	Dir        string            // images and logs live in a new folder below; "": /dev/shm/quorate-lab
 	Cache      string            // built root file systems; "": QUORATE_LAB_CACHE or the user's cache folder
 	Log        io.Writer         // progress; nil: discarded
-	BootLimit  time.Duration     // for one node to boot; 0: 90 s
+	BootLimit  time.Duration     // for one node to boot; 0: 3 minutes
 }
 
 func (c *Config) fill() error {
@@ -63,7 +63,7 @@ func (c *Config) fill() error {
 		c.Log = io.Discard
 	}
 	if c.BootLimit == 0 {
-		c.BootLimit = 90 * time.Second
+		c.BootLimit = 3 * time.Minute
 	}
 	return nil
 }

@@ -64,11 +64,9 @@ type Death struct {
 
 func newNode(l *Lab, id int) (*Node, error) {
 	n := &Node{lab: l, id: id, gone: make(chan struct{})}
+	n.cg = cgroup{filepath.Join(l.cg.dir, n.Name())}
 	close(n.gone)
 	var err error
-	if n.cg, err = newCgroup(filepath.Join(l.cg.dir, n.Name())); err != nil {
-		return nil, err
-	}
 	if n.console, err = os.OpenFile(n.ConsoleLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
 		return nil, err
 	}
@@ -178,14 +176,14 @@ func (n *Node) powerOn(ctx context.Context) (*boot, error) {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if b, err := n.start(ctx, gone); b != nil || err != nil {
+		if b, err := n.start(gone); b != nil || err != nil {
 			return b, err
 		}
 	}
 }
 
 // start returns nothing when another life came and went since gone was read.
-func (n *Node) start(ctx context.Context, gone chan struct{}) (*boot, error) {
+func (n *Node) start(gone chan struct{}) (*boot, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -196,7 +194,9 @@ func (n *Node) start(ctx context.Context, gone chan struct{}) (*boot, error) {
 	case n.gone != gone:
 		return nil, nil
 	}
-	if err := n.cg.thaw(ctx); err != nil {
+	// A new cgroup for each life: on Linux 6.18 at least, what is cloned into a cgroup
+	// that cgroup.kill was once written to is killed at birth.
+	if _, err := newCgroup(n.cg.dir); err != nil {
 		return nil, err
 	}
 	b := &boot{nonce: rand.Text(), begin: time.Now(), ready: make(chan struct{})}
@@ -271,7 +271,7 @@ func (n *Node) bury(d *Death, gone chan struct{}) {
 	second, _ := n.cg.writes()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	err := n.cg.kill(ctx)
+	err := errors.Join(n.cg.kill(ctx), n.cg.remove())
 	n.mu.Lock()
 	d.AtFreeze, d.AtKill, d.Gone = first, second, time.Now()
 	n.mu.Unlock()
