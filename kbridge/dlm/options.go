@@ -29,7 +29,7 @@ type Options struct {
 	Mark     uint32 // SO_MARK of the DLM's sockets
 	LogDebug bool   // verbose recovery lines in the kernel's log
 
-	Log    *slog.Logger
+	Log *slog.Logger
 	// Events takes what happens, one event at a time. It must not block, and may
 	// call any method but Close.
 	Events func(Event)
