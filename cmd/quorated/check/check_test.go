@@ -37,7 +37,6 @@ type world struct {
 	monitor map[membership.NodeID]error
 	bind    map[string]error // "tcp 10.0.0.1:21060"
 	connect map[string]error // "10.0.0.2:21060"; refused for the DLM by default
-	tried   []string
 }
 
 func good() *world {

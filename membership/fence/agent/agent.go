@@ -49,6 +49,7 @@ func (e *OpError) Unwrap() error { return e.Err }
 type Fencer struct {
 	devices map[membership.NodeID][]membership.Device
 	names   func(membership.NodeID) string
+	byHand  bool // nodes without a device wait for an operator
 	dirs    []string
 	now     func() membership.Mono
 	verify  time.Duration // how long a status may go on saying on
@@ -75,7 +76,7 @@ func WithVerify(limit, pause time.Duration) Option {
 // New returns a Fencer on the devices of a configuration.
 func New(cfg membership.Config, opts ...Option) *Fencer {
 	f := &Fencer{
-		devices: map[membership.NodeID][]membership.Device{}, names: cfg.Name, dirs: Dirs,
+		devices: map[membership.NodeID][]membership.Device{}, names: cfg.Name, byHand: cfg.ManualFence, dirs: Dirs,
 		now: boottime, verify: 10 * time.Second, pause: 500 * time.Millisecond,
 	}
 	for _, d := range cfg.Devices {
@@ -120,13 +121,21 @@ func (f *Fencer) Fence(ctx context.Context, job membership.FenceJob) membership.
 		}
 	}
 	if !res.OK && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("%w: write a [[fence]] section for %s", ErrNoDevice, f.names(job.Victim.Node)))
+		errs = append(errs, f.noDevice(job.Victim.Node))
 	}
 	if err := join(errs); err != nil {
 		res.Err = err.Error()
 	}
 	res.Took = f.now().Sub(start)
 	return res
+}
+
+func (f *Fencer) noDevice(n membership.NodeID) error {
+	name := f.names(n)
+	if f.byHand {
+		return fmt.Errorf("%w: make sure that %s is powered off or cut from the storage, then run: quorate fence ack %s", ErrNoDevice, name, name)
+	}
+	return fmt.Errorf("%w: write a [[fence]] section for %s", ErrNoDevice, name)
 }
 
 func (f *Fencer) levels(n membership.NodeID) [][]membership.Device {
@@ -222,7 +231,10 @@ func record(res *membership.FenceResult, d membership.Device, run result) {
 // names each that would not.
 func (f *Fencer) Monitor(ctx context.Context, victim membership.NodeID) error {
 	if !f.Has(victim) {
-		return fmt.Errorf("%w: write a [[fence]] section for %s", ErrNoDevice, f.names(victim))
+		if f.byHand {
+			return nil
+		}
+		return f.noDevice(victim)
 	}
 	var errs []error
 	for _, d := range f.devices[victim] {

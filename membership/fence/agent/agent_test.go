@@ -64,6 +64,15 @@ func TestRebootIsBelieved(t *testing.T) {
 	}
 }
 
+// TestByHand: with manual fencing a node without a device is an operator's.
+func TestByHand(t *testing.T) {
+	cfg := membership.Config{ManualFence: true, Nodes: []membership.Node{{ID: 1, Name: "alpha"}}}
+	fencetest.RunRefusing(t, New(cfg), "quorate fence ack alpha")
+	if err := New(cfg).Monitor(t.Context(), 1); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestDeadlineWhileStarting: a pause between the check and exec must not let a
 // late agent live.
 func TestDeadlineWhileStarting(t *testing.T) {
