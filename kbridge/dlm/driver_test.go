@@ -332,6 +332,24 @@ func TestRefuseAfterStart(t *testing.T) {
 	n.equal(n.k.Answers(), []string{"gfs -110"}, "answers")
 }
 
+// With Hold the recovery is reported and the join answered when told to, once.
+func TestHeldAnswer(t *testing.T) {
+	n := open(t, configfstest.Linux6_18)
+	res := n.k.Create("gfs")
+	next[dlm.Online](n)
+	j := n.job("gfs", members(inc(1, "a")))
+	j.Join, j.Hold = true, true
+	n.start(j)
+	n.recovered(j)
+	n.equal(n.k.Answers(), []string(nil), "answers before AnswerJoin")
+	n.must(n.AnswerJoin("gfs", 8))
+	n.equal(next[dlm.JoinAnswered](n), dlm.JoinAnswered{Lockspace: "gfs", Token: 8}, "answered")
+	n.must(<-res)
+	n.must(n.AnswerJoin("gfs", 9))
+	n.is(next[dlm.JoinAnswered](n).Err, dlm.ErrState)
+	n.equal(n.k.Answers(), []string{"gfs 0"}, "answers")
+}
+
 func TestEarlyAnswer(t *testing.T) {
 	n := open(t, configfstest.Linux6_18)
 	n.k.Manual(true)
