@@ -48,12 +48,20 @@ func run() int {
 	if f.check {
 		return min(check.File(context.Background(), os.Stdout, f.config, f.node), 1)
 	}
-	if err := serve(f); err != nil {
-		fmt.Fprintln(os.Stderr, "quorated:", err)
-		return 1
+	err := serve(f)
+	if err == nil {
+		return 0
 	}
-	return 0
+	fmt.Fprintln(os.Stderr, "quorated:", err)
+	if errors.Is(err, config.ErrInvalid) || errors.Is(err, config.ErrSelf) {
+		return exitConfig
+	}
+	return 1
 }
+
+// exitConfig says that trying again is useless until an operator has changed
+// the configuration (EX_CONFIG of sysexits.h); the unit does not restart on it.
+const exitConfig = 78
 
 func load(f flags) (config.Config, error) {
 	cfg, err := config.Load(f.config)
