@@ -83,7 +83,13 @@ func mix(x uint64) uint64 {
 	return x ^ x>>27
 }
 
-func TestConformance(t *testing.T) { grouptest.Run(t, provider(nil), *seeds) }
+func TestConformance(t *testing.T) {
+	n := *seeds
+	if testing.Short() {
+		n = min(n, 10)
+	}
+	grouptest.Run(t, provider(nil), n)
+}
 
 // calm is a network without faults.
 func calm(nodes int) grouptest.Options {
