@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/check"
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/daemon"
+	"github.com/quorate/quorate/membership/liveness"
 )
 
 type flags struct {
@@ -71,6 +72,9 @@ func load(f flags) (config.Config, error) {
 	local, err := config.LocalAddrs()
 	if err != nil {
 		return cfg, err
+	}
+	if err := liveness.CheckTiming(cfg.Timing); err != nil {
+		return cfg, fmt.Errorf("%s: [liveness]: %w", f.config, err)
 	}
 	return cfg.Bind(local, f.node)
 }

@@ -1,0 +1,45 @@
+package accept
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/quorate/quorate/tools/lab"
+)
+
+// TestKernelContracts runs the contract suites of configfs and of the DLM
+// driver, which pass on their fakes, inside a node on the real kernel.
+func TestKernelContracts(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{}
+	for name, pkg := range map[string]string{"configfs.test": "configfs", "dlm.test": "kbridge/dlm"} {
+		out := filepath.Join(dir, name)
+		if os.Getenv(lab.EnvGate) == "1" {
+			cmd := exec.Command("go", "test", "-c", "-o", out, "github.com/quorate/quorate/"+pkg)
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			if b, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, b)
+			}
+			files["/usr/local/bin/"+name] = out
+		}
+	}
+	l := lab.ForTest(t, lab.Config{Nodes: 1, Files: files})
+	n := l.Node(1)
+	if _, err := n.Run(t.Context(), "mkfs.gfs2 -O -q -p lock_dlm -t lab:gfs -j 1 -J 32 /dev/ubda"); err != nil {
+		t.Fatal(err)
+	}
+	// Halt leaves a stopped lockspace in the kernel, so it comes last.
+	for _, cmd := range []string{"configfs.test -test.run Kernel", "dlm.test -test.run Kernel -test.skip KernelZHalt", "dlm.test -test.run KernelZHalt"} {
+		r, err := n.Exec(t.Context(), "cd /tmp && QUORATE_KERNEL=1 QUORATE_GFS2=/dev/ubda /usr/local/bin/"+cmd+" -test.v")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s:\n%s", cmd, r.Stdout)
+		if r.Code != 0 || !strings.Contains(r.Stdout, "--- PASS") {
+			t.Errorf("%s: exit %d\n%s", cmd, r.Code, r.Stderr)
+		}
+	}
+}
