@@ -186,10 +186,10 @@ func TestANewBootOfTheSameMachineIsProof(t *testing.T) { // S4
 	y, a, _, c := three(t)
 	y.holds[c] = true
 	y.evict(membership.ReasonSilent, c)
-	y.refused(Command{NewBoot: &NewBoot{Node: 3, Boot: "c2", Machine: "other"}}, "another machine")
-	y.refused(Command{NewBoot: &NewBoot{Node: 3, Boot: "c", Machine: "m3"}}, "nothing of it waits")
+	y.refused(Command{NewBoot: &NewBoot{Victim: c, Boot: "c2", Machine: "other"}}, "another machine")
+	y.refused(Command{NewBoot: &NewBoot{Victim: c, Boot: "c", Machine: "m3"}}, "is that boot")
 	y.done(y.start(c, a, 1))
-	o := y.done(Command{NewBoot: &NewBoot{Node: 3, Boot: "c2", Machine: "m3"}})
+	o := y.done(Command{NewBoot: &NewBoot{Victim: c, Boot: "c2", Machine: "m3"}})
 	if len(o.Proved) != 1 {
 		t.Fatalf("%+v", o)
 	}
@@ -215,12 +215,31 @@ func TestAnActorThatIsProvedGoneRunsNothingMore(t *testing.T) {
 	_ = d
 }
 
-func TestAnAcknowledgementProvesEveryLostIncarnationOfANode(t *testing.T) {
+// A proof that is ordered late speaks of the life that it was given for, and
+// never of the next one of the same node.
+func TestALateProofDoesNotReachTheNextIncarnation(t *testing.T) {
 	y, _, _, c := three(t)
 	y.holds[c] = true
-	y.refused(Command{FenceAck: &FenceAck{Node: 3, Who: "root"}}, "nothing of it waits")
 	y.evict(membership.ReasonSilent, c)
-	y.done(Command{FenceAck: &FenceAck{Node: 3, Who: "root"}, Wall: "today"})
+	boot := Command{NewBoot: &NewBoot{Victim: c, Boot: "c2", Machine: "m3"}}
+	ack := Command{FenceAck: &FenceAck{Victim: c, Who: "root"}}
+	y.done(boot)
+	c2 := y.admit(3, "c2")
+	y.holds[c2] = true
+	y.evict(membership.ReasonSilent, c2)
+	y.refused(boot, "nothing of")
+	y.refused(ack, "nothing of")
+	if !y.s.Case(c2).Open() {
+		t.Fatal("the second incarnation is taken as gone")
+	}
+}
+
+func TestAnAcknowledgementProvesTheLostIncarnation(t *testing.T) {
+	y, _, _, c := three(t)
+	y.holds[c] = true
+	y.refused(Command{FenceAck: &FenceAck{Victim: c, Who: "root"}}, "nothing of")
+	y.evict(membership.ReasonSilent, c)
+	y.done(Command{FenceAck: &FenceAck{Victim: c, Who: "root"}, Wall: "today"})
 	h := y.s.History
 	if len(h) != 1 || h[0].How != "manual" || h[0].Who != "root" || h[0].Wall != "today" || !h[0].OK {
 		t.Fatalf("%+v", h)

@@ -89,17 +89,18 @@ type FenceExpire struct {
 	Attempt uint64                 `json:"attempt"`
 }
 
-// NewBoot says that a node was met with another boot id.
+// NewBoot says that the victim's node was met with another boot id. It names the
+// incarnation: one that is ordered late must not prove the death of a later one.
 type NewBoot struct {
-	Node    membership.NodeID `json:"node"`
-	Boot    membership.BootID `json:"boot"`
-	Machine string            `json:"machine"`
+	Victim  membership.Incarnation `json:"victim"`
+	Boot    membership.BootID      `json:"boot"`
+	Machine string                 `json:"machine"`
 }
 
-// FenceAck is an operator's word that a node is off or cut from the storage.
+// FenceAck is an operator's word that an incarnation is off or cut from the storage.
 type FenceAck struct {
-	Node membership.NodeID `json:"node"`
-	Who  string            `json:"who"`
+	Victim membership.Incarnation `json:"victim"`
+	Who    string                 `json:"who"`
 }
 
 // Message is an entry of a consumer's own.

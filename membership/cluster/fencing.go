@@ -69,31 +69,27 @@ func (s *State) abandon(index uint64, c *Case, wall, why string) *Job {
 }
 
 func (s *State) newBoot(index uint64, n *NewBoot, wall string) Outcome {
-	rec := s.Node(n.Node)
+	rec := s.Node(n.Victim.Node)
 	if rec == nil || rec.Machine == "" || rec.Machine != n.Machine {
-		return refuse("node %d's new boot is of another machine: it needs an agent's proof or `quorate fence ack`", n.Node)
+		return refuse("node %d's new boot is of another machine: it needs an agent's proof or `quorate fence ack`", n.Victim.Node)
 	}
-	return s.proveAll(index, n.Node, wall, Proof{How: "new-boot", Index: index}, func(c *Case) bool { return c.Victim.Boot != n.Boot })
+	if n.Victim.Boot == n.Boot {
+		return refuse("%v is that boot", n.Victim)
+	}
+	return s.proveCase(index, n.Victim, wall, Proof{How: "new-boot", Index: index})
 }
 
 func (s *State) fenceAck(index uint64, a *FenceAck, wall string) Outcome {
-	return s.proveAll(index, a.Node, wall, Proof{How: "manual", Who: a.Who, Index: index}, func(*Case) bool { return true })
+	return s.proveCase(index, a.Victim, wall, Proof{How: "manual", Who: a.Who, Index: index})
 }
 
-func (s *State) proveAll(index uint64, n membership.NodeID, wall string, p Proof, match func(*Case) bool) Outcome {
-	var out Outcome
-	for k := range s.Cases {
-		c := &s.Cases[k]
-		if c.Victim.Node != n || !c.Open() || !match(c) {
-			continue
-		}
-		s.record(Record{Victim: c.Victim, How: p.How, Who: p.Who, OK: true, Wall: wall, Index: index})
-		out = s.prove(out, c, p)
+func (s *State) proveCase(index uint64, victim membership.Incarnation, wall string, p Proof) Outcome {
+	c := s.Case(victim)
+	if c == nil || !c.Open() {
+		return refuse("nothing of %v waits for proof", victim)
 	}
-	if len(out.Proved) == 0 {
-		out.Refused = "nothing of it waits for proof"
-	}
-	return out
+	s.record(Record{Victim: c.Victim, How: p.How, Who: p.Who, OK: true, Wall: wall, Index: index})
+	return s.prove(Outcome{}, c, p)
 }
 
 // prove closes a case, and the jobs whose actor it was: an actor that is gone runs nothing.

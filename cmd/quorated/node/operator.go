@@ -49,7 +49,7 @@ func (n *Node) fenceAck(in Operator) {
 		n.refuseOperator(in, "nothing of node %s waits for proof; see `quorate nodes`", n.cfg.Name(in.Node))
 		return
 	}
-	n.order(in, cluster.Command{FenceAck: &cluster.FenceAck{Node: in.Node, Who: in.Who}},
+	n.order(in, cluster.Command{FenceAck: &cluster.FenceAck{Victim: c.Victim, Who: in.Who}},
 		fmt.Sprintf("acknowledged: %v is taken as gone", c.Victim))
 }
 
