@@ -35,6 +35,9 @@ func (n *Node) restore(e membership.GroupRestore) {
 		return
 	}
 	n.compacted = e.Index
+	for _, r := range n.st.Nodes {
+		n.noteAdmitted(r.Node)
+	}
 	for _, c := range n.st.Cases {
 		n.clock(c.Victim)
 	}
@@ -96,6 +99,9 @@ func (n *Node) apply(index uint64, c cluster.Command) {
 			n.set.Lost = nil
 			n.set.Proved(index, membership.Incarnation{})
 		}
+		for _, id := range o.View.Joined {
+			n.noteAdmitted(id)
+		}
 		n.newView()
 		n.emit(membership.Event{Kind: membership.KindView, Index: index, View: o.View.Number, Text: viewText(*o.View)})
 	}
@@ -106,6 +112,12 @@ func (n *Node) apply(index uint64, c cluster.Command) {
 		n.emit(membership.Event{Kind: membership.KindFenced, Subject: i.Node, Index: index, Incident: incident(k.Index), Text: proofText(i, *k.Proof)})
 	}
 	n.notices(index)
+}
+
+func (n *Node) noteAdmitted(id membership.NodeID) {
+	if p := n.peers[id]; p != nil {
+		p.admitted = n.now
+	}
 }
 
 func incident(index uint64) string { return fmt.Sprintf("e%d", index) }

@@ -17,7 +17,8 @@ func (n *Node) fenceWishes() {
 			n.fenceEnd(c)
 			continue
 		}
-		if c.Open() && n.Member() && n.st.Actor(c) == n.cfg.Self {
+		// A new boot of the same machine needs no agent, which would only kill it.
+		if c.Open() && n.Member() && n.st.Actor(c) == n.cfg.Self && !n.newBoot(c) {
 			n.fenceBegin(c)
 		}
 	}

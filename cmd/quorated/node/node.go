@@ -96,6 +96,8 @@ type peer struct {
 	connected bool
 	err       string
 	hello     *Hello
+	helloAt   membership.Mono
+	admitted  membership.Mono // when its newest admission was applied here
 	row       *liveness.Row
 	rowAt     membership.Mono
 	differs   []string

@@ -85,6 +85,7 @@ func (n *Node) connected(id membership.NodeID) {
 		return
 	}
 	p.connected, p.err = true, ""
+	p.hello = nil // what was said before may be of another boot
 	n.emit(membership.Event{Kind: membership.KindPeer, Subject: id, Text: "connected"})
 	n.sayHello(id)
 	n.step(membership.GroupLink{Peer: id, Up: true})
@@ -175,7 +176,7 @@ func (n *Node) gotHello(from membership.NodeID, p *peer, b []byte) {
 		n.do(LearnEpoch{Peer: from, Instance: h.Instance})
 		n.sayHello(from)
 	}
-	p.hello = &h
+	p.hello, p.helloAt = &h, n.now
 	p.differs = differing(n.id, h)
 }
 

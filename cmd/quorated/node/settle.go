@@ -135,8 +135,22 @@ func (n *Node) lead() {
 	n.overrun()
 }
 
+// evict proposes an eviction, unless it would be refused: too few would be left.
 func (n *Node) evict(key string, deps []membership.Departure) {
+	if !n.mayEvict(deps) {
+		return
+	}
 	n.propose(fmt.Sprintf("evict %d %s", n.st.View.Number, key), cluster.Command{Evict: &cluster.Evict{View: n.st.View.Number, Departures: deps}})
+}
+
+func (n *Node) mayEvict(deps []membership.Departure) bool {
+	rest := n.st.View.IDs()
+	again := true
+	for _, d := range deps {
+		rest = slices.DeleteFunc(rest, func(id membership.NodeID) bool { return id == d.Incarnation.Node })
+		again = again && (d.Reason == membership.ReasonRebooted || d.Reason == membership.ReasonRestarted)
+	}
+	return again || n.quorum(rest)
 }
 
 // evictRestarted takes out the old incarnations of nodes that are here anew,
@@ -156,18 +170,27 @@ func (n *Node) evictRestarted() {
 		return // one at a time: each makes a view
 	}
 	for k := range n.st.Cases {
-		c := &n.st.Cases[k]
-		boot, _, ok := n.seen(c.Victim.Node)
-		if rec := n.st.Node(c.Victim.Node); ok && c.Open() && boot != c.Victim.Boot && rec != nil {
-			machine := n.machine(c.Victim.Node)
-			if machine != rec.Machine {
-				n.degradedMachine(c.Victim.Node)
-				continue
-			}
-			n.propose(fmt.Sprintf("newboot %v %s", c.Victim, boot),
-				cluster.Command{NewBoot: &cluster.NewBoot{Node: c.Victim.Node, Boot: boot, Machine: machine}})
+		if c := &n.st.Cases[k]; c.Open() {
+			n.newBoot(c)
 		}
 	}
+}
+
+// newBoot proposes that a victim's node was met in another boot, if it was (S4).
+func (n *Node) newBoot(c *cluster.Case) bool {
+	boot, _, ok := n.seen(c.Victim.Node)
+	rec := n.st.Node(c.Victim.Node)
+	if !ok || rec == nil || boot == c.Victim.Boot {
+		return false
+	}
+	machine := n.machine(c.Victim.Node)
+	if machine != rec.Machine {
+		n.degradedMachine(c.Victim.Node)
+		return false
+	}
+	n.propose(fmt.Sprintf("newboot %v %s", c.Victim, boot),
+		cluster.Command{NewBoot: &cluster.NewBoot{Victim: c.Victim, Boot: boot, Machine: machine}})
+	return true
 }
 
 func (n *Node) degradedMachine(id membership.NodeID) {
@@ -181,10 +204,18 @@ func (n *Node) seen(id membership.NodeID) (membership.BootID, uint64, bool) {
 	if id == n.cfg.Self {
 		return n.id.Boot, n.id.Instance, true
 	}
-	if p := n.peers[id]; p != nil && p.hello != nil && p.connected {
-		return p.hello.Boot, p.hello.Instance, true
+	p := n.peers[id]
+	if p == nil || p.hello == nil || !p.connected {
+		return "", 0, false
 	}
-	return "", 0, false
+	// A hello of another life than the one admitted last is of a later one only
+	// if it came after that admission was known here. Else it may be of an
+	// earlier one, over a connection that nobody has noticed to be dead.
+	r := n.st.Node(id)
+	if r != nil && (r.Last.Boot != p.hello.Boot || r.Instance != p.hello.Instance) && p.helloAt <= p.admitted {
+		return "", 0, false
+	}
+	return p.hello.Boot, p.hello.Instance, true
 }
 
 func (n *Node) machine(id membership.NodeID) string {
