@@ -122,12 +122,12 @@ func (s *Set) leave(from membership.Incarnation, l *Leave) {
 	if sp == nil {
 		return
 	}
-	sp.Refused = slices.DeleteFunc(sp.Refused, func(r Refused) bool { return r.Incarnation == from })
-	if sp.joining(from) != nil { // it changed its mind before anything opened
+	sp.Refused = slices.DeleteFunc(sp.Refused, func(r Refused) bool { return r.Incarnation == from && r.Epoch == l.Epoch })
+	if j := sp.joining(from); j != nil && j.Epoch == l.Epoch { // it changed its mind before anything opened
 		sp.Joins = slices.DeleteFunc(sp.Joins, func(m Member) bool { return m.Incarnation == from })
 		sp.dirty = true
 	}
-	if sp.live(from) == nil || sp.leaving(from.Node) != nil {
+	if m := sp.live(from); m == nil || m.Epoch != l.Epoch || sp.leaving(from.Node) != nil {
 		return
 	}
 	sp.Leaves = append(sp.Leaves, Leaving{Node: from.Node, Recover: l.Recover})

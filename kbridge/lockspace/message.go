@@ -27,9 +27,12 @@ type Join struct {
 }
 
 // Leave asks for the sender to be taken out. Recover asks that the others treat
-// it as lost (the kernel's RELEASE_RECOVER), without fencing.
+// it as lost (the kernel's RELEASE_RECOVER), without fencing. Epoch is that of
+// the membership that it leaves: an entry that is ordered late must not take
+// out a node that has joined again meanwhile.
 type Leave struct {
 	Lockspace string `json:"ls"`
+	Epoch     uint64 `json:"epoch"`
 	Recover   bool   `json:"recover,omitempty"`
 }
 

@@ -18,7 +18,7 @@ func (l *Local) Reconcile(now membership.Mono, set *Set, self Self) ([]Effect, [
 	for _, n := range names {
 		r.step(n)
 	}
-	r.acks(names)
+	r.acks()
 	r.strays()
 	return r.effects, r.wishes
 }
@@ -143,7 +143,7 @@ func (r *reconciler) running(name string, sp *space, ls *Space) {
 		return
 	}
 	if sp.leave && ls.leaving(r.self.Incarnation.Node) == nil && ls.live(r.self.Incarnation) != nil {
-		r.wishLeave(name, sp)
+		r.wishLeave(name, sp, ls)
 	}
 	c := ls.Change
 	mine := c != nil && c.Opened != 0 && c.Seq == sp.change
@@ -157,9 +157,11 @@ func (r *reconciler) running(name string, sp *space, ls *Space) {
 	}
 }
 
-func (r *reconciler) wishLeave(name string, sp *space) {
+// wishLeave asks to be taken out of a lockspace that this node is live in.
+func (r *reconciler) wishLeave(name string, sp *space, ls *Space) {
 	if r.self.Member {
-		r.wishes = append(r.wishes, wish("leave", name, 0, Message{Leave: &Leave{Lockspace: name, Recover: sp.recover}}))
+		epoch := ls.live(r.self.Incarnation).Epoch
+		r.wishes = append(r.wishes, wish("leave", name, epoch, Message{Leave: &Leave{Lockspace: name, Epoch: epoch, Recover: sp.recover}}))
 	}
 }
 
@@ -171,7 +173,7 @@ func (r *reconciler) stopped(name string, sp *space, ls *Space) {
 		r.do(sp, Ending, FinishLeave{Lockspace: name, Token: sp.token})
 		return
 	case sp.leave && ls.leaving(r.self.Incarnation.Node) == nil:
-		r.wishLeave(name, sp)
+		r.wishLeave(name, sp, ls)
 		return
 	case sp.join && !live:
 		if why, ok := r.refused(ls); ok {
@@ -192,19 +194,20 @@ func (r *reconciler) stopped(name string, sp *space, ls *Space) {
 	}
 }
 
-// acks says in one entry for which changes this node has stopped (S22).
-func (r *reconciler) acks(names []string) {
+// acks says in one entry for which changes this node has stopped (S22). What
+// its kernel never started, or does not know at all, is stopped: a joiner whose
+// change was replaced before it began is in the barrier of the next one.
+func (r *reconciler) acks() {
 	var m Message
 	key := "stopped"
-	for _, n := range names {
-		sp, ls := r.l.spaces[n], r.set.Space(n)
-		if ls == nil || ls.Change == nil || ls.Change.Opened != 0 || sp.phase != Stopped || ls.live(r.self.Incarnation) == nil {
+	for _, ls := range r.set.Spaces {
+		c, sp := ls.Change, r.l.spaces[ls.Name]
+		if c == nil || c.Opened != 0 || ls.live(r.self.Incarnation) == nil || sp != nil && sp.phase != Stopped && sp.phase != Joining {
 			continue
 		}
-		c := ls.Change
 		if slices.Contains(c.Stop, r.self.Incarnation.Node) && !slices.Contains(c.Acks, r.self.Incarnation.Node) {
-			m.Stopped = append(m.Stopped, StopAck{Lockspace: n, Change: c.Seq})
-			key += wish("", n, c.Seq, Message{}).Key
+			m.Stopped = append(m.Stopped, StopAck{Lockspace: ls.Name, Change: c.Seq})
+			key += wish("", ls.Name, c.Seq, Message{}).Key
 		}
 	}
 	if len(m.Stopped) > 0 && r.self.Member {
@@ -221,11 +224,28 @@ func (r *reconciler) strays() {
 		if r.l.spaces[ls.Name] != nil {
 			continue
 		}
-		_, refused := r.refused(ls)
-		if refused || ls.joining(r.self.Incarnation) != nil {
-			r.wishes = append(r.wishes, wish("leave", ls.Name, 0, Message{Leave: &Leave{Lockspace: ls.Name}}))
+		if epoch, ok := r.stray(ls); ok {
+			r.wishes = append(r.wishes, wish("leave", ls.Name, epoch, Message{Leave: &Leave{Lockspace: ls.Name, Epoch: epoch}}))
 		}
 	}
+}
+
+// stray is the epoch under which a lockspace has this node, by a join that was
+// ordered late, or refused.
+func (r *reconciler) stray(ls *Space) (uint64, bool) {
+	self := r.self.Incarnation
+	if m := ls.live(self); m != nil {
+		return m.Epoch, ls.leaving(self.Node) == nil
+	}
+	if m := ls.joining(self); m != nil {
+		return m.Epoch, true
+	}
+	for _, f := range ls.Refused {
+		if f.Incarnation == self {
+			return f.Epoch, true
+		}
+	}
+	return 0, false
 }
 
 // comms keeps the peers' comms entries.
