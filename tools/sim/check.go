@@ -16,7 +16,7 @@ type checker struct {
 	log       map[uint64]uint64 // index -> what was delivered there
 	snapshots map[uint64]uint64 // index -> state as of it
 	last      map[*daemon]uint64
-	changes   map[string][]lockspace.Member  // lockspace/change -> members of the first start
+	changes   map[string][]lockspace.Member // lockspace/change -> members of the first start
 	crashed   map[crash]bool
 }
 

@@ -37,6 +37,7 @@ func (h *host) startDaemon() {
 		return
 	}
 	h.d = d
+	h.kern.opened()
 	h.tracef("daemon starts, instance %d", h.runs)
 	var effs []node.Effect
 	d.guard(func() {

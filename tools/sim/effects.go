@@ -63,7 +63,6 @@ func (d *daemon) exit(e node.Exit) {
 	h.w.note(uint64(h.id)<<8 | 4)
 	h.leftClean = true
 	h.endDaemon()
-	h.kern.quiesced = false
 	if h.w.healed != 0 {
 		h.startDaemonAfter(h.r.Between(500*time.Millisecond, 3*time.Second))
 		return

@@ -146,7 +146,12 @@ func (f *faults) killHost(h *host) {
 	}
 }
 
-func (f *faults) kill()       { f.killHost(f.host()) }
+func (f *faults) kill() {
+	if f.w.healed == 0 {
+		f.killHost(f.host())
+	}
+}
+
 func (f *faults) killLeader() { f.killHost(f.leader()) }
 
 func (f *faults) crashDaemon() { f.host().daemonCrash("fault") }
@@ -385,4 +390,4 @@ func (f *faults) powerAll() {
 	}
 }
 
-const wipes = false
+const wipes = true

@@ -387,6 +387,12 @@ func (k *kernel) monitorClosed() {
 	k.queues = map[string]*kqueue{}
 }
 
+// opened: a new daemon clears what an earlier one left in configfs.
+func (k *kernel) opened() {
+	clear(k.comms)
+	k.quiesced = false
+}
+
 func (k *kernel) quiesce(on bool) {
 	k.quiesced = on
 	if !on {
