@@ -64,7 +64,7 @@ func (r *rig) options(s commtest.Spec) Options {
 	}
 	opt := Options{
 		Self: s.Self, Cluster: s.Cluster, Nodes: s.Nodes, Secret: s.Secret, Instance: s.Instance,
-		Handler: s.Handler, Ports: ports, Handshake: 2 * time.Second,
+		Handler: s.Handler, Ports: ports, Handshake: 2 * time.Second, Queue: s.Queue,
 	}
 	if s.Refused != nil {
 		opt.Refused = func(_ netip.AddrPort, err error) { s.Refused(err) }

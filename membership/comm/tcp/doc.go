@@ -36,6 +36,7 @@
 //
 // # A dead connection
 //
-// Unacknowledged data or unanswered keepalives for about five seconds end a
-// connection. That is for hygiene: whether a peer lives is the probers' to say.
+// Unacknowledged data, unanswered keepalives or a receiver that takes nothing
+// for twelve seconds end a connection. That is for hygiene: whether a peer lives
+// is the probers' to say, and who knows better ends it with Drop.
 package tcp

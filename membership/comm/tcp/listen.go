@@ -20,8 +20,10 @@ const (
 	// Connections that have not yet proved who they are, at one time.
 	maxPeersPending     = 64 // from the nodes' addresses
 	maxStrangersPending = 16 // from all others
-	// userTimeout is for how long sent data may stay unacknowledged.
-	userTimeout = 5 * time.Second
+	// userTimeout is for how long sent data may stay unacknowledged, or a full
+	// receiver may take nothing. It is longer than stall_limit (10 s): a daemon
+	// that is only stopped keeps its connections as long as it keeps its place.
+	userTimeout = 12 * time.Second
 )
 
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}

@@ -14,10 +14,7 @@ import (
 	"github.com/quorate/quorate/membership"
 )
 
-const (
-	readBuffer = 64 << 10
-	keepBuffer = 1 << 20 // a larger queue is given back once it is written
-)
+const readBuffer = 64 << 10
 
 // session is one authenticated connection.
 type session struct {
@@ -33,9 +30,8 @@ type session struct {
 	done chan struct{} // closed by close
 
 	mu    sync.Mutex
-	open  bool   // Send may queue
-	queue []byte // frames not yet written
-	count int
+	open  bool  // Send may queue
+	queue queue // frames not yet written
 	cause error // why it ended; set once
 }
 
@@ -160,12 +156,11 @@ func (s *session) push(data []byte) bool {
 	opt := &s.peer.c.opt
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.open || s.count >= opt.Queue || len(s.queue)+headerSize+len(data) > opt.QueueSize {
+	if !s.open || s.queue.count >= opt.Queue || s.queue.size+headerSize+len(data) > opt.QueueSize {
 		return false
 	}
-	s.queue = appendFrame(s.queue, frameMessage, data)
-	s.count++
-	if s.count == 1 {
+	s.queue.add(data)
+	if s.queue.count == 1 {
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -174,9 +169,10 @@ func (s *session) push(data []byte) bool {
 	return true
 }
 
-// writeLoop writes what is queued, all of it in one write, until the session ends.
+// writeLoop writes what is queued, in chunks of many messages, until the
+// session ends.
 func (s *session) writeLoop() {
-	var spare []byte
+	var batch queue
 	for {
 		select {
 		case <-s.wake:
@@ -184,17 +180,15 @@ func (s *session) writeLoop() {
 			return
 		}
 		s.mu.Lock()
-		batch := s.queue
-		s.queue, s.count = spare, 0
+		batch, s.queue = s.queue, batch
 		s.mu.Unlock()
-		if _, err := s.conn.Write(batch); err != nil {
-			s.close(&OpError{Op: "write", Peer: s.peer.node.ID, Addr: s.remote, Err: err})
-			return
+		for _, chunk := range batch.chunks {
+			if _, err := s.conn.Write(chunk); err != nil {
+				s.close(&OpError{Op: "write", Peer: s.peer.node.ID, Addr: s.remote, Err: err})
+				return
+			}
 		}
-		spare = batch[:0]
-		if cap(spare) > keepBuffer {
-			spare = nil
-		}
+		batch.reset()
 	}
 }
 
@@ -255,7 +249,7 @@ func (s *session) reason() error {
 func (s *session) queued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count
+	return s.queue.count
 }
 
 func remoteOf(c net.Conn) netip.AddrPort {
