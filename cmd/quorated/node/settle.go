@@ -421,7 +421,10 @@ func (n *Node) zombie() {
 // compact gives the group a snapshot now and then.
 func (n *Node) compact() {
 	s := n.group.Status()
-	if s.Applied < n.compacted+compactEvery {
+	// A group may want one sooner: a node whose log was lost gets no entry
+	// before a snapshot that names it.
+	w, ok := n.group.(interface{ WantsCompact() bool })
+	if s.Applied < n.compacted+compactEvery && !(ok && w.WantsCompact()) {
 		return
 	}
 	b, err := n.State()
