@@ -169,8 +169,11 @@ func (n *Node) WaitUp(ctx context.Context) error {
 func (n *Node) powerOn(ctx context.Context) (*boot, error) {
 	for {
 		n.mu.Lock()
-		gone := n.gone
+		gone, running := n.gone, n.run != nil
 		n.mu.Unlock()
+		if running {
+			return nil, ErrRunning
+		}
 		select {
 		case <-gone:
 		case <-ctx.Done():

@@ -57,25 +57,10 @@ func initNode([]string) error {
 	if err := setUp(); err != nil {
 		fmt.Println("LABFAILED", err)
 	}
+	go reap()
 	for {
-		p, err := os.StartProcess("/proc/self/exe", []string{"labnode", "serve"},
-			&os.ProcAttr{Env: os.Environ(), Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
-		if err != nil {
-			fmt.Println("LABFAILED serve", err)
-			time.Sleep(time.Second)
-			continue
-		}
-		reapUntil(p.Pid)
-	}
-}
-
-// reapUntil buries every orphan, and returns when pid is among them.
-func reapUntil(pid int) {
-	for {
-		got, err := unix.Wait4(-1, nil, 0, nil)
-		if got == pid || errors.Is(err, unix.ECHILD) {
-			return
-		}
+		fmt.Println("LABFAILED", serve(nil))
+		time.Sleep(time.Second)
 	}
 }
 
@@ -96,6 +81,7 @@ func setUp() error {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("/proc: %w", err)
 	}
+	fmt.Printf("%6.2f labnode\n", uptime())
 	raw, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
@@ -212,7 +198,7 @@ func stateDisk(params) error {
 
 // waitDevices waits until udev made the links that libdlm opens.
 func waitDevices(p params) error {
-	for range 300 {
+	for range 6000 {
 		if _, err := os.Stat("/dev/dlm-control"); err != nil {
 			return nil // no dlm module was asked for
 		}
@@ -221,7 +207,7 @@ func waitDevices(p params) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return errors.New("udev made no /dev/misc/dlm-control in 3 s")
+	return errors.New("udev made no /dev/misc/dlm-control in a minute")
 }
 
 func run(name string, args ...string) error {

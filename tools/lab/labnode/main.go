@@ -1,8 +1,7 @@
 // Command labnode is what the lab runs inside a node: init, the server behind
 // Exec and Put, and small programs that tests and demonstrations use.
 //
-//	labnode init                       process 1: mounts, network, modules, then serve
-//	labnode serve                      run commands for the host
+//	labnode init                       process 1: mounts, network, modules; then run commands for the host
 //	labnode flock hold FILE            take an exclusive flock, print "held", keep it
 //	labnode flock wait FILE            block for a shared flock, tell the host when granted
 //	labnode append FILE --id N         append + fsync for ever, tell the host each sequence
@@ -20,13 +19,13 @@ import (
 
 func main() {
 	cmds := map[string]func([]string) error{
-		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "verify": verify, "udp": udp,
+		"init": initNode, "flock": flock, "append": appendLoop, "verify": verify, "udp": udp,
 	}
 	if os.Getpid() == 1 {
 		os.Args = []string{"labnode", "init"}
 	}
 	if len(os.Args) < 2 || cmds[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: labnode init|serve|flock|append|verify|udp ...")
+		fmt.Fprintln(os.Stderr, "usage: labnode init|flock|append|verify|udp ...")
 		os.Exit(2)
 	}
 	if err := cmds[os.Args[1]](os.Args[2:]); err != nil {

@@ -117,10 +117,10 @@ func detached(c *wire.Conn, cmd *exec.Cmd, req wire.Request) wire.Exit {
 	}
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		return failed(err)
 	}
-	go cmd.Wait()
+	go wait(cmd)
 	c.SendJSON(wire.Started, cmd.Process.Pid)
 	return wire.Exit{}
 }
@@ -132,12 +132,12 @@ func attached(c *wire.Conn, cmd *exec.Cmd) wire.Exit {
 	if err != nil {
 		return failed(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		return failed(err)
 	}
 	c.SendJSON(wire.Started, cmd.Process.Pid)
 	go control(c, cmd.Process.Pid, in, nil)
-	return ended(cmd.Wait())
+	return ended(wait(cmd))
 }
 
 // onTerminal runs a command as the leader of a new pseudo-terminal.
@@ -149,7 +149,7 @@ func onTerminal(c *wire.Conn, cmd *exec.Cmd, size wire.Size) wire.Exit {
 	defer ptm.Close()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = pts, pts, pts
 	cmd.SysProcAttr.Setctty = true
-	err = cmd.Start()
+	err = start(cmd)
 	pts.Close()
 	if err != nil {
 		return failed(err)
@@ -158,7 +158,7 @@ func onTerminal(c *wire.Conn, cmd *exec.Cmd, size wire.Size) wire.Exit {
 	go control(c, cmd.Process.Pid, nopCloser{ptm}, ptm)
 	var wg sync.WaitGroup
 	wg.Go(func() { io.Copy(c.Writer(wire.Stdout), ptm) })
-	exit := ended(cmd.Wait())
+	exit := ended(wait(cmd))
 	wg.Wait()
 	return exit
 }
