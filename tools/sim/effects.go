@@ -49,7 +49,7 @@ func (d *daemon) emitted(e membership.Event) {
 		d.h.tracef("  %-12s %s %s", e.Kind, ls, e.Text)
 	}
 	if w.milestone != nil {
-		w.milestone(milestoneOf(e))
+		w.milestone(e)
 	}
 }
 
@@ -87,6 +87,7 @@ func (t tap) Step(now membership.Mono, in membership.GroupInput) []membership.Gr
 	return effs
 }
 
+func (t tap) WantsCompact() bool             { return t.d.group.WantsCompact() }
 func (t tap) Deadline() membership.Mono      { return t.d.group.Deadline() }
 func (t tap) Status() membership.GroupStatus { return t.d.group.Status() }
 

@@ -60,7 +60,7 @@ type world struct {
 	healed    time.Duration // since when there is no fault; 0: there may be one
 	bad       *Violation
 	done      bool
-	milestone func(string)
+	milestone func(membership.Event)
 }
 
 // Run makes one run.

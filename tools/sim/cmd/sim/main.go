@@ -23,6 +23,7 @@ type flags struct {
 	trace, keep bool
 	workers     int
 	profile     string
+	script      *sim.Story
 }
 
 func run() int {
@@ -37,6 +38,19 @@ func run() int {
 	flag.IntVar(&f.workers, "workers", 1, "how many runs at once")
 	flag.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile to this file")
 	flag.Parse()
+	if f.story != "" {
+		in, err := os.Open(f.story)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "sim:", err)
+			return 2
+		}
+		f.script, err = sim.ParseStory(in)
+		_ = in.Close()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "sim: %s: %v\n", f.story, err)
+			return 2
+		}
+	}
 	if f.profile != "" {
 		out, err := os.Create(f.profile)
 		if err != nil {
@@ -68,7 +82,7 @@ func hunt(f flags) int {
 				if i >= f.seeds || bad.Load() > 0 && !f.keep {
 					return
 				}
-				opt := sim.Options{Seed: f.base + i, Break: f.brk}
+				opt := sim.Options{Seed: f.base + i, Break: f.brk, Story: f.script}
 				if f.trace {
 					opt.Trace = func(l string) { fmt.Println(l) }
 				}
@@ -119,7 +133,7 @@ const shown = 60 // lines of the timeline
 // report runs the seed again to show how it came to the finding.
 func report(f flags, r sim.Result) {
 	var lines []string
-	again := sim.Run(sim.Options{Seed: r.Seed, Break: f.brk, Trace: func(l string) { lines = append(lines, l) }})
+	again := sim.Run(sim.Options{Seed: r.Seed, Break: f.brk, Story: f.script, Trace: func(l string) { lines = append(lines, l) }})
 	for _, l := range lines[max(0, len(lines)-shown):] {
 		fmt.Println(l)
 	}
@@ -127,9 +141,12 @@ func report(f flags, r sim.Result) {
 	if again.Hash != r.Hash {
 		fmt.Printf("the replay differs (hash %016x, then %016x): something is not deterministic\n", r.Hash, again.Hash)
 	}
-	bug := ""
+	how := ""
 	if f.brk != "" {
-		bug = " -bug " + f.brk
+		how = " -bug " + f.brk
 	}
-	fmt.Printf("replay: go run ./tools/sim/cmd/sim -seed %d -seeds 1%s -trace\n", r.Seed, bug)
+	if f.story != "" {
+		how += " -scenario " + f.story
+	}
+	fmt.Printf("replay: go run ./tools/sim/cmd/sim -seed %d -seeds 1%s -trace\n", r.Seed, how)
 }
