@@ -84,15 +84,17 @@ LIB  = $(DESTDIR)$(PREFIX)/lib
 install: man ## programs, unit, udev rules, modules, man pages, reference configuration; DESTDIR= PREFIX=
 	$(BUILD) -o bin/ ./cmd/quorated
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin bin/quorated bin/quorate
-	install -d $(LIB)/systemd/system $(LIB)/udev/rules.d $(LIB)/modules-load.d $(DESTDIR)$(SYSCONFDIR)/quorate
+	install -d $(LIB)/systemd/system $(LIB)/udev/rules.d $(LIB)/modules-load.d $(LIB)/sysusers.d $(DESTDIR)$(SYSCONFDIR)/quorate
 	sed 's|/usr/sbin/|$(PREFIX)/sbin/|g' $(DIST)/quorated.service >$(LIB)/systemd/system/quorated.service
 	install -m 0644 -t $(LIB)/udev/rules.d $(DIST)/*.rules
 	install -m 0644 $(DIST)/modules-load.conf $(LIB)/modules-load.d/quorate.conf
+	install -m 0644 $(DIST)/sysusers.conf $(LIB)/sysusers.d/quorate.conf
 	install -m 0644 $(DIST)/quorate.toml $(DESTDIR)$(SYSCONFDIR)/quorate/quorate.toml.example
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 out/man/*.8
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	bin/quorate completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/quorate
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload && udevadm control --reload; fi
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+		systemd-sysusers && systemctl daemon-reload && udevadm control --reload && udevadm trigger -s misc; fi
 	@echo 'Next: quorate keygen; cp $(SYSCONFDIR)/quorate/quorate.toml.example $(SYSCONFDIR)/quorate/quorate.toml; edit it; quorated -check; systemctl enable --now quorated'
 
 clean: ## bin/ and out/; caches stay
