@@ -215,6 +215,26 @@ func (w *Wire) Receive(kind probe.Type) (probe.Packet, []byte) {
 	}
 }
 
+// Ask sends a probe, again while a full buffer loses it, until it is answered.
+func (w *Wire) Ask(p probe.Packet, k probe.Key) {
+	w.t.Helper()
+	b := make([]byte, probe.Size+1)
+	for began := time.Now(); time.Since(began) < Patience; {
+		w.Send(p, k)
+		_ = w.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		for {
+			n, err := w.conn.Read(b)
+			if err != nil {
+				break
+			}
+			if r, err := probe.Parse(b[:n]); err == nil && r.Type == probe.TypeReply {
+				return
+			}
+		}
+	}
+	w.t.Fatal("a probe is never answered")
+}
+
 // Fresh throws away what waits to be received and returns the next probe.
 func (w *Wire) Fresh() probe.Packet {
 	w.t.Helper()

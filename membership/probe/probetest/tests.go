@@ -266,8 +266,7 @@ func testRate(t *testing.T, p Provider) {
 		w.Send(ask, Key(1))
 	}
 	ask.Src, ask.Seq = 3, 1
-	other.Send(ask, Key(1)) // has a rate of its own, and comes after all of the flood
-	other.Receive(probe.TypeReply)
+	other.Ask(ask, Key(1)) // has a rate of its own, and comes after all of the flood
 	got := 0
 	_ = w.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	b := make([]byte, probe.Size)
