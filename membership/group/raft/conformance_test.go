@@ -100,11 +100,13 @@ func calm(nodes int) grouptest.Options {
 
 var story = flag.Uint64("story", 0, "run this seed alone and print its story")
 
+var storyNodes = flag.Int("story-nodes", 3, "size of the cluster of -story")
+
 func TestTrace(t *testing.T) {
 	if *story == 0 {
 		t.Skip("no seed given")
 	}
-	s := grouptest.NewSim(provider(nil), grouptest.Stormy(3, *story))
+	s := grouptest.NewSim(provider(nil), grouptest.Stormy(*storyNodes, *story))
 	s.Trace = t.Logf
 	grouptest.Weather(s)
 	t.Logf("delivered %d, highest %d, sends %d", s.Check.Delivered, s.Check.Highest, s.Sends)

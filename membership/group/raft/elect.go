@@ -54,7 +54,10 @@ func (m *Machine) hearsMajority() bool {
 	})
 }
 
-// silenced drops what convicted peers and a deposed leader still send (S6).
+// silenced drops what convicted peers and a deposed leader still send (S6). A
+// leader that nobody replaced within the backstop is listened to again: others
+// may follow it, and a conviction that is never withdrawn must not keep this
+// node out for ever.
 func (m *Machine) silenced(p *peer, msg *pb.Message) bool {
 	r := &m.role
 	if r.judged && slices.Contains(r.judge.Dead, p.node) {
@@ -62,7 +65,7 @@ func (m *Machine) silenced(p *peer, msg *pb.Message) bool {
 	}
 	switch msg.GetType() {
 	case pb.MsgApp, pb.MsgHeartbeat, pb.MsgSnap, pb.MsgTimeoutNow:
-		if r.deposed != 0 && msg.GetFrom() == r.deposed && msg.GetTerm() <= r.upTo {
+		if r.deposed != 0 && msg.GetFrom() == r.deposed && msg.GetTerm() <= r.upTo && m.now < r.since.Add(m.cfg.Backstop) {
 			return true
 		}
 		return msg.GetType() == pb.MsgTimeoutNow && r.judge.Barred

@@ -404,6 +404,26 @@ func TestStalledLeaderIsReplaced(t *testing.T) {
 	}
 }
 
+// A conviction that is wrong, and is never withdrawn, does not keep a node out for ever.
+func TestWrongConvictionThatStays(t *testing.T) {
+	o := calm(3)
+	o.Detect = 0
+	s := grouptest.NewSim(provider(nil), o)
+	s.StartAll()
+	await(t, s, "a leader", func() bool { return settled(s) })
+	l, id := leader(s), others(s, leader(s))[0]
+	hears := slices.DeleteFunc(others(s, id), func(n membership.NodeID) bool { return n == l })
+	s.Input(id, membership.GroupJudge{Hears: hears, LeaderDead: true, Rank: 1})
+	s.Run(10*time.Millisecond, nil)
+	if st := s.Node(id).Group.Status(); st.Leader != 0 {
+		t.Fatalf("still follows: %+v", st)
+	}
+	await(t, s, "it following again", func() bool { return settled(s) })
+	if now := leader(s); now != l {
+		t.Fatalf("node %d leads, %d did", now, l)
+	}
+}
+
 // The backstop works without any detector.
 func TestBackstopWithoutDetector(t *testing.T) {
 	o := calm(3)
