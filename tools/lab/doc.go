@@ -22,6 +22,15 @@
 // another terminal. The user is root. The first run builds a root file system
 // (Prepare says what it fetches); Check says what a machine lacks.
 //
+// Tests with kernels: QUORATE_LAB=1 go test ./tools/lab. QUORATE_LAB_CACHE names the
+// folder of built root file systems, QUORATE_LAB_KEEP a folder for the consoles of
+// failed tests, QUORATE_LAB_PROGRAMS a folder with labnode and fence_lab built
+// already (else `go build` makes them, so the checkout is needed).
+//
+// Programs are slow in User-Mode Linux: one costs 30 ms on a quiet machine, a
+// Python agent 1.6 s, and everything several times that on a busy one. Prefer one
+// script to many, Daemon to polling, and generous deadlines.
+//
 // # A node
 //
 // Node i, from 1, is host node<i>. Its first interface vec0 is 10.77.0.(10+i) on
@@ -41,6 +50,17 @@
 // milliseconds, and nothing of the node runs any more when it returns; the
 // frozen processes are killed afterwards. LastDeath has the times and a proof.
 // Freeze without Kill is a hang.
+//
+// # Fencing
+//
+// Inside nodes, /usr/sbin/fence_lab (ip=10.78.0.1, plug=N) and Debian's
+// fence_redfish (ip=10.78.0.1, username=lab, password=lab, ssl_insecure=1,
+// systems_uri=/redfish/v1/Systems/N) drive the same power switch. Off is answered
+// when the node's cgroup is frozen. Misbehave makes it fail, hang, be slow or
+// lie; PowerLog has every action with the host's time.
+//
+// labnode, in every node, has small programs for tests: flock, append, verify and
+// udp; see its documentation. What they tell goes to Lab.Collector.
 //
 // # Time
 //

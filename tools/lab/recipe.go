@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 )
 
 // recipe is everything a root file system is made from. Its hash names the
@@ -138,6 +139,8 @@ func (r recipe) debootstrap(ctx context.Context, root string, out io.Writer) err
 		args = append(args, "-")
 	}
 	c := exec.CommandContext(ctx, "mmdebstrap", args...)
+	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // it cleans up after itself
+	c.WaitDelay = 20 * time.Second
 	c.Stdin = strings.NewReader(sources)
 	pr, pw := io.Pipe()
 	c.Stdout, c.Stderr = pw, pw
