@@ -49,6 +49,7 @@ type Daemon struct {
 	log    *slog.Logger
 	id     node.Identity
 	node   *node.Node
+	group  *raft.Machine
 	store  *raft.Store
 	comm   *tcp.Comm
 	prober *udp.Prober
@@ -70,8 +71,27 @@ type Daemon struct {
 
 const inputQueue = 4096
 
-// Run is the daemon from start to end. It returns nil after a clean leave.
+// Run is the daemon from start to end. It returns nil after a clean leave. A
+// log that is older than what peers saw of it, or whose raft id was replaced, is
+// given up: the node joins anew under another id (S1, S2).
 func Run(ctx context.Context, opt Options) error {
+	for try := 1; ; try++ {
+		err := runOnce(ctx, opt)
+		if !errors.Is(err, raft.ErrRolledBack) && !errors.Is(err, raft.ErrReplaced) || try == maxAnew {
+			return err
+		}
+		opt.Log.Error("the log is given up; joining anew under another raft id", "err", err)
+		if rerr := raft.Reset(logDir(opt.Config)); rerr != nil {
+			return errors.Join(err, rerr)
+		}
+	}
+}
+
+const maxAnew = 3
+
+func logDir(cfg config.Config) string { return filepath.Join(cfg.StateDir, "raft") }
+
+func runOnce(ctx context.Context, opt Options) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	d := &Daemon{opt: opt, cfg: opt.Config, log: opt.Log, fencer: opt.Fencer, cancel: cancel, runCtx: ctx,
@@ -119,7 +139,7 @@ func (d *Daemon) open() (err error) {
 
 // openGroup opens the log. A log that has to start anew gets a fresh raft id.
 func (d *Daemon) openGroup() (membership.Group, []membership.GroupEffect, error) {
-	dir := filepath.Join(d.cfg.StateDir, "raft")
+	dir := logDir(d.cfg)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("state directory: %w", err)
 	}
@@ -137,10 +157,8 @@ func (d *Daemon) openGroup() (membership.Group, []membership.GroupEffect, error)
 		Heartbeat: max(d.cfg.Timing.Interval, 20*time.Millisecond),
 		// The detector drives elections; raft's own timer is for what it cannot see.
 		Backstop: max(5*d.cfg.Timing.DeadAfter, time.Second)}, restored)
-	if err != nil {
-		return nil, nil, err
-	}
-	return m, effs, nil
+	d.group = m
+	return m, effs, err
 }
 
 func (d *Daemon) openNetwork(key secret.Secret) (err error) {

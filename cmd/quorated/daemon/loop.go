@@ -79,7 +79,13 @@ func (d *Daemon) untilDeadline() time.Duration {
 
 func (d *Daemon) step(in node.Input) error {
 	d.node.SetWall(time.Now().UTC().Format(time.RFC3339))
-	return d.execute(d.node.Step(boottime(), in))
+	if err := d.execute(d.node.Step(boottime(), in)); err != nil {
+		return err
+	}
+	if err := d.group.Fault(); err != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	return nil
 }
 
 // execute runs effects in their order. An error ends the daemon.
