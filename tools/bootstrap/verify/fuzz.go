@@ -26,3 +26,22 @@ func readTargets(in io.Reader) ([]target, error) {
 	}
 	return out, sc.Err()
 }
+
+// raced says that a fuzz run failed on nothing but the end of its own time: up to
+// Go 1.26 the coordinator may take the deadline for a failure of the target
+// (go.dev/issue/75804, fixed in 1.27). A finding always says more than that.
+func raced(log string) bool {
+	bare := false
+	for line := range strings.Lines(log) {
+		word := strings.TrimSpace(line)
+		switch {
+		case word == "context deadline exceeded":
+			bare = true
+		case word == "FAIL", word == "", strings.HasPrefix(word, "fuzz: elapsed:"), strings.HasPrefix(word, "--- FAIL: Fuzz"),
+			strings.HasPrefix(word, "FAIL\t"), strings.HasPrefix(word, "exit status "):
+		default:
+			return false
+		}
+	}
+	return bare
+}

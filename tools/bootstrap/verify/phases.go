@@ -168,19 +168,30 @@ func (r *run) fuzz() Tally {
 	}
 	var sum Tally
 	for _, x := range targets {
+		sum.add(r.fuzzOne(x))
+	}
+	return sum
+}
+
+// fuzzOne runs one target, again when Go's own race ended it.
+func (r *run) fuzzOne(x target) Tally {
+	for try := 1; ; try++ {
 		var log bytes.Buffer
 		quiet := *r
 		quiet.out = &log
 		t := quiet.check("fuzz "+x.name, nil, "go", "test", "-run", "^$", "-fuzz", "^"+x.name+"$",
 			"-fuzztime", r.fuzztime.String(), x.pkg)
-		if len(t.Failed) > 0 {
-			fmt.Fprint(r.out, log.String())
-		} else {
+		switch {
+		case len(t.Failed) == 0:
 			fmt.Fprintf(r.out, "ok   %s %s\n", x.pkg, x.name)
+		case try < 3 && raced(log.String()):
+			fmt.Fprintf(r.out, "     %s %s: ended by Go's race at the end of -fuzztime, again\n", x.pkg, x.name)
+			continue
+		default:
+			fmt.Fprint(r.out, log.String())
 		}
-		sum.add(t)
+		return t
 	}
-	return sum
 }
 
 func (r *run) bootstrap() Tally {

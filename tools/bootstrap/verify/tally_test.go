@@ -103,3 +103,28 @@ noise
 		t.Errorf("%v %v", got, err)
 	}
 }
+
+func TestRaced(t *testing.T) {
+	const race = `fuzz: elapsed: 0s, gathering baseline coverage: 5/5 completed, now fuzzing with 2 workers
+fuzz: elapsed: 1s, execs: 16411 (13585/sec), new interesting: 2 (total: 7)
+--- FAIL: FuzzX (1.21s)
+    context deadline exceeded
+FAIL
+exit status 1
+FAIL	p/a	1.237s
+`
+	if !raced(race) {
+		t.Error("Go's race is not recognised")
+	}
+	for _, log := range []string{
+		"",
+		"--- FAIL: FuzzX (0.1s)\n",
+		race + "    Failing input written to testdata/fuzz/FuzzX/1\n",
+		"panic: oh\n" + race,
+		"    x_test.go:9: context deadline exceeded\n",
+	} {
+		if raced(log) {
+			t.Errorf("taken for Go's race:\n%s", log)
+		}
+	}
+}
