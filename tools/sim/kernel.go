@@ -161,7 +161,7 @@ func (k *kernel) removePeer(e lockspace.RemovePeer, done func()) {
 		if c, ok := k.comms[e.Incarnation.Node]; ok && c.inc == e.Incarnation {
 			delete(k.comms, e.Incarnation.Node)
 		}
-		k.give(lockspace.PeerRemoved{Incarnation: e.Incarnation})
+		k.give(lockspace.PeerRemoved(e))
 		done()
 	})
 }

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
+)
+
+// still is a group that orders nothing and leads.
+type still struct{}
+
+func (still) Step(membership.Mono, membership.GroupInput) []membership.GroupEffect { return nil }
+func (still) Deadline() membership.Mono                                            { return 0 }
+func (still) Status() membership.GroupStatus {
+	return membership.GroupStatus{Formed: true, Leader: 1, Term: 1}
+}
+
+func two(t *testing.T) *Node {
+	t.Helper()
+	cfg := membership.Config{Self: 1, Nodes: []membership.Node{{ID: 1}, {ID: 2}}}
+	n, _ := New(1, Options{Config: cfg, Group: still{}, Identity: Identity{Boot: "a1", Instance: 1, Machine: "a"}})
+	return n
+}
+
+func (n *Node) hears(t *testing.T, at membership.Mono, boot membership.BootID, instance uint64) {
+	t.Helper()
+	b, err := json.Marshal(Hello{Protocol: Protocol, Boot: boot, Instance: instance, Machine: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Step(at, Received{From: 2, Data: envelope(kindHello, b)})
+}
+
+// A hello of an earlier boot, over a connection that nobody has noticed to be
+// dead, is not a new boot of the node: it would prove the death of one that lives.
+func TestAStaleHelloIsNoNewBoot(t *testing.T) { // S4
+	n := two(t)
+	n.Step(2, Connected{Peer: 2})
+	n.hears(t, 3, "b1", 7)
+	if boot, _, ok := n.seen(2); !ok || boot != "b1" {
+		t.Fatal(boot, ok)
+	}
+	// Another leader admits the next boot, and evicts it while it lives.
+	n.now = 4
+	n.apply(1, cluster.Command{Admit: &cluster.Admit{Incarnation: membership.Incarnation{Node: 2, Boot: "b2"}, Machine: "b", Instance: 8}})
+	if boot, _, ok := n.seen(2); ok {
+		t.Fatalf("%s was heard before b2 was admitted", boot)
+	}
+	m, _ := n.st.View.Find(2)
+	n.st.Cases = append(n.st.Cases, cluster.Case{Victim: m, Needed: true})
+	if n.newBoot(&n.st.Cases[0]) {
+		t.Fatal("b1 is taken as proof that b2 is dead")
+	}
+	n.hears(t, 5, "b3", 9)
+	if !n.newBoot(&n.st.Cases[0]) {
+		t.Fatal("b3 is a new boot")
+	}
+}
+
+func TestAConnectionForgetsWhatWasSaidBefore(t *testing.T) {
+	n := two(t)
+	n.Step(2, Connected{Peer: 2})
+	n.hears(t, 3, "b1", 7)
+	n.Step(4, Disconnected{Peer: 2, Err: "reset"})
+	n.Step(5, Connected{Peer: 2})
+	if _, _, ok := n.seen(2); ok {
+		t.Fatal("nobody has said anything on this connection")
+	}
+}
