@@ -53,7 +53,8 @@ if [ -s /etc/ssl/certs/ca-certificates.crt ]; then
 	cp /etc/ssl/certs/ca-certificates.crt "$room/usr/local/share/ca-certificates/host.crt"
 fi
 cp /etc/resolv.conf /etc/hosts "$room/etc/"
-for d in dev proc sys; do mount --rbind "/$d" "$room/$d"; done
+for d in dev sys; do mount --rbind "/$d" "$room/$d"; done
+mount -t proc proc "$room/proc"
 
 git clone --quiet --no-local "$top" "$room/root/quorate"
 echo "cleanroom: make $goal"
