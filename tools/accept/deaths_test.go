@@ -65,6 +65,9 @@ func (w *world) dies(victim int) {
 	release, err := w.HoldFlock(w.ctx, victim, rest)
 	w.must(err)
 	defer release()
+	if err := w.WaitCalm(w.ctx, time.Second); err != nil {
+		w.t.Log(err)
+	}
 	at, err := w.Kill(w.ctx, victim)
 	w.must(err)
 	r, err := w.WaitRecovery(w.ctx, victim, at, rest)

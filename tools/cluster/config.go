@@ -17,7 +17,7 @@ const (
 	binDir    = "/usr/local/sbin"
 	LogFile   = "/var/log/quorated.log"
 	hostMgmt  = lab.FenceAddr
-	fenceLab  = "/usr/local/bin/fence_lab"
+	fenceLab  = "fence_lab"
 )
 
 // tomlFile is the one configuration file of all nodes.

@@ -145,6 +145,28 @@ func (c *Cluster) Others(not ...int) []int {
 	return slices.DeleteFunc(c.Nodes(), func(i int) bool { return slices.Contains(not, i) })
 }
 
+// WaitCalm waits until no daemon has told of a pause or a suspicion for a while:
+// a death is measured on a machine that is not busy with what came before.
+func (c *Cluster) WaitCalm(ctx context.Context, calm time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("the nodes were never calm for %v", calm))
+	defer cancel()
+	from := time.Now()
+	for {
+		wait, done := context.WithTimeout(ctx, time.Until(from.Add(calm)))
+		e, err := c.Events.Wait(wait, from, func(e Event) bool {
+			return e.Kind == membership.KindDegraded || e.Kind == membership.KindSuspect || e.Kind == membership.KindView
+		})
+		done()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return nil
+		}
+		from = e.At
+	}
+}
+
 // Misbehave tells the fence devices how to treat every node from now on.
 func (c *Cluster) Misbehave(f fencedev.Fault) {
 	for _, i := range c.Nodes() {

@@ -156,6 +156,9 @@ func (d *demo) kill(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	if err := d.c.WaitCalm(ctx, time.Second); err != nil {
+		d.say("  (%v; going on)", err)
+	}
 	d.act("node%d holds an exclusive flock that all others wait for; killing node%d", d.victim, d.victim)
 	at, err := d.c.Kill(ctx, d.victim)
 	if err != nil {

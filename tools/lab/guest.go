@@ -240,6 +240,34 @@ func putOn(ctx context.Context, c *wire.Conn, r io.Reader, remote string, mode o
 	return nil
 }
 
+// Ask says something to a unix socket of the node and returns the answer, up to
+// the end of the connection. It starts no program, which UML pays dearly for.
+func (n *Node) Ask(ctx context.Context, socket, words string) ([]byte, error) {
+	c, stop, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	if err := c.SendJSON(wire.Req, wire.Request{Op: "unix", Path: socket, Out: words}); err != nil {
+		return nil, reason(ctx, err)
+	}
+	var out []byte
+	for {
+		k, b, err := c.Recv()
+		switch {
+		case err != nil:
+			return nil, reason(ctx, err)
+		case k == wire.Stdout:
+			out = append(out, b...)
+		case k == wire.Exited:
+			if _, err := exited(b); err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", n.Name(), socket, err)
+			}
+			return out, nil
+		}
+	}
+}
+
 // connect reaches labnode in the node. The connection ends with ctx, with the
 // node's life, or when stop is called.
 func (n *Node) connect(ctx context.Context) (c *wire.Conn, stop func(), err error) {

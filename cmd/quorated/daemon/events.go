@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net"
@@ -60,7 +61,7 @@ func (l *eventLog) add(e membership.Event) {
 		}
 	}
 	l.mu.Unlock()
-	l.log.LogAttrs(nil, slog.LevelInfo, string(e.Kind), attrs(e)...)
+	l.log.LogAttrs(context.Background(), slog.LevelInfo, string(e.Kind), attrs(e)...)
 }
 
 func attrs(e membership.Event) []slog.Attr {

@@ -106,6 +106,10 @@ func (d *Daemon) execute(effs []node.Effect) error {
 			d.prober.SetEpoch(e.Peer, e.Instance)
 		case node.Fence:
 			d.fence(e.Job)
+		case node.PrepareFence:
+			if p, ok := d.fencer.(interface{ Prepare(membership.NodeID) }); ok {
+				p.Prepare(e.Victim)
+			}
 		case node.Reply:
 			d.reply(e)
 		case node.Quiesce:
@@ -186,9 +190,7 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 	if err := d.do(ctx, func() { s = d.node.Status(boottime(), samples) }); err != nil {
 		return control.Response{Error: "the daemon is ending"}
 	}
-	for _, l := range d.prober.Status().Warnings {
-		s.Warnings = append(s.Warnings, l)
-	}
+	s.Warnings = append(s.Warnings, d.prober.Status().Warnings...)
 	s.Warnings = append(s.Warnings, d.cfg.Warnings...)
 	return control.Response{Status: &s}
 }

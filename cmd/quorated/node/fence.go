@@ -84,3 +84,56 @@ func (n *Node) fenceEnd(c *cluster.Case) {
 	n.propose(fmt.Sprintf("fenced %v %d", c.Victim, c.Job.Attempt), cluster.Command{FenceEnd: &cluster.FenceEnd{
 		Victim: c.Victim, Attempt: c.Job.Attempt, OK: r.OK, Agent: r.Agent, Output: r.Output, Err: r.Err, Took: r.Took}})
 }
+
+const prepareEvery = 10 * time.Second
+
+// doubts prepares the fencing of a member that has been silent for half of
+// dead_after, at the members that would do it: the leader, and the first actor
+// after it. It may be for nothing.
+func (n *Node) doubts(samples []membership.Sample) {
+	if !n.Member() {
+		return
+	}
+	heard := map[membership.NodeID]membership.Mono{}
+	for _, s := range samples {
+		heard[s.Peer] = max(heard[s.Peer], s.Heard)
+	}
+	for _, m := range n.st.View.Members {
+		at := heard[m.Node]
+		if m.Node == n.cfg.Self || at == 0 || n.now.Sub(at) < n.cfg.Timing.DeadAfter/2 || n.lease(m.Node) == 0 || !n.firstActor(m.Node) {
+			continue
+		}
+		if last, ok := n.prepared[m.Node]; ok && n.now < last.Add(prepareEvery) {
+			continue
+		}
+		n.prepared[m.Node] = n.now
+		n.do(PrepareFence{Victim: m.Node})
+	}
+}
+
+// firstActor: this node would be the first to fence the victim.
+func (n *Node) firstActor(victim membership.NodeID) bool {
+	if n.leader != victim {
+		return n.leads()
+	}
+	for _, m := range n.st.View.Members {
+		if m.Node != victim {
+			return m.Node == n.cfg.Self
+		}
+	}
+	return false
+}
+
+// fenceAtOnce proposes the first attempt together with the eviction: the start
+// is ordered right behind it, which saves a round. Where the eviction is
+// refused, so is the start.
+func (n *Node) fenceAtOnce(deps []membership.Departure) {
+	if !n.Member() || slices.ContainsFunc(deps, func(d membership.Departure) bool { return d.Incarnation.Node == n.cfg.Self }) {
+		return
+	}
+	for _, d := range deps {
+		if n.set.Holds(d.Incarnation) && n.st.Case(d.Incarnation) == nil && d.Reason != membership.ReasonRebooted {
+			n.fenceBegin(&cluster.Case{Victim: d.Incarnation})
+		}
+	}
+}

@@ -85,6 +85,10 @@ type Reopen struct{}
 // Fence runs the agents; the answer is FenceDone.
 type Fence struct{ Job membership.FenceJob }
 
+// PrepareFence says that this node may soon have to fence a victim: what can be
+// got ready without touching it, may be.
+type PrepareFence struct{ Victim membership.NodeID }
+
 // LearnEpoch tells the prober which run of a peer's daemon may answer.
 type LearnEpoch struct {
 	Peer     membership.NodeID
@@ -112,14 +116,15 @@ type Exit struct {
 	Why   string
 }
 
-func (Persist) nodeEffect()    {}
-func (Send) nodeEffect()       {}
-func (Drive) nodeEffect()      {}
-func (Quiesce) nodeEffect()    {}
-func (Reopen) nodeEffect()     {}
-func (Fence) nodeEffect()      {}
-func (LearnEpoch) nodeEffect() {}
-func (Emit) nodeEffect()       {}
-func (Reply) nodeEffect()      {}
-func (SelfFence) nodeEffect()  {}
-func (Exit) nodeEffect()       {}
+func (Persist) nodeEffect()      {}
+func (Send) nodeEffect()         {}
+func (Drive) nodeEffect()        {}
+func (Quiesce) nodeEffect()      {}
+func (Reopen) nodeEffect()       {}
+func (Fence) nodeEffect()        {}
+func (PrepareFence) nodeEffect() {}
+func (LearnEpoch) nodeEffect()   {}
+func (Emit) nodeEffect()         {}
+func (Reply) nodeEffect()        {}
+func (SelfFence) nodeEffect()    {}
+func (Exit) nodeEffect()         {}

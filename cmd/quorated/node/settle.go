@@ -241,6 +241,9 @@ func (n *Node) evictConvicted() {
 		key.WriteString(d.Incarnation.String() + " ")
 	}
 	n.evict(key.String(), deps)
+	if n.mayEvict(deps) {
+		n.fenceAtOnce(deps)
+	}
 	if slices.ContainsFunc(deps, func(d membership.Departure) bool { return d.Incarnation.Node == n.cfg.Self }) {
 		n.handOver(deps)
 	}
