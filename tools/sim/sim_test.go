@@ -12,7 +12,7 @@ import (
 func TestSeeds(t *testing.T) {
 	n := 200
 	if testing.Short() {
-		n = 40
+		n = 15 // for the race detector
 	}
 	for seed := range n {
 		if r := Run(Options{Seed: uint64(seed + 1)}); r.Violation != nil {
@@ -62,8 +62,11 @@ func TestScenarios(t *testing.T) {
 	}
 	for _, f := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
-			s := readStory(t, f)
-			for seed := uint64(1); seed <= 5; seed++ {
+			s, seeds := readStory(t, f), uint64(5)
+			if testing.Short() {
+				seeds = 1
+			}
+			for seed := range seeds {
 				var lines []string
 				r := Run(Options{Seed: seed, Story: s, Trace: func(l string) { lines = append(lines, l) }})
 				if r.Violation != nil {
