@@ -296,7 +296,7 @@ func (c *Cluster) Leader(ctx context.Context, ask int) (int, error) {
 
 // Mkfs makes the file system with a journal for each node.
 func (c *Cluster) Mkfs(ctx context.Context, on int) error {
-	_, err := c.Lab.Node(on).Run(ctx, fmt.Sprintf("mkfs.gfs2 -O -q -p lock_dlm -t %s:%s -j %d -J 32 %s", Name, Table, c.opt.Nodes, Disk))
+	_, err := c.Lab.Node(on).Run(ctx, fmt.Sprintf("mkfs.gfs2 -O -q -p lock_dlm -t %s:%s -j %d -J 8 %s", Name, Table, c.opt.Nodes, Disk))
 	return err
 }
 

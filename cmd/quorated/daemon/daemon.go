@@ -64,7 +64,8 @@ type Daemon struct {
 	work   sync.WaitGroup // agents and other slow effects
 	runCtx context.Context
 
-	ask     uint64 // last operator token
+	ask     uint64          // last operator token
+	wallAt  membership.Mono // when the machine was last told the wall clock
 	replies map[uint64]chan node.Reply
 	exit    *node.Exit
 }

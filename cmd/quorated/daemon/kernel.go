@@ -103,7 +103,7 @@ func (d *Daemon) fileSystem(e dlm.Event) {
 	case dlm.Journal:
 		how := "replayed"
 		if !e.OK {
-			how = "could not be replayed"
+			how = "not replayed here: another node does it, or it failed"
 		}
 		d.note(membership.KindJournal, e.Table, fmt.Sprintf("journal %d %s", e.JID, how))
 	case dlm.FirstMount:

@@ -3,10 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/cmd/quorated/node"
@@ -14,17 +11,14 @@ import (
 )
 
 const (
-	loopPriority = 10 // SCHED_FIFO, below the prober's threads
-	maxTick      = time.Second
+	maxTick  = time.Second
+	wallTick = 100 * time.Millisecond // how exact the wall clock in records is
 )
 
 // loop owns the machine.
 func (d *Daemon) loop(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: loopPriority}
-	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
-		d.log.Warn("no real-time priority for the main loop: a loaded machine will look slow to its peers", "err", err)
+	if err := realtime(); err != nil {
+		d.log.Warn(err.Error())
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -78,8 +72,12 @@ func (d *Daemon) untilDeadline() time.Duration {
 }
 
 func (d *Daemon) step(in node.Input) error {
-	d.node.SetWall(time.Now().UTC().Format(time.RFC3339))
-	if err := d.execute(d.node.Step(boottime(), in)); err != nil {
+	now := boottime()
+	if now >= d.wallAt.Add(wallTick) {
+		d.wallAt = now
+		d.node.SetWall(time.Now().UTC().Format(time.RFC3339))
+	}
+	if err := d.execute(d.node.Step(now, in)); err != nil {
 		return err
 	}
 	if err := d.group.Fault(); err != nil {
