@@ -68,7 +68,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	}
 	// And every key of the parser is in the reference.
 	for _, key := range []string{"name", "port", "probe_port", "dlm_port", "startup_grace", "join_timeout", "fencing", "key_file", "id", "addr",
-		"nodes", "agent", "level", "timeout", "options", "plugs", "profile", "interval", "dead_after", "stall_limit", "recovery_stall", "send_to", "dir"} {
+		"nodes", "agent", "level", "timeout", "verify", "options", "plugs", "profile", "interval", "dead_after", "stall_limit", "recovery_stall", "send_to", "dir"} {
 		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(text) {
 			t.Errorf("key %s is not in the reference", key)
 		}
@@ -125,6 +125,17 @@ plugs = { alpha = "p1", 2 = "p2" }
 	}
 	if !reflect.DeepEqual(c.Devices, want) {
 		t.Errorf("devices %+v", c.Devices)
+	}
+}
+
+func TestFenceVerify(t *testing.T) {
+	const dev = two + "[[fence]]\nnodes = [1, 2]\nagent = \"fence_x\"\n"
+	for text, skip := range map[string]bool{"": false, "verify = true\n": false, "verify = false\n": true} {
+		for _, d := range parse(t, dev+text).Devices {
+			if d.SkipVerify != skip {
+				t.Errorf("%q: %+v", text, d)
+			}
+		}
 	}
 }
 

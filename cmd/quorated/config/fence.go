@@ -55,6 +55,7 @@ func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
 	}
 	level, _ := t.number("level", 1, 1, 9)
 	timeout := t.dur("timeout", 30*time.Second, time.Second, 10*time.Minute)
+	skip := !t.boolean("verify", true)
 	options := p.options(t)
 	victims := p.victims(t, nodes)
 	plugs := p.plugs(t, nodes, victims)
@@ -64,9 +65,23 @@ func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
 		if plug, ok := plugs[n.ID]; ok {
 			opts["plug"] = plug
 		}
-		out = append(out, membership.Device{Nodes: []membership.NodeID{n.ID}, Agent: program, Level: int(level), Options: opts, Timeout: timeout})
+		out = append(out, membership.Device{Nodes: []membership.NodeID{n.ID}, Agent: program, Level: int(level), Options: opts, Timeout: timeout, SkipVerify: skip})
 	}
 	return out
+}
+
+// boolean returns true or false.
+func (t *table) boolean(key string, def bool) bool {
+	v, ok := t.get(key)
+	if !ok {
+		return def
+	}
+	b, ok := v.(bool)
+	if !ok {
+		t.fault(key, "%s is %s: write true or false without quotes", key, kind(v))
+		return def
+	}
+	return b
 }
 
 func (p *parser) options(t *table) map[string]string {

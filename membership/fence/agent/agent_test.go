@@ -64,6 +64,30 @@ func TestRebootIsBelieved(t *testing.T) {
 	}
 }
 
+// TestSkipVerify: the agent's own word is the proof; a failure is none.
+func TestSkipVerify(t *testing.T) {
+	for mode, ok := range map[string]bool{"ok": true, "lying": true, "fail": false, "crash": false} {
+		lab := fencetest.NewLab(t)
+		d := lab.Device("a", mode)
+		d.SkipVerify = true
+		if res := fence(t, lab, d); res.OK != ok || strings.Join(lab.Log(), ",") != "off a" {
+			t.Errorf("%s: %+v, asked %v", mode, res, lab.Log())
+		}
+	}
+}
+
+// TestFirstPausesAreShort: the third question comes long before the pause configured.
+func TestFirstPausesAreShort(t *testing.T) {
+	lab := fencetest.NewLab(t)
+	f := New(membership.Config{Devices: []membership.Device{lab.Device("a", "slow")}}, WithDirs(lab.Dir), WithVerify(time.Hour, time.Hour))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	res := f.Fence(ctx, membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: boottime().Add(time.Minute)})
+	if !res.OK || strings.Join(lab.Log(), ",") != "off a,status a,status a,status a" {
+		t.Errorf("%+v, asked %v", res, lab.Log())
+	}
+}
+
 // TestByHand: with manual fencing a node without a device is an operator's.
 func TestByHand(t *testing.T) {
 	cfg := membership.Config{ManualFence: true, Nodes: []membership.Node{{ID: 1, Name: "alpha"}}}

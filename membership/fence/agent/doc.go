@@ -11,7 +11,8 @@
 // which must say off (exit 2). A device that reported success and then says that
 // the victim is on lies (safety rule S13), and proves nothing. Options may say
 // action=reboot for programs that know no off; its success is believed, because
-// the machine is on again when it could be asked.
+// the machine is on again when it could be asked. So is every success of a device
+// with SkipVerify, whose agent asks the device itself until the power is off.
 //
 // # What bounds a run
 //
