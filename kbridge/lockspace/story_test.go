@@ -102,7 +102,7 @@ func (y *story) answer(m *member) bool {
 		case FailJoin:
 			m.local.Step(y.now, EndDone{e.Lockspace, e.Token, ""})
 		case RemovePeer:
-			m.local.Step(y.now, PeerRemoved{e.Incarnation})
+			m.local.Step(y.now, PeerRemoved(e))
 		}
 	}
 	return true
