@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +56,13 @@ type Fencer struct {
 	now     func() membership.Mono
 	verify  time.Duration // how long a status may go on saying on
 	pause   time.Duration // between two questions
+	warmFor time.Duration // how long what Prepare started waits
+	log     *slog.Logger
+
+	joined sync.WaitGroup // the agents that wait
+	mu     sync.Mutex
+	warm   map[membership.NodeID]*warmSet
+	closed bool
 }
 
 var _ membership.Fencer = (*Fencer)(nil)
@@ -74,11 +83,19 @@ func WithVerify(limit, pause time.Duration) Option {
 	return func(f *Fencer) { f.verify, f.pause = limit, pause }
 }
 
+// WithWarmFor sets how long agents started by Prepare wait. Default 60 s; 0: Prepare
+// does nothing.
+func WithWarmFor(d time.Duration) Option { return func(f *Fencer) { f.warmFor = d } }
+
+// WithLog logs what happens to agents that wait, at debug. Default: nowhere.
+func WithLog(log *slog.Logger) Option { return func(f *Fencer) { f.log = log } }
+
 // New returns a Fencer on the devices of a configuration.
 func New(cfg membership.Config, opts ...Option) *Fencer {
 	f := &Fencer{
 		devices: map[membership.NodeID][]membership.Device{}, names: cfg.Name, byHand: cfg.ManualFence, dirs: Dirs,
 		now: boottime, verify: 10 * time.Second, pause: 500 * time.Millisecond,
+		warmFor: time.Minute, log: slog.New(slog.DiscardHandler), warm: map[membership.NodeID]*warmSet{},
 	}
 	for _, d := range cfg.Devices {
 		for _, n := range d.Nodes {
@@ -107,6 +124,11 @@ func (f *Fencer) Has(n membership.NodeID) bool { return len(f.devices[n]) > 0 }
 
 // Fence runs the victim's devices. See the package comment.
 func (f *Fencer) Fence(ctx context.Context, job membership.FenceJob) membership.FenceResult {
+	defer func() { // what this victim needs no more
+		for _, h := range f.drop(job.Victim.Node) {
+			<-h.done
+		}
+	}()
 	start := f.now()
 	res := membership.FenceResult{}
 	var errs []error
@@ -139,13 +161,14 @@ func (f *Fencer) noDevice(n membership.NodeID) error {
 	return fmt.Errorf("%w: write a [[fence]] section for %s", ErrNoDevice, name)
 }
 
+// levels returns parts of one array: a pointer into it names a device of the node.
 func (f *Fencer) levels(n membership.NodeID) [][]membership.Device {
 	var out [][]membership.Device
-	for i, d := range f.devices[n] {
-		if i == 0 || d.Level != f.devices[n][i-1].Level {
-			out = append(out, nil)
+	all, from := f.devices[n], 0
+	for i := range all {
+		if i+1 == len(all) || all[i+1].Level != all[from].Level {
+			out, from = append(out, all[from:i+1]), i+1
 		}
-		out[len(out)-1] = append(out[len(out)-1], d)
 	}
 	return out
 }
@@ -165,9 +188,10 @@ func join(errs []error) error {
 // level runs all devices of a level, then asks all of them again that can be
 // asked and do not ask by themselves: with two power supplies, off on one means nothing before the other.
 func (f *Fencer) level(ctx context.Context, devices []membership.Device, deadline membership.Mono, res *membership.FenceResult) error {
-	for _, d := range devices {
+	for i := range devices {
+		d := &devices[i]
 		op := action(d)
-		run, err := f.run(ctx, d, op, deadline)
+		run, err := f.runWarm(ctx, d, op, deadline)
 		record(res, d, run)
 		if err == nil && run.code != 0 {
 			err = fmt.Errorf("%w: %s", ErrFailed, run.how())
@@ -176,8 +200,9 @@ func (f *Fencer) level(ctx context.Context, devices []membership.Device, deadlin
 			return &OpError{op, d.Agent, err}
 		}
 	}
-	for _, d := range devices {
-		if action(d) != "off" || d.SkipVerify {
+	for i := range devices {
+		d := &devices[i]
+		if !asked(d) {
 			continue
 		}
 		if err := f.isOff(ctx, d, res); err != nil {
@@ -187,7 +212,10 @@ func (f *Fencer) level(ctx context.Context, devices []membership.Device, deadlin
 	return nil
 }
 
-func action(d membership.Device) string {
+// asked says that the device is asked for its status after off.
+func asked(d *membership.Device) bool { return action(d) == "off" && !d.SkipVerify }
+
+func action(d *membership.Device) string {
 	if a := d.Options["action"]; a != "" {
 		return a
 	}
@@ -198,10 +226,10 @@ func action(d membership.Device) string {
 const firstPause = 20 * time.Millisecond
 
 // isOff asks until the status says off, first at once.
-func (f *Fencer) isOff(ctx context.Context, d membership.Device, res *membership.FenceResult) error {
+func (f *Fencer) isOff(ctx context.Context, d *membership.Device, res *membership.FenceResult) error {
 	limit := f.now().Add(f.verify)
 	for pause := min(firstPause, f.pause); ; pause = min(2*pause, f.pause) {
-		run, err := f.run(ctx, d, "status", 0)
+		run, err := f.runWarm(ctx, d, "status", 0)
 		record(res, d, run)
 		switch {
 		case err != nil && ctx.Err() != nil:
@@ -224,7 +252,7 @@ func (f *Fencer) isOff(ctx context.Context, d membership.Device, res *membership
 	}
 }
 
-func record(res *membership.FenceResult, d membership.Device, run result) {
+func record(res *membership.FenceResult, d *membership.Device, run result) {
 	res.Agent = filepath.Base(d.Agent)
 	if out := clean(run.output, secrets(d.Options)); out != "" {
 		res.Output = tailString(res.Output+out, maxOutput)
@@ -241,7 +269,8 @@ func (f *Fencer) Monitor(ctx context.Context, victim membership.NodeID) error {
 		return f.noDevice(victim)
 	}
 	var errs []error
-	for _, d := range f.devices[victim] {
+	for i := range f.devices[victim] {
+		d := &f.devices[victim][i]
 		run, err := f.run(ctx, d, "monitor", 0)
 		if err == nil && run.code != 0 {
 			err = fmt.Errorf("%w: %s", ErrFailed, run.how())

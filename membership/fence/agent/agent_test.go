@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 		dieWithMe(os.Args[2])
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == "die-warm" {
+		dieWarm(os.Args[2])
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -25,6 +25,24 @@
 // but its three standard ones, no environment but PATH and LC_ALL, and a working
 // directory of /.
 //
+// # Warm agents
+//
+// Starting an agent takes longer than most devices need, so Prepare starts those
+// of a victim's first level, two where the status is asked for too, and tells them
+// nothing. Agents read their options from standard input until it ends before they
+// do anything; one that acts without would cut its node off at every Monitor as
+// well. Fence uses what waits: the point of no return is then the first byte of the
+// options, the deadline is checked just before it and again after the last. What
+// has died, or is not the program installed now, is replaced by a cold start; a
+// success counts only from an agent that lived when its options were passed on.
+//
+// A warm agent never sees the end of its input without options. Release, the time
+// of WithWarmFor, the end of a Fence of that victim and Close kill it first, and
+// when the daemon is killed a relay within the agent's namespace holds its input
+// open until the kernel has killed it. Should that relay alone be killed, the
+// agent sees an empty input, which names no victim; neither its arguments nor its
+// environment do.
+//
 // # What is kept of it
 //
 // The last 4 KiB of what it printed, made printable, with the values of secret

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -36,18 +37,50 @@ func (r result) how() string {
 	return fmt.Sprintf("exit status %d", r.code)
 }
 
-// run runs one program to its end. deadline 0: none. The error is nil when the
-// program ended by itself, whatever its exit status.
-//
-// Linux sends the parent death signal when the thread that forked ends, not the
-// process. So the thread is locked until the program has ended.
-func (f *Fencer) run(ctx context.Context, d membership.Device, action string, deadline membership.Mono) (result, error) {
+// run runs one program to its end, started now. deadline 0: none. The error is
+// nil when the program ended by itself, whatever its exit status.
+func (f *Fencer) run(ctx context.Context, d *membership.Device, action string, deadline membership.Mono) (result, error) {
+	return f.bounded(ctx, d, func(ctx context.Context, path string) (result, error) {
+		return f.cold(ctx, path, stdin(d.Options, action), deadline)
+	})
+}
+
+// runWarm is run, with a program that waits already if there is one.
+func (f *Fencer) runWarm(ctx context.Context, d *membership.Device, action string, deadline membership.Mono) (result, error) {
+	return f.bounded(ctx, d, func(ctx context.Context, path string) (result, error) {
+		input := stdin(d.Options, action)
+		if h := f.take(ctx, d, path); h != nil {
+			if r, err := f.tell(ctx, h, input, deadline); !errors.Is(err, errUntold) {
+				return r, err
+			}
+		}
+		return f.cold(ctx, path, input, deadline)
+	})
+}
+
+// bounded gives a run the device's timeout and a name to what ended it.
+func (f *Fencer) bounded(ctx context.Context, d *membership.Device, do func(context.Context, string) (result, error)) (result, error) {
 	path, err := f.find(d.Agent)
 	if err != nil {
 		return result{code: -1}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.Timeout, ErrTimeout)
 	defer cancel()
+	r, err := do(ctx, path)
+	if err == nil || errors.Is(err, ErrDeadline) || ctx.Err() == nil {
+		return r, err
+	}
+	if errors.Is(context.Cause(ctx), ErrTimeout) {
+		return r, fmt.Errorf("%w: killed after %s: raise timeout of this [[fence]], or see why it hangs", ErrTimeout, d.Timeout)
+	}
+	return r, fmt.Errorf("%w: %w", ErrCancelled, context.Cause(ctx))
+}
+
+// cold starts the program.
+//
+// Linux sends the parent death signal when the thread that forked ends, not the
+// process. So the thread is locked until the program has ended.
+func (f *Fencer) cold(ctx context.Context, path, input string, deadline membership.Mono) (result, error) {
 	type outcome struct {
 		result
 		err error
@@ -56,26 +89,20 @@ func (f *Fencer) run(ctx context.Context, d membership.Device, action string, de
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		r, err := f.execute(ctx, path, stdin(d.Options, action), deadline)
+		r, err := f.execute(ctx, path, input, deadline)
 		done <- outcome{r, err}
 	}()
 	o := <-done
-	if o.err == nil || errors.Is(o.err, ErrDeadline) || ctx.Err() == nil {
-		return o.result, o.err
-	}
-	if errors.Is(context.Cause(ctx), ErrTimeout) {
-		return o.result, fmt.Errorf("%w: killed after %s: raise timeout of this [[fence]], or see why it hangs", ErrTimeout, d.Timeout)
-	}
-	return o.result, fmt.Errorf("%w: %w", ErrCancelled, context.Cause(ctx))
+	return o.result, o.err
 }
 
 func (f *Fencer) execute(ctx context.Context, path, input string, deadline membership.Mono) (result, error) {
 	out := &tail{max: maxCapture}
-	cmd := command(ctx, path, input, out, true)
+	cmd := command(ctx, path, strings.NewReader(input), out, true)
 	err := f.start(cmd, deadline)
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) {
 		// No pid namespace here: the process group must do.
-		cmd = command(ctx, path, input, out, false)
+		cmd = command(ctx, path, strings.NewReader(input), out, false)
 		err = f.start(cmd, deadline)
 	}
 	if err != nil {
@@ -87,18 +114,24 @@ func (f *Fencer) execute(ctx context.Context, path, input string, deadline membe
 		return result{code: -1, output: out.bytes()}, ErrDeadline
 	}
 	awaitExit(cmd.Process.Pid)
+	r, err := reap(cmd, out)
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return r, err
+}
+
+// reap collects a program that has ended.
+func reap(cmd *exec.Cmd, out *tail) (result, error) {
 	_ = kill(cmd) // what is left of its group, while the number is surely ours
-	err = cmd.Wait()
+	err := cmd.Wait()
 	r := result{code: cmd.ProcessState.ExitCode(), output: out.bytes()}
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		r.signal = ws.Signal()
 	}
 	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return r, ctx.Err()
-	case err == nil, errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay), errors.Is(err, syscall.EPIPE):
-		return r, nil
+	if errors.As(err, &exit) || errors.Is(err, exec.ErrWaitDelay) || errors.Is(err, syscall.EPIPE) {
+		err = nil
 	}
 	return r, err
 }
@@ -121,7 +154,7 @@ func (f *Fencer) start(cmd *exec.Cmd, deadline membership.Mono) error {
 	return cmd.Start()
 }
 
-func command(ctx context.Context, path, input string, out *tail, namespace bool) *exec.Cmd {
+func command(ctx context.Context, path string, input io.Reader, out *tail, namespace bool) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path)
 	namespace = namespace && os.Geteuid() == 0
 	if namespace {
@@ -131,7 +164,7 @@ func command(ctx context.Context, path, input string, out *tail, namespace bool)
 	}
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
-	cmd.Stdin = strings.NewReader(input)
+	cmd.Stdin = input
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second // something else may hold its output open
 	cmd.Cancel = func() error { return kill(cmd) }
