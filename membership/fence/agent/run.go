@@ -87,14 +87,28 @@ func (f *Fencer) cold(ctx context.Context, path, input string, deadline membersh
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		ordinary()
 		r, err := f.execute(ctx, path, input, deadline)
 		done <- outcome{r, err}
 	}()
 	o := <-done
 	return o.result, o.err
 }
+
+// ordinary binds the goroutine to a thread, which ends with it, and takes from
+// that the real-time priority that a daemon's threads may have: what it forks
+// must not run before the daemon itself.
+func ordinary() {
+	runtime.LockOSThread()
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: agentNice}
+	if unix.SchedSetAttr(0, &attr, 0) != nil { // not ours to be so nice: then as it comes
+		attr.Nice = 0
+		_ = unix.SchedSetAttr(0, &attr, 0) // without real-time priority there is nothing to take
+	}
+}
+
+// agentNice lets an agent go before ordinary programs: everybody waits for it.
+const agentNice = -10
 
 func (f *Fencer) execute(ctx context.Context, path, input string, deadline membership.Mono) (result, error) {
 	out := &tail{max: maxCapture}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -194,8 +193,7 @@ func (f *Fencer) lost(h *held) {
 
 // hold is the life of one agent. Its thread is locked, see run.
 func (f *Fencer) hold(h *held) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	ordinary()
 	cmd, err := f.launch(h)
 	close(h.started)
 	if err != nil {
