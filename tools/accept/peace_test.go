@@ -22,7 +22,7 @@ var (
 var evil = []membership.Kind{membership.KindEvicted, membership.KindFenceStart, membership.KindFenced, membership.KindBroken}
 
 func TestFiveMinutesOfPeace(t *testing.T) {
-	w := newWorld(t, cluster.Options{Nodes: 3})
+	w := newWorld(t, cluster.Options{Nodes: 3, Profile: "auto"}) // what a user gets who says nothing
 	w.must(w.Mkfs(w.ctx, 1))
 	w.mountAll()
 	from := time.Now()

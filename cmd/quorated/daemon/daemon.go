@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -275,6 +276,11 @@ func (d *Daemon) closeAll(clean bool) {
 		}
 		if err := d.kernel.Close(); err != nil {
 			d.log.Warn("the kernel's DLM was not left clean", "err", err)
+		}
+	}
+	if c, ok := d.fencer.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			d.log.Warn("agents that waited to be needed", "err", err)
 		}
 	}
 	if d.store != nil {
