@@ -27,8 +27,10 @@ type Options struct {
 	Profile string // "": lan
 	Agent   string // lab, redfish or manual; "": lab
 	Grace   time.Duration
-	Log     io.Writer
-	Mem     int // MiB a node
+	// DeadAfter is another dead_after than the profile's; 0: the profile's.
+	DeadAfter time.Duration
+	Log       io.Writer
+	Mem       int // MiB a node
 }
 
 // Cluster is a set of nodes with quorated on them.

@@ -35,6 +35,9 @@ func (c *Cluster) tomlFile() string {
 	}
 	b.WriteString(c.fenceTables())
 	fmt.Fprintf(&b, "\n[liveness]\nprofile = %q\n", c.opt.Profile)
+	if c.opt.DeadAfter != 0 {
+		fmt.Fprintf(&b, "dead_after = %q\n", c.opt.DeadAfter)
+	}
 	fmt.Fprintf(&b, "\n[events]\nsend_to = \"%s:%d\"\n", hostMgmt, lab.CollectPort)
 	return b.String()
 }

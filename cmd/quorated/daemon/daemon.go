@@ -156,7 +156,7 @@ func (d *Daemon) openGroup() (membership.Group, []membership.GroupEffect, error)
 	}
 	m, effs, err := raft.New(raft.Config{Self: d.cfg.Self, Nodes: ids, ConfigHash: sha256.Sum256([]byte(d.cfg.Digest.Total)),
 		NewID: random64(), NewClusterID: fmt.Sprintf("%016x%016x", random64(), random64()), Seed: random64(),
-		Heartbeat: max(d.cfg.Timing.Interval, 20*time.Millisecond),
+		Heartbeat: max(5*d.cfg.Timing.Interval, 100*time.Millisecond),
 		// The detector drives elections; raft's own timer is for what it cannot see.
 		Backstop: max(5*d.cfg.Timing.DeadAfter, time.Second)}, restored)
 	d.group = m

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -80,11 +81,12 @@ func random64() uint64 {
 	return binary.NativeEndian.Uint64(b[:]) | 1
 }
 
-// boottime is CLOCK_BOOTTIME.
+// boottime is CLOCK_BOOTTIME. The call is a raw one, of which the runtime is not
+// told: see membership/probe/udp.
 func boottime() membership.Mono {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic("daemon: CLOCK_BOOTTIME: " + err.Error())
+	if _, _, e := unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&ts)), 0); e != 0 {
+		panic("daemon: CLOCK_BOOTTIME: " + e.Error())
 	}
 	return membership.Mono(ts.Nano())
 }

@@ -87,27 +87,17 @@ func (n *Node) fenceEnd(c *cluster.Case) {
 
 const prepareEvery = 10 * time.Second
 
-// doubts prepares the fencing of a member that has been silent for half of
-// dead_after, at the members that would do it: the leader, and the first actor
-// after it. It may be for nothing.
-func (n *Node) doubts(samples []membership.Sample) {
-	if !n.Member() {
+// prepare keeps the fencing of those members prepared that this node would be
+// the first to fence: what has to be started then is on everybody's way.
+func (n *Node) prepare() {
+	if !n.Member() || n.now < n.prepareAt {
 		return
 	}
-	heard := map[membership.NodeID]membership.Mono{}
-	for _, s := range samples {
-		heard[s.Peer] = max(heard[s.Peer], s.Heard)
-	}
+	n.prepareAt = n.now.Add(prepareEvery)
 	for _, m := range n.st.View.Members {
-		at := heard[m.Node]
-		if m.Node == n.cfg.Self || at == 0 || n.now.Sub(at) < n.cfg.Timing.DeadAfter/2 || n.lease(m.Node) == 0 || !n.firstActor(m.Node) {
-			continue
+		if m.Node != n.cfg.Self && n.lease(m.Node) != 0 && n.firstActor(m.Node) && n.set.Holds(m) {
+			n.do(PrepareFence{Victim: m.Node})
 		}
-		if last, ok := n.prepared[m.Node]; ok && n.now < last.Add(prepareEvery) {
-			continue
-		}
-		n.prepared[m.Node] = n.now
-		n.do(PrepareFence{Victim: m.Node})
 	}
 }
 

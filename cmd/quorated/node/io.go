@@ -85,8 +85,8 @@ type Reopen struct{}
 // Fence runs the agents; the answer is FenceDone.
 type Fence struct{ Job membership.FenceJob }
 
-// PrepareFence says that this node may soon have to fence a victim: what can be
-// got ready without touching it, may be.
+// PrepareFence says that this node would be the first to fence a member, if it
+// had to be: what can be got ready without touching it, may be. It is repeated.
 type PrepareFence struct{ Victim membership.NodeID }
 
 // LearnEpoch tells the prober which run of a peer's daemon may answer.

@@ -87,7 +87,7 @@ type Node struct {
 	jobs      map[jobKey]*job
 	leaving   *leaving
 	fenced    bool // SelfFence was asked for
-	prepared  map[membership.NodeID]membership.Mono
+	prepareAt membership.Mono
 	compacted uint64
 	viewSince membership.Mono
 	waitsFor  string // last RecoveryWait given to liveness
@@ -161,7 +161,7 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
 		now: now, started: now, helloAt: now,
 		peers: map[membership.NodeID]*peer{}, flights: map[string]flight{}, stages: map[string]*stage{},
-		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{}, prepared: map[membership.NodeID]membership.Mono{},
+		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{},
 	}
 	for _, id := range ids {
 		if id != n.cfg.Self {
@@ -203,7 +203,7 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 	n.now = max(now, n.now)
 	switch in := in.(type) {
 	case Timer:
-		n.doubts(in.Samples)
+		n.prepare()
 		n.liveness(liveness.Observed{Samples: in.Samples})
 		if d := n.group.Deadline(); d != 0 && n.now >= d {
 			n.step(membership.GroupTimer{})

@@ -8,14 +8,15 @@
 // like a silent kernel. Profiles must allow for that (architecture.md, 7). The
 // answer's age is that of the daemon's last Progress.
 //
-// # Threads
+// # Loops
 //
-// One socket for each own link address, and two OS threads of their own: the
-// sender spreads the probes of one interval over it, so that peers are not
-// asked in bursts; the reader answers probes and judges replies as they come.
-// Both ask for SCHED_FIFO and say in Status when they did not get it. Neither
-// ever waits for a peer, a lock that is held for long, or memory: sending is
-// MSG_DONTWAIT, and the path of a packet does not allocate.
+// One socket for each own link address and one goroutine that answers probes and
+// judges replies as they come on it; one more sends. They wait with the runtime's
+// poller and make every call that cannot block as a raw one: each call that the
+// runtime is told of wakes its monitor thread, which on a slow virtual machine
+// was half of the daemon's CPU time. The daemon gives all its threads real-time
+// priority, so these need none of their own. None ever waits for a peer, a lock
+// that is held for long, or memory: the path of a packet does not allocate.
 //
 // A link whose own address is not there (yet) is tried again every second.
 //

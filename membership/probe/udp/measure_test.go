@@ -20,7 +20,6 @@ import (
 var (
 	measure  = flag.Duration("measure", 0, "measure one prober with seven peers for so long")
 	interval = flag.Duration("interval", 40*time.Millisecond, "of what -measure measures")
-	priority = flag.Int("priority", 0, "of what -measure measures; below 0 none")
 )
 
 const (
@@ -37,8 +36,8 @@ func measured() []membership.Node {
 	return nodes
 }
 
-func measuredProber(t *testing.T, self membership.NodeID, interval time.Duration, priority int) *Prober {
-	p, err := New(Options{Self: self, Nodes: measured(), Interval: interval, Keys: key(), Instance: uint64(self), Priority: priority})
+func measuredProber(t *testing.T, self membership.NodeID, interval time.Duration) *Prober {
+	p, err := New(Options{Self: self, Nodes: measured(), Interval: interval, Keys: key(), Instance: uint64(self)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +57,7 @@ func TestMeasure(t *testing.T) {
 	if *measure == 0 {
 		t.Skip("only with -measure 10s")
 	}
-	env, _ := json.Marshal([]int64{int64(*interval), int64(*priority)})
+	env, _ := json.Marshal(int64(*interval))
 	child := exec.Command(os.Args[0], "-test.run=^TestMeasure$")
 	child.Env = append(os.Environ(), peersEnv+"="+string(env))
 	stdin, err := child.StdinPipe()
@@ -68,7 +67,7 @@ func TestMeasure(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := measuredProber(t, 1, *interval, *priority)
+	p := measuredProber(t, 1, *interval)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = p.Run(ctx) })
@@ -115,14 +114,14 @@ func cpuTime() time.Duration {
 
 // playPeers runs the seven until standard input ends.
 func playPeers(t *testing.T, text string) {
-	var args [2]int64
-	if err := json.Unmarshal([]byte(text), &args); err != nil {
+	var every int64
+	if err := json.Unmarshal([]byte(text), &every); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, n := range measured()[1:] {
-		p := measuredProber(t, n.ID, time.Duration(args[0]), int(args[1]))
+		p := measuredProber(t, n.ID, time.Duration(every))
 		wg.Go(func() { _ = p.Run(ctx) })
 	}
 	_, _ = os.Stdin.Read(make([]byte, 1))

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/probe"
 )
@@ -17,7 +15,7 @@ type target struct {
 	link *link
 	addr netip.AddrPort
 	// One address for each thread: sending writes into it.
-	probeTo, replyTo unix.Sockaddr
+	probeTo, replyTo *rawAddress
 
 	mu     sync.Mutex
 	window probe.Window
@@ -29,7 +27,7 @@ type target struct {
 func newTarget(peer membership.NodeID, l *link, addr netip.AddrPort, rate int) *target {
 	return &target{
 		peer: peer, link: l, addr: addr,
-		probeTo: sockaddr(addr, 0), replyTo: sockaddr(addr, 0),
+		probeTo: rawAddr(addr, 0), replyTo: rawAddr(addr, 0),
 		sample: membership.Sample{Peer: peer, Link: l.index},
 		bucket: bucket{rate: rate, level: int64(time.Second)},
 	}

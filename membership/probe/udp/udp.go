@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,10 +21,9 @@ import (
 
 // Defaults and limits.
 const (
-	DefaultPort     = 21061
-	DefaultPriority = 20 // SCHED_FIFO: above ordinary work, below the kernel's own threads (50)
-	MinInterval     = time.Millisecond
-	maxLinks        = 256
+	DefaultPort = 21061
+	MinInterval = time.Millisecond
+	maxLinks    = 256
 )
 
 // Options are what a Prober is made of. Self, Nodes, Interval, Keys and
@@ -37,8 +37,6 @@ type Options struct {
 
 	Port  int                       // 0: DefaultPort
 	Ports map[membership.NodeID]int // overrides Port for nodes that share an address, as in tests
-	// Priority of SCHED_FIFO for both threads; 0: DefaultPriority, below 0: do not ask.
-	Priority int
 	// LockMemory asks for mlockall, of the whole process, as pages are touched.
 	LockMemory bool
 	// Rate is how many probes a second of one peer on one link are answered;
@@ -70,6 +68,7 @@ var _ membership.Prober = (*Prober)(nil)
 type link struct {
 	index int
 	addr  netip.AddrPort
+	file  *os.File     // set before fd
 	fd    atomic.Int32 // -1 until open
 }
 
@@ -121,9 +120,6 @@ func (o *Options) fill() (self membership.Node, err error) {
 	}
 	if o.Port == 0 {
 		o.Port = DefaultPort
-	}
-	if o.Priority == 0 {
-		o.Priority = DefaultPriority
 	}
 	if o.Rate <= 0 {
 		o.Rate = max(200, 8*int(math.Ceil(float64(time.Second)/float64(o.Interval))))
@@ -190,42 +186,16 @@ func (p *Prober) AppendSnapshot(out []membership.Sample) []membership.Sample {
 	return out
 }
 
-// Run probes and answers until ctx ends and both threads are gone. It is called once.
+// Run probes and answers until ctx ends and its goroutines are gone. It is called once.
 func (p *Prober) Run(ctx context.Context) error {
-	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return fmt.Errorf("probe: eventfd: %w", err)
-	}
-	opened, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = unix.Close(stop)
-		return fmt.Errorf("probe: eventfd: %w", err)
-	}
 	if p.opt.LockMemory {
 		if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 			p.warn("memory", "memory is not locked (%v): set LimitMEMLOCK=infinity in the unit", err)
 		}
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { p.openLoop(ctx, opened) })
-	wg.Go(func() { p.sendLoop(stop) })
-	wg.Go(func() { p.readLoop(stop, opened) })
-	<-ctx.Done()
-	signalFD(stop)
+	wg.Go(func() { p.openLoop(ctx, &wg) })
+	wg.Go(func() { p.sendLoop(ctx) })
 	wg.Wait()
-	for _, l := range p.links {
-		if fd := l.fd.Swap(-1); fd >= 0 {
-			_ = unix.Close(int(fd))
-		}
-	}
-	_ = unix.Close(opened)
-	_ = unix.Close(stop)
 	return nil
-}
-
-// now is CLOCK_BOOTTIME.
-func now() membership.Mono {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail: since Linux 2.6.39
-	return membership.Mono(ts.Nano())
 }

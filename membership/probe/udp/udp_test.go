@@ -282,7 +282,7 @@ func TestHurriedSender(t *testing.T) {
 }
 
 func TestOffset(t *testing.T) {
-	for _, c := range []struct{ n, want int }{{1, 1}, {2, 2}, {4, 4}, {7, 4}, {62, 4}} {
+	for _, c := range []struct{ n, want int }{{1, 1}, {2, 1}, {4, 1}, {7, 4}, {62, 4}} {
 		moments := map[time.Duration]int{}
 		for i := range c.n {
 			d := offset(i, c.n, 40*time.Millisecond)
