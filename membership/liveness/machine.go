@@ -91,6 +91,10 @@ func (m *Machine) Step(now membership.Mono, in Input) []Effect {
 			m.waits = slices.Clone(in.Nodes)
 			m.soon(now)
 		}
+	case Anew:
+		if p := m.peer(in.Node); p != nil {
+			p.evictions, p.shaken = 0, true
+		}
 	case Hold:
 		if p := m.peer(in.Node); p != nil {
 			p.hold = in.Until

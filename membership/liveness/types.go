@@ -73,6 +73,10 @@ type Leader struct{ Node membership.NodeID }
 // replaces the former list.
 type RecoveryWait struct{ Nodes []membership.NodeID }
 
+// Anew says that a node has booted anew: how often its earlier lives were evicted
+// says nothing about its links now.
+type Anew struct{ Node membership.NodeID }
+
 // Hold announces a freeze: the node is not suspected before Until, and then
 // only after a further dead_after. An Until in the past ends a hold.
 type Hold struct {
@@ -86,6 +90,7 @@ func (ViewIn) input()       {}
 func (LogIn) input()        {}
 func (Leader) input()       {}
 func (RecoveryWait) input() {}
+func (Anew) input()         {}
 func (Hold) input()         {}
 
 // Effect is one of the effects below, to be executed in order.

@@ -65,6 +65,7 @@ type Node struct {
 	started membership.Mono
 	out     []Effect
 	seq     uint64 // of events
+	repeats uint64 // end of the own log when the daemon started
 	broken  bool
 
 	inputs   []membership.GroupInput // waiting for their turn
@@ -170,6 +171,7 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 	}
 	n.quorate = pol.Quorate([]membership.NodeID{n.cfg.Self}).Quorate
 	n.emit(membership.Event{Kind: membership.KindUp, Text: fmt.Sprintf("quorated %s, kernel %s, profile %s", n.id.Version, n.id.Kernel, n.cfg.Timing.Profile)})
+	n.repeats = n.group.Status().LastIndex
 	n.stepping = true
 	n.execute(o.Boot)
 	n.stepping = false
@@ -186,7 +188,12 @@ func (n *Node) take() []Effect {
 
 func (n *Node) do(e Effect) { n.out = append(n.out, e) }
 
+// emit adds a line to the event log. What the own log repeats after a restart
+// was told when it happened.
 func (n *Node) emit(e membership.Event) {
+	if e.Index != 0 && e.Index <= n.repeats {
+		return
+	}
 	n.seq++
 	e.Seq, e.Node, e.Mono = n.seq, n.cfg.Self, n.now
 	if e.View == 0 {

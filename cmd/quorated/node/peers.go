@@ -176,6 +176,9 @@ func (n *Node) gotHello(from membership.NodeID, p *peer, b []byte) {
 		n.do(LearnEpoch{Peer: from, Instance: h.Instance})
 		n.sayHello(from)
 	}
+	if rec := n.st.Node(from); rec != nil && rec.Last.Boot != h.Boot && (p.hello == nil || p.hello.Boot != h.Boot) {
+		n.liveness(liveness.Anew{Node: from})
+	}
 	p.hello, p.helloAt = &h, n.now
 	p.differs = differing(n.id, h)
 }

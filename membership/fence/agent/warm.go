@@ -28,19 +28,25 @@ const (
 // daemon dies, whose files are closed before the parent death signal goes out, the
 // relay keeps that input open until the kernel has killed everything in here. It
 // kills in the order of the process ids (kernel/pid_namespace.c,
-// zap_pid_ns_processes), which is why the agent is started first. A daemon that
-// died before the signal was asked for is why the relay kills in the end. The
-// status is the agent's if it lived until the relay was through.
-const holdScript = `"$0" <&3 3<&- 4<&- 5>&- & a=$!
+// zap_pid_ns_processes), which is why the agent's process is the first; it becomes
+// the agent when the relay is there to hold its input. A daemon that died before
+// the signal was asked for is why the relay kills in the end. The status is the
+// agent's if it lived until the relay was through.
+const holdScript = `{
+	read -r l <&3 || exit 1
+	exec "$0" <&3 3<&-
+} 4<&- 5>&- & a=$!
+exec 3<&-
 {
+	echo ready
 	while IFS= read -r l; do
 		[ "$l" = . ] && exit 0
 		printf '%s\n' "$l" || exit 1
 	done
 	sleep 2
 	kill -KILL 0
-} <&4 >&5 3<&- 4<&- 5>&- & r=$!
-exec 3<&- 4<&- 5>&-
+} <&4 >&5 4<&- 5>&- & r=$!
+exec 4<&- 5>&-
 wait $a; s=$?
 kill $r 2>/dev/null
 wait $r 2>/dev/null || s=125
