@@ -267,6 +267,9 @@ func (n *Node) admitAll() {
 		if _, member := n.st.View.Find(id); !ok || member || n.leaving != nil && id == n.cfg.Self || n.left() && id == n.cfg.Self {
 			continue
 		}
+		if rec := n.st.Node(id); rec != nil && rec.Left && rec.Last.Boot == boot && rec.Instance == inst {
+			continue // this run of its daemon has left, and is about to end
+		}
 		if why := n.inadmissible(id); why != "" {
 			if p := n.peers[id]; p != nil && why != quietly {
 				n.refusePeer(id, p, why)
