@@ -121,7 +121,7 @@ func (w *world) strangers() {
 		return err
 	})
 	for _, s := range []struct{ name, edit, want string }{
-		{"another key", "rm $d/quorate.key; /usr/local/sbin/quorate keygen -f $d/quorate.key", "key"},
+		{"another key", "rm $d/quorate.key; /usr/local/sbin/quorate keygen -f $d/quorate.key", "secrets differ"},
 		{"another cluster", `sed -i 's/name = "lab"/name = "other"/' $d/quorate.toml`, "cluster"},
 	} {
 		w.imposter(s.name, s.edit, s.want)
@@ -165,12 +165,16 @@ func (w *world) imposter(name, edit, want string) {
 	w.must(err)
 	w.within(40*time.Second, name+" refused in words at both ends", func(ctx context.Context) error {
 		return cluster.Until(ctx, 200*time.Millisecond, func() error {
+			told := map[bool]bool{} // by whether it was the imposter that told
 			for _, e := range w.Events.All() {
-				if e.At.After(from) && e.Node != victim && (e.Kind == membership.KindRefused || e.Kind == membership.KindPeer) && strings.Contains(e.Text, want) {
-					return nil
+				if e.At.After(from) && e.Kind == membership.KindRefused && strings.Contains(e.Text, want) {
+					told[e.Node == victim] = true
 				}
 			}
-			return fmt.Errorf("%s: no refusal that speaks of %q", name, want)
+			if !told[true] || !told[false] {
+				return fmt.Errorf("%s: refusals that speak of %q: imposter %v, others %v", name, want, told[true], told[false])
+			}
+			return nil
 		})
 	})
 	w.must(w.WaitMembers(w.ctx, rest, rest))

@@ -96,6 +96,7 @@ func (f *Fencer) Prepare(victim membership.NodeID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.warm[victim]
+	until := time.Now().Add(f.warmFor) // before the timer starts, which must not fire earlier
 	switch {
 	case f.closed:
 		return
@@ -109,7 +110,7 @@ func (f *Fencer) Prepare(victim membership.NodeID) {
 	default:
 		s.timer.Reset(f.warmFor)
 	}
-	s.until = time.Now().Add(f.warmFor)
+	s.until = until
 	for i := range levels[0] {
 		d := &levels[0][i]
 		for n := s.count(d); n < runs(d); n++ {
