@@ -494,3 +494,18 @@ func TestFutureStampsAndUnknownPeers(t *testing.T) {
 		t.Errorf("suspects %v", r.m.Suspects())
 	}
 }
+
+func TestANewBootIsNotHeldToItsFormerLives(t *testing.T) {
+	m := New(Config{Self: 1, Nodes: []membership.NodeID{1, 2, 3}, Timing: membership.Timing{Interval: 40 * time.Millisecond,
+		DeadAfter: 200 * time.Millisecond, LinkSettle: 280 * time.Millisecond, StallLimit: 10 * time.Second, RecoveryStall: 3 * time.Second}}, 0)
+	p := m.peer(2)
+	p.evictions = 6
+	if got := m.steadyTime(p); got != 32*time.Second {
+		t.Fatalf("after six evictions %v", got)
+	}
+	m.Step(1, Anew{Node: 2})
+	if got := m.steadyTime(p); got != 280*time.Millisecond {
+		t.Fatalf("booted anew %v", got)
+	}
+	m.Step(2, Anew{Node: 9}) // nobody of that number is configured
+}

@@ -385,7 +385,7 @@ func (n *Node) refuseJoiners(sp *lockspace.Space, joiners []lockspace.Member, at
 		return
 	}
 	for _, j := range joiners {
-		why := fmt.Sprintf("its kernel did not finish joining within %v; is TCP port 21064 open between it and %v?", n.cfg.JoinTimeout, sp.Change.Stop)
+		why := fmt.Sprintf("its kernel did not finish joining within %v; is the DLM's TCP port open between it and %v?", n.cfg.JoinTimeout, sp.Change.Stop)
 		m := lockspace.Message{Refuse: &lockspace.Refuse{Lockspace: sp.Name, Change: sp.Change.Seq, Joiner: j.Incarnation, Why: why}}
 		n.propose(fmt.Sprintf("refuse %s %d %v", sp.Name, sp.Change.Seq, j.Incarnation),
 			cluster.Command{Message: &cluster.Message{Consumer: lockspaces, Data: m.Encode()}})
