@@ -96,7 +96,7 @@ func parseRecord(b []byte) (*Record, error) {
 
 func (r *reader) proto(m proto.Message) {
 	b := r.bytes(int(r.uint32()))
-	if r.err == nil && proto.Unmarshal(b, m) != nil {
+	if r.err == nil && unmarshal(b, m) != nil {
 		r.err = ErrWire
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/raft/v3/confchange"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quorate/quorate/membership"
@@ -28,6 +30,10 @@ const (
 
 // ErrWire is a message that this version cannot read.
 var ErrWire = errors.New("unreadable group message")
+
+// unmarshal drops fields that this version does not know: raft compares whole
+// messages with what it made itself, and panics on a difference.
+var unmarshal = proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal
 
 // hello is what a node says of itself to one peer.
 type hello struct {
@@ -115,7 +121,7 @@ func parseForm(b []byte) (form, error) {
 		return f, nil
 	}
 	f.genesis = &pb.Snapshot{}
-	if err := proto.Unmarshal(r.b, f.genesis); err != nil {
+	if err := unmarshal(r.b, f.genesis); err != nil {
 		return form{}, fmt.Errorf("form: genesis: %w", ErrWire)
 	}
 	md := f.genesis.GetMetadata()
@@ -147,7 +153,7 @@ func encodeRaft(m *pb.Message) ([]byte, error) {
 
 func parseRaft(b []byte) (*pb.Message, error) {
 	m := &pb.Message{}
-	if err := proto.Unmarshal(b, m); err != nil {
+	if err := unmarshal(b, m); err != nil {
 		return nil, fmt.Errorf("raft message: %v: %w", err, ErrWire)
 	}
 	if err := checkRaft(m); err != nil {
@@ -225,7 +231,7 @@ func checkEntry(e *pb.Entry) error {
 // parseChange reads a configuration entry and the members that it names.
 func parseChange(data []byte) (*pb.ConfChangeV2, members, error) {
 	cc := &pb.ConfChangeV2{}
-	if err := proto.Unmarshal(data, cc); err != nil {
+	if err := unmarshal(data, cc); err != nil {
 		return nil, members{}, fmt.Errorf("configuration entry: %w", ErrWire)
 	}
 	if len(cc.GetContext()) == 0 {
@@ -240,13 +246,25 @@ func parseChange(data []byte) (*pb.ConfChangeV2, members, error) {
 
 func checkSnapshot(s *pb.Snapshot, term uint64) error {
 	md := s.GetMetadata()
-	if md.GetIndex() == 0 || md.GetTerm() == 0 || md.GetTerm() > term || len(md.GetConfState().GetVoters()) == 0 {
+	if md.GetIndex() == 0 || md.GetTerm() == 0 || md.GetTerm() > term || !restorable(md.GetConfState()) {
 		return fmt.Errorf("snapshot at %d: %w", md.GetIndex(), ErrWire)
 	}
 	if _, _, err := parseMembers(s.GetData()); err != nil {
 		return fmt.Errorf("snapshot at %d: %w", md.GetIndex(), ErrWire)
 	}
 	return nil
+}
+
+// restorable says whether raft can take a configuration from a snapshot; it
+// panics on one that does not come out as it went in.
+func restorable(cs *pb.ConfState) bool {
+	if len(cs.GetVoters()) == 0 || len(cs.GetVoters())+len(cs.GetVotersOutgoing())+len(cs.GetLearners())+len(cs.GetLearnersNext()) > maxSeen {
+		return false
+	}
+	t := tracker.MakeProgressTracker(1, 0)
+	var err error
+	t.Config, t.Progress, err = confchange.Restore(confchange.Changer{Tracker: t}, cs)
+	return err == nil && cs.Equivalent(t.ConfState()) == nil
 }
 
 // envelope splits a message into its kind and body.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/quorate/quorate/membership"
 )
@@ -79,6 +80,14 @@ func TestRaftMessagesThatAPeerMayNotSend(t *testing.T) {
 		m.Index, m.LogTerm, m.Entries = new(uint64(3)), new(uint64(4)), entries
 		return m
 	}
+	snap := func(cs *pb.ConfState) *pb.Message {
+		m := base(pb.MsgSnap, 5)
+		m.Snapshot = snapshot(3, 4, "")
+		m.Snapshot.Metadata.ConfState = cs
+		return m
+	}
+	later := &pb.ConfState{Voters: []uint64{7}}
+	later.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 1))
 	for _, c := range []struct {
 		name string
 		m    *pb.Message
@@ -96,6 +105,15 @@ func TestRaftMessagesThatAPeerMayNotSend(t *testing.T) {
 		{"append with a gap", app(entry(4, 4, "a"), entry(6, 5, "b")), false},
 		{"append of a later term", app(entry(4, 6, "a")), false},
 		{"append of falling terms", app(entry(4, 5, "a"), entry(5, 4, "b")), false},
+		{"snapshot", snap(&pb.ConfState{Voters: []uint64{7, 8}, Learners: []uint64{9}}), true},
+		{"snapshot of a joint configuration", snap(&pb.ConfState{
+			Voters: []uint64{7, 8}, VotersOutgoing: []uint64{8, 9}, LearnersNext: []uint64{9}, AutoLeave: new(true),
+		}), true},
+		{"snapshot of a later version", snap(later), true},
+		{"snapshot without voters", snap(&pb.ConfState{}), false},
+		{"snapshot of one voter twice", snap(&pb.ConfState{Voters: []uint64{7, 7}}), false},
+		{"snapshot of a voting learner", snap(&pb.ConfState{Voters: []uint64{7}, Learners: []uint64{7}}), false},
+		{"snapshot of voter 0", snap(&pb.ConfState{Voters: []uint64{0, 7}}), false},
 		{"snapshot without members", &pb.Message{
 			Type: pb.MsgSnap.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(1)),
 			Snapshot: &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1))}},
