@@ -21,7 +21,9 @@ package membership
 //   - Nothing is delivered at a node outside the group's configuration, and
 //     nothing anywhere without a quorum of it.
 type Group interface {
-	Step(now Mono, in GroupInput) []GroupEffect
+	// Step takes inputs that came together: proposals among them are written and
+	// sent together.
+	Step(now Mono, in ...GroupInput) []GroupEffect
 	// Deadline is when a GroupTimer input is due; 0 means not at all.
 	Deadline() Mono
 	Status() GroupStatus

@@ -73,11 +73,13 @@ func (d *daemon) exit(e node.Exit) {
 // tap is the daemon's group, with an ear on what it delivers.
 type tap struct{ d *daemon }
 
-func (t tap) Step(now membership.Mono, in membership.GroupInput) []membership.GroupEffect {
-	if c, ok := in.(membership.GroupCompact); ok {
-		t.d.w.check.compacted(t.d.h, c)
+func (t tap) Step(now membership.Mono, in ...membership.GroupInput) []membership.GroupEffect {
+	for _, i := range in {
+		if c, ok := i.(membership.GroupCompact); ok {
+			t.d.w.check.compacted(t.d.h, c)
+		}
 	}
-	effs := t.d.group.Step(now, in)
+	effs := t.d.group.Step(now, in...)
 	for _, e := range effs {
 		switch e.(type) {
 		case membership.GroupDeliver, membership.GroupRestore:

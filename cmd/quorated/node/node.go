@@ -296,19 +296,24 @@ func (n *Node) break_(why string) {
 	n.do(Exit{Why: why})
 }
 
-// step gives the group one input and executes what it asks for. An input that
-// arises while effects are executed waits for its turn: effects of two inputs
+// step gives the group an input and executes what it asks for. An input that
+// arises while effects are executed waits for its turn: effects of two steps
 // never mix, so that records stay in their order.
 func (n *Node) step(in membership.GroupInput) {
 	n.inputs = append(n.inputs, in)
+	n.stepQueued()
+}
+
+// stepQueued gives the group all that waits for it at once.
+func (n *Node) stepQueued() {
 	if n.stepping {
 		return
 	}
 	n.stepping = true
 	for len(n.inputs) > 0 && !n.broken {
-		in := n.inputs[0]
-		n.inputs = n.inputs[1:]
-		n.execute(n.group.Step(n.now, in))
+		in := n.inputs
+		n.inputs = nil
+		n.execute(n.group.Step(n.now, in...))
 		n.followLeader()
 	}
 	n.stepping = false

@@ -11,8 +11,8 @@ import (
 // still is a group that orders nothing and leads.
 type still struct{}
 
-func (still) Step(membership.Mono, membership.GroupInput) []membership.GroupEffect { return nil }
-func (still) Deadline() membership.Mono                                            { return 0 }
+func (still) Step(membership.Mono, ...membership.GroupInput) []membership.GroupEffect { return nil }
+func (still) Deadline() membership.Mono                                               { return 0 }
 func (still) Status() membership.GroupStatus {
 	return membership.GroupStatus{Formed: true, Leader: 1, Term: 1}
 }

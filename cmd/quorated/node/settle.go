@@ -31,6 +31,7 @@ func (n *Node) settle() {
 		if n.leads() {
 			n.lead()
 		}
+		n.stepQueued()
 		for k := range n.flights {
 			if !n.wished[k] {
 				delete(n.flights, k)
@@ -58,7 +59,7 @@ func (n *Node) propose(key string, c cluster.Command) {
 		return
 	}
 	c.By, c.Wall = n.Self(), n.wall
-	n.step(membership.GroupPropose{Data: c.Encode()})
+	n.inputs = append(n.inputs, membership.GroupPropose{Data: c.Encode()}) // with all others of this settling
 }
 
 func (n *Node) wake(at membership.Mono) {

@@ -171,14 +171,10 @@ func (m *Machine) adopt(s *pb.Snapshot) error {
 	return nil
 }
 
-// Step takes one input. Nothing is left pending when it returns.
-func (m *Machine) Step(now membership.Mono, in membership.GroupInput) []membership.GroupEffect {
-	return m.StepBatch(now, in)
-}
-
-// StepBatch takes several inputs and makes one write of what they need: a
-// leader that is given many proposals at once syncs once and sends one append.
-func (m *Machine) StepBatch(now membership.Mono, in ...membership.GroupInput) (effects []membership.GroupEffect) {
+// Step takes inputs and makes one write of what they need: a leader that is given
+// many proposals at once syncs once and sends one append. Nothing is left pending
+// when it returns.
+func (m *Machine) Step(now membership.Mono, in ...membership.GroupInput) (effects []membership.GroupEffect) {
 	if m.fault != nil {
 		return nil
 	}

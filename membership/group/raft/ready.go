@@ -150,7 +150,7 @@ func (m *Machine) sendRaft(msg *pb.Message) {
 	m.emit(membership.GroupSend{To: to, Data: data})
 }
 
-// must: an error here is a broken invariant; StepBatch turns it into a fault.
+// must: an error here is a broken invariant; Step turns it into a fault.
 func must(err error) {
 	if err != nil {
 		panic(fmt.Errorf("raft: %w", err))

@@ -385,8 +385,8 @@ func TestHandOverIsGivenUp(t *testing.T) {
 // deaf loses every input.
 type deaf struct{ membership.Group }
 
-func (deaf) Step(membership.Mono, membership.GroupInput) []membership.GroupEffect { return nil }
-func (deaf) Deadline() membership.Mono                                            { return 0 }
+func (deaf) Step(membership.Mono, ...membership.GroupInput) []membership.GroupEffect { return nil }
+func (deaf) Deadline() membership.Mono                                               { return 0 }
 
 // S7: a leader whose kernel answers and whose daemon stands still is replaced by the others.
 func TestStalledLeaderIsReplaced(t *testing.T) {
@@ -440,7 +440,7 @@ func TestBackstopWithoutDetector(t *testing.T) {
 	}
 }
 
-func TestStepBatchSyncsOnce(t *testing.T) {
+func TestProposalsTogetherSyncOnce(t *testing.T) {
 	s := formed(t, 3, nil)
 	l := machine(s, leader(s))
 	var in []membership.GroupInput
@@ -448,7 +448,7 @@ func TestStepBatchSyncsOnce(t *testing.T) {
 		in = append(in, membership.GroupPropose{Data: []byte{byte(i + 1)}})
 	}
 	persists, sends := 0, 0
-	for _, e := range l.StepBatch(s.Now, in...) {
+	for _, e := range l.Step(s.Now, in...) {
 		switch e.(type) {
 		case membership.GroupPersist:
 			persists++

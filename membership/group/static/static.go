@@ -94,8 +94,17 @@ func (m *Machine) Members(members []membership.NodeID) error {
 	return nil
 }
 
-// Step takes one input.
-func (m *Machine) Step(_ membership.Mono, in membership.GroupInput) []membership.GroupEffect {
+// Step takes inputs in their order.
+func (m *Machine) Step(_ membership.Mono, in ...membership.GroupInput) []membership.GroupEffect {
+	for _, i := range in {
+		m.input(i)
+	}
+	out := m.out
+	m.out = nil
+	return out
+}
+
+func (m *Machine) input(in membership.GroupInput) {
 	switch in := in.(type) {
 	case membership.GroupLink:
 		m.link(in)
@@ -108,9 +117,6 @@ func (m *Machine) Step(_ membership.Mono, in membership.GroupInput) []membership
 	case membership.GroupCompact:
 		m.compact(in)
 	}
-	out := m.out
-	m.out = nil
-	return out
 }
 
 // Deadline is never: nothing here waits for time.
