@@ -295,7 +295,15 @@ func (d *Daemon) closeAll(clean bool) {
 
 // selfFence ends this machine at once: no sync, no shutdown, nothing more is written.
 func selfFence(log *slog.Logger, why string) {
-	log.Error("this machine ends itself now", "why", why)
+	said := make(chan struct{})
+	go func() { // a log that stands still must not keep it
+		log.Error("this machine ends itself now", "why", why)
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(100 * time.Millisecond):
+	}
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
 		log.Error("reboot failed; trying sysrq", "err", err)
 		_ = os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/membership"
@@ -14,40 +15,64 @@ import (
 const (
 	keepEvents = 8192 // in memory, for `quorate events`
 	liveEvents = 1024 // queued for one follower
+	tellEvents = 1024 // queued for the log and the datagrams
+	tellLimit  = time.Second
 )
 
-// eventLog keeps the newest events, logs them, and sends each on.
+// eventLog keeps the newest events, logs them, and sends each on. A log that is
+// slow or stands still never holds up who adds.
 type eventLog struct {
 	log  *slog.Logger
 	conn net.Conn // where events are sent as datagrams; nil: nobody asked
+	tell chan membership.Event
+	told chan struct{} // closed when all of tell was told
+
+	dropped atomic.Uint64 // from tell, since the log last said so
 
 	mu     sync.Mutex
 	events []membership.Event
 	live   map[chan membership.Event]bool
+	closed bool
 }
 
 // newEventLog sends each event as a datagram of JSON to addr, if that is not empty.
 func newEventLog(log *slog.Logger, addr string) (*eventLog, error) {
-	l := &eventLog{log: log, live: map[chan membership.Event]bool{}}
-	if addr == "" {
-		return l, nil
+	l := &eventLog{log: log, live: map[chan membership.Event]bool{},
+		tell: make(chan membership.Event, tellEvents), told: make(chan struct{})}
+	if addr != "" {
+		c, err := net.Dial("udp", addr)
+		if err != nil {
+			return nil, err
+		}
+		l.conn = c
 	}
-	c, err := net.Dial("udp", addr)
-	if err != nil {
-		return nil, err
-	}
-	l.conn = c
+	go l.tellAll()
 	return l, nil
+}
+
+// tellAll is where waiting for the log happens.
+func (l *eventLog) tellAll() {
+	defer close(l.told)
+	for e := range l.tell {
+		if l.conn != nil {
+			if b, err := json.Marshal(e); err == nil {
+				_, _ = l.conn.Write(b) // nobody may be listening
+			}
+		}
+		l.log.LogAttrs(context.Background(), slog.LevelInfo, string(e.Kind), attrs(e)...)
+		if n := l.dropped.Swap(0); n > 0 {
+			l.log.Warn("events are missing above: the log was too slow; `quorate events` has them", "count", n)
+		}
+	}
 }
 
 func (l *eventLog) add(e membership.Event) {
 	e.Wall = time.Now().UTC().Format(time.RFC3339Nano)
-	if l.conn != nil {
-		if b, err := json.Marshal(e); err == nil {
-			_, _ = l.conn.Write(b) // nobody may be listening
-		}
-	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
 	l.events = append(l.events, e)
 	if len(l.events) > keepEvents+keepEvents/4 {
 		l.events = append([]membership.Event(nil), l.events[len(l.events)-keepEvents:]...)
@@ -60,8 +85,11 @@ func (l *eventLog) add(e membership.Event) {
 			close(c)
 		}
 	}
-	l.mu.Unlock()
-	l.log.LogAttrs(context.Background(), slog.LevelInfo, string(e.Kind), attrs(e)...)
+	select {
+	case l.tell <- e:
+	default:
+		l.dropped.Add(1)
+	}
 }
 
 func attrs(e membership.Event) []slog.Attr {
@@ -114,12 +142,23 @@ func (l *eventLog) follow(seq uint64) ([]membership.Event, <-chan membership.Eve
 	}
 }
 
+// close ends all that follow and waits for the log, not for ever.
 func (l *eventLog) close() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.closed = true
 	for c := range l.live {
 		delete(l.live, c)
 		close(c)
+	}
+	close(l.tell)
+	l.mu.Unlock()
+	select {
+	case <-l.told:
+	case <-time.After(tellLimit):
 	}
 	if l.conn != nil {
 		_ = l.conn.Close()
