@@ -116,7 +116,11 @@ func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int 
 	} else {
 		r.ok("state directory %s", cfg.StateDir)
 	}
-	m.kernel(r)
+	if cfg.NoKernel {
+		r.note("kernel = \"none\": a member without a DLM; file systems cannot be mounted here")
+	} else {
+		m.kernel(r)
+	}
 	empty := m.lockspaces(r, running)
 	m.foreign(r, running)
 	if !running {

@@ -170,6 +170,21 @@ func TestStories(t *testing.T) {
 	}
 }
 
+// TestNoKernel: a member without a DLM needs no module.
+func TestNoKernel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "quorate.toml")
+	if err := os.WriteFile(path, []byte(strings.Replace(text, "[cluster]", "[cluster]\nkernel = \"none\"", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := good()
+	delete(w.files, "sys/module/dlm/x")
+	delete(w.files, "proc/mounts")
+	var out bytes.Buffer
+	if bad := w.machine(t).File(t.Context(), &out, path, ""); bad != 0 || !strings.Contains(out.String(), "without a DLM") {
+		t.Errorf("%d things are wrong:\n%s", bad, out.String())
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".golden")

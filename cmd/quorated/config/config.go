@@ -80,6 +80,7 @@ type Config struct {
 	ProbePort uint16
 	DLMPort   uint16
 	StateDir  string
+	NoKernel  bool   // kernel = "none": a member whose kernel has no part in it
 	EventsTo  string // host:port that gets a datagram of JSON for each event; empty: nobody
 
 	// ProfileWhy says how the liveness profile was chosen.
@@ -173,6 +174,7 @@ func (p *parser) cluster(t *table, c *Config) {
 	c.StartupGrace = t.dur("startup_grace", 10*time.Second, time.Second, time.Hour)
 	c.JoinTimeout = t.dur("join_timeout", 10*time.Second, time.Second, 10*time.Minute)
 	c.ManualFence = t.oneOf("fencing", "agents", "agents", "manual") == "manual"
+	c.NoKernel = t.oneOf("kernel", "dlm", "dlm", "none") == "none"
 	c.KeyFile = t.file("key_file", DefaultKeyFile)
 	t.done()
 }

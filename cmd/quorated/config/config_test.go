@@ -67,7 +67,7 @@ func TestReferenceIsComplete(t *testing.T) {
 		t.Errorf("a default in the reference is not the default:\n%+v\n%+v", plain, all)
 	}
 	// And every key of the parser is in the reference.
-	for _, key := range []string{"name", "port", "probe_port", "dlm_port", "startup_grace", "join_timeout", "fencing", "key_file", "id", "addr",
+	for _, key := range []string{"name", "port", "probe_port", "dlm_port", "startup_grace", "join_timeout", "fencing", "kernel", "key_file", "id", "addr",
 		"nodes", "agent", "level", "timeout", "verify", "options", "plugs", "profile", "interval", "dead_after", "stall_limit", "recovery_stall", "send_to", "dir"} {
 		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(text) {
 			t.Errorf("key %s is not in the reference", key)
@@ -148,6 +148,18 @@ func TestWarnings(t *testing.T) {
 	}
 	if w := parse(t, reference(t)).Warnings; w != nil {
 		t.Errorf("the reference warns: %v", w)
+	}
+}
+
+// TestKernel: a node may have no DLM, and need not be like the others in that.
+func TestKernel(t *testing.T) {
+	c := parse(t, two)
+	none := parse(t, strings.Replace(two, "[cluster]", "[cluster]\nkernel = \"none\"", 1))
+	if c.NoKernel || !none.NoKernel || !c.Digest.Equal(none.Digest) {
+		t.Errorf("%v %v, differs in %v", c.NoKernel, none.NoKernel, Diff(c.Digest, none.Digest))
+	}
+	if _, err := Parse("f", []byte(strings.Replace(two, "[cluster]", "[cluster]\nkernel = \"gfs\"", 1))); !errors.Is(err, ErrInvalid) {
+		t.Errorf("another word: %v", err)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/kbridge/dlm"
+	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/comm/tcp"
 	"github.com/quorate/quorate/membership/group/raft"
@@ -54,7 +55,7 @@ type Daemon struct {
 	store  *raft.Store
 	comm   *tcp.Comm
 	prober *udp.Prober
-	kernel *dlm.Driver
+	kernel kernel
 	events *eventLog
 	fencer membership.Fencer
 
@@ -183,12 +184,19 @@ func (d *Daemon) refused(addr netip.AddrPort, err error) {
 }
 
 func (d *Daemon) openKernel() (err error) {
+	if d.cfg.NoKernel {
+		d.kernel, err = openNone(sysDLM, func(in lockspace.Input) { d.async(func() { d.kernelSays(in) }) })
+		return err
+	}
 	addrs := map[membership.NodeID][]netip.Addr{}
 	for _, n := range d.cfg.Nodes {
 		addrs[n.ID] = n.Addrs[:1] // the DLM's TCP uses no other
 	}
-	d.kernel, err = dlm.Open(dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: addrs, Port: d.cfg.DLMPort,
+	driver, err := dlm.Open(dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: addrs, Port: d.cfg.DLMPort,
 		Log: d.log, Events: d.kernelEvent})
+	if err == nil {
+		d.kernel = driver
+	}
 	return err
 }
 
