@@ -111,6 +111,7 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	}
 	l := &Lab{cfg: cfg, owner: self(int(labs.Add(1))), back: &uml{img: img}, log: &lineLog{w: cfg.Log}}
 	l.dir = filepath.Join(cfg.Dir, l.owner.String())
+	prefer(os.Getpid())
 	if err := l.build(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

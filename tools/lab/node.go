@@ -214,6 +214,7 @@ func (n *Node) start(gone chan struct{}) (*boot, error) {
 	if err := n.lab.ns.do(cmd.Start); err != nil {
 		return nil, err
 	}
+	prefer(cmd.Process.Pid)
 	b.ctx, b.end = context.WithCancelCause(context.Background())
 	n.run, n.frozen, n.gone = b, false, make(chan struct{})
 	n.lab.tasks.Go(func() { n.watch(b, cmd) })
