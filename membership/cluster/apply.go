@@ -50,6 +50,8 @@ func (s *State) Apply(index uint64, c Command, holds Holder, quorum Quorum) Outc
 		return s.newBoot(index, c.NewBoot, c.Wall)
 	case c.FenceAck != nil:
 		return s.fenceAck(index, c.FenceAck, c.Wall)
+	case c.List != nil:
+		return s.list(index, c.List, c.Wall, holds, quorum)
 	}
 	return Outcome{}
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,6 +267,35 @@ func TestAnOperatorMayFenceWhoHoldsNothing(t *testing.T) {
 	if !y.s.Case(c).Open() {
 		t.Fatal("asked to be fenced")
 	}
+}
+
+// Who writes the list answers for those that are not on it.
+func TestAListIsProofOfWhoIsNotOnIt(t *testing.T) {
+	y, a, b, c := three(t)
+	y.holds[b], y.holds[c] = true, true
+	y.evict(membership.ReasonRestarted, b)
+	view := y.s.View.Number
+	y.refused(Command{List: &List{Who: "file"}}, "nobody")
+	o := y.done(Command{List: &List{Nodes: []membership.NodeID{4, 1, 4}, Who: "file"}, Wall: "today"})
+	if !slices.Equal(y.s.Listed, []membership.NodeID{1, 4}) || !slices.Equal(y.s.View.IDs(), []membership.NodeID{1}) || o.View.Number != view+1 {
+		t.Fatalf("%+v", y.s)
+	}
+	if len(o.Evicted) != 1 || o.Evicted[0].Victim != c || o.Evicted[0].Reason != membership.ReasonOperator || !slices.Equal(o.Proved, []membership.Incarnation{b, c}) {
+		t.Fatalf("%+v", o)
+	}
+	if h := y.s.History; len(h) != 2 || h[1].How != "manual" || h[1].Who != "file" || h[1].Wall != "today" {
+		t.Fatalf("%+v", h)
+	}
+	y.refused(Command{List: &List{Nodes: []membership.NodeID{1, 4}, Who: "file"}}, "already")
+	o = y.done(Command{List: &List{Nodes: []membership.NodeID{1, 2, 3}, Who: "file"}})
+	if o.View == nil || len(o.Evicted)+len(o.Proved) != 0 {
+		t.Fatalf("nobody went: %+v", o)
+	}
+	y.admit(3, "c") // the same boot, with empty hands: a later session
+	if m, _ := y.s.View.Find(3); m.Session != c.Session+1 {
+		t.Fatalf("%v after %v", m, c)
+	}
+	_ = a
 }
 
 func TestSnapshotsAreWhole(t *testing.T) {

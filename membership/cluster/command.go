@@ -36,6 +36,7 @@ type Command struct {
 	FenceExpire *FenceExpire `json:"fence_expire,omitempty"`
 	NewBoot     *NewBoot     `json:"new_boot,omitempty"`
 	FenceAck    *FenceAck    `json:"fence_ack,omitempty"`
+	List        *List        `json:"list,omitempty"`
 	Message     *Message     `json:"msg,omitempty"`
 }
 
@@ -103,6 +104,15 @@ type FenceAck struct {
 	Who    string                 `json:"who"`
 }
 
+// List is somebody's word on who belongs to the cluster (a group without
+// agreement of its own). Members that are not on it are evicted, and they and
+// all who were evicted before and are not on it are taken for gone: Who answers
+// for that.
+type List struct {
+	Nodes []membership.NodeID `json:"nodes"`
+	Who   string              `json:"who"`
+}
+
 // Message is an entry of a consumer's own.
 type Message struct {
 	Consumer string          `json:"consumer"`
@@ -140,7 +150,7 @@ func Decode(b []byte) (Command, error) {
 func (c Command) count() int {
 	n := 0
 	for _, set := range []bool{c.Admit != nil, c.Evict != nil, c.Leave != nil, c.FenceStart != nil, c.FenceEnd != nil,
-		c.FenceExpire != nil, c.NewBoot != nil, c.FenceAck != nil, c.Message != nil} {
+		c.FenceExpire != nil, c.NewBoot != nil, c.FenceAck != nil, c.List != nil, c.Message != nil} {
 		if set {
 			n++
 		}

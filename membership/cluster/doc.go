@@ -15,7 +15,8 @@
 //
 // Proof is one of: an agent's success for a job whose start was committed after
 // the eviction (S12), a new boot of the same machine (S4), an operator's
-// acknowledgement. One job at a time runs against a victim; a job that was
+// acknowledgement, a List without the node (for a group that agrees on nothing
+// itself: its writer's word). One job at a time runs against a victim; a job that was
 // started keeps the victim's next incarnation out until it has ended, has
 // expired, or its actor is proved dead.
 package cluster

@@ -20,6 +20,9 @@ type State struct {
 	Cases []Case `json:"cases"`
 	// History is the newest proofs and failures, oldest first, at most MaxHistory.
 	History []Record `json:"history"`
+	// Listed are the nodes that belong to the cluster by the newest List,
+	// ascending; empty: there was none, and the configuration's do.
+	Listed []membership.NodeID `json:"listed,omitempty"`
 }
 
 // MaxHistory bounds State.History.

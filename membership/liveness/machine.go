@@ -95,6 +95,9 @@ func (m *Machine) Step(now membership.Mono, in Input) []Effect {
 		if p := m.peer(in.Node); p != nil {
 			p.evictions, p.shaken = 0, true
 		}
+	case PolicyIn:
+		m.cfg.Policy = in.Policy
+		m.soon(now)
 	case Hold:
 		if p := m.peer(in.Node); p != nil {
 			p.hold = in.Until

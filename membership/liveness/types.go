@@ -77,6 +77,9 @@ type RecoveryWait struct{ Nodes []membership.NodeID }
 // says nothing about its links now.
 type Anew struct{ Node membership.NodeID }
 
+// PolicyIn replaces the policy: who has a vote has changed.
+type PolicyIn struct{ Policy quorum.Policy }
+
 // Hold announces a freeze: the node is not suspected before Until, and then
 // only after a further dead_after. An Until in the past ends a hold.
 type Hold struct {
@@ -91,6 +94,7 @@ func (LogIn) input()        {}
 func (Leader) input()       {}
 func (RecoveryWait) input() {}
 func (Anew) input()         {}
+func (PolicyIn) input()     {}
 func (Hold) input()         {}
 
 // Effect is one of the effects below, to be executed in order.

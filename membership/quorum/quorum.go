@@ -24,6 +24,9 @@ type Policy struct {
 	// Expected is expected_votes where it is configured higher than the sum of
 	// Votes, for nodes that will be added later. It never lowers the sum.
 	Expected int `json:"expected,omitempty"`
+	// All asks for every vote in the place of more than half: who has one is
+	// needed, and no set without it is quorate. Expected does not matter then.
+	All bool `json:"all,omitempty"`
 }
 
 // Majority is the policy of one vote a node.
@@ -39,16 +42,19 @@ func Majority(nodes ...membership.NodeID) Policy {
 type Verdict struct {
 	Quorate  bool   `json:"quorate"`
 	Have     int    `json:"have"`     // votes of the set
-	Needed   int    `json:"needed"`   // more than half of Expected
+	Needed   int    `json:"needed"`   // more than half of Expected, or all of it
 	Expected int    `json:"expected"` // votes of all configured nodes, dead or alive
 	Text     string `json:"text"`     // the same in words
 }
 
-// Quorate says whether the set has more than half of the expected votes. A node
-// named twice counts once; a node that is not configured counts nothing.
+// Quorate says whether the set has more than half of the expected votes, or all
+// of them where All asks for it. A node named twice counts once; a node that is
+// not configured counts nothing.
 func (p Policy) Quorate(have []membership.NodeID) Verdict {
 	v := Verdict{Expected: p.expected()}
-	v.Needed = v.Expected/2 + 1
+	if v.Needed = v.Expected/2 + 1; p.All {
+		v.Needed = max(v.Expected, 1)
+	}
 	seen := make(map[membership.NodeID]bool, len(have))
 	for _, n := range have {
 		if !seen[n] {
@@ -65,6 +71,9 @@ func (p Policy) expected() int {
 	sum := 0
 	for _, votes := range p.Votes {
 		sum += max(votes, 0)
+	}
+	if p.All {
+		return sum
 	}
 	return max(sum, p.Expected)
 }

@@ -43,6 +43,27 @@ func TestZeroPolicyIsNeverQuorate(t *testing.T) {
 	}
 }
 
+func TestAllIsEveryVote(t *testing.T) {
+	for _, c := range []struct {
+		nodes, have []membership.NodeID
+		want        bool
+		text        string
+	}{
+		{ids(1), ids(1), true, "1 of 1 votes, 1 needed"},
+		{ids(1, 2, 3), ids(1, 3), false, "2 of 3 votes, 3 needed: 1 missing"},
+		{ids(1, 2, 3), ids(3, 2, 1), true, "3 of 3 votes, 3 needed"},
+		{ids(2), ids(1, 3), false, "0 of 1 votes, 1 needed: 1 missing"},
+		{nil, ids(1), false, "no node has a vote"},
+		{nil, nil, false, "no node has a vote"},
+	} {
+		p := Majority(c.nodes...)
+		p.All, p.Expected = true, 9
+		if v := p.Quorate(c.have); v.Quorate != c.want || v.Text != c.text {
+			t.Errorf("nodes %v, have %v: %+v, want %v %q", c.nodes, c.have, v, c.want, c.text)
+		}
+	}
+}
+
 func TestVerdictJSON(t *testing.T) {
 	b, err := json.Marshal(Majority(1, 2, 3).Quorate(ids(1, 2)))
 	want := `{"quorate":true,"have":2,"needed":2,"expected":3,"text":"2 of 3 votes, 2 needed"}`

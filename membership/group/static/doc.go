@@ -14,4 +14,10 @@
 // for as long as it is the lowest listed node, and stop otherwise. An entry is
 // delivered at the sequencer when it is ordered, before the others have it; a
 // sequencer that restarts begins a new run, and the others start again with it.
+//
+// So it does not keep Group's promise that an entry which was delivered is never
+// lost: a new run has forgotten every entry of the one before, views, members
+// and evictions among them. Who uses it has to be safe without them: let nothing
+// begin before every listed node has been seen in the new run with empty hands
+// (cmd/quorated/node does).
 package static

@@ -47,6 +47,8 @@ type Machine struct {
 
 var _ membership.Group = (*Machine)(nil)
 
+var errRun = errors.New("static: several members need a run number")
+
 // New makes a machine. It has nothing to restore.
 func New(cfg Config) (*Machine, error) {
 	if cfg.Keep <= 0 {
@@ -57,7 +59,7 @@ func New(cfg Config) (*Machine, error) {
 		return nil, err
 	}
 	if len(m.cfg.Members) > 1 && cfg.Run == 0 {
-		return nil, errors.New("static: several members need a run number")
+		return nil, errRun
 	}
 	m.run = cfg.Run
 	if m.seq != cfg.Self {
@@ -79,17 +81,27 @@ func (m *Machine) list(members []membership.NodeID) error {
 }
 
 // Members takes a changed list. A change of the sequencer is refused: it would
-// begin another order; restart all nodes for that.
+// begin another order; restart all nodes for that. What a node that is new on
+// the list has to be told is among the effects of the next Step.
 func (m *Machine) Members(members []membership.NodeID) error {
 	seq, old := m.seq, m.cfg.Members
 	if err := m.list(members); err != nil {
 		return err
+	}
+	if len(m.cfg.Members) > 1 && m.cfg.Run == 0 {
+		m.seq, m.cfg.Members = seq, old
+		return errRun
 	}
 	if m.seq != seq {
 		err := fmt.Errorf("static: the list %v changes the sequencer from node %d to %d: stop the cluster for that",
 			m.cfg.Members, seq, m.seq)
 		m.seq, m.cfg.Members = seq, old
 		return err
+	}
+	for _, n := range m.up {
+		if m.seq == m.cfg.Self && !slices.Contains(old, n) {
+			m.answer(n, message{}) // what it asked before was refused
+		}
 	}
 	return nil
 }
@@ -150,9 +162,7 @@ func (m *Machine) propose(data []byte) {
 // order gives an entry its number and tells everyone.
 func (m *Machine) order(data []byte) {
 	e := entry{m.last + 1, slices.Clone(data)}
-	if len(m.cfg.Members) > 1 {
-		m.log = append(m.log, e)
-	}
+	m.log = append(m.log, e)
 	for _, n := range m.up {
 		m.send(n, message{kind: kindEntry, run: m.run, index: e.index, data: e.data})
 	}

@@ -102,6 +102,61 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+// A node that is put on the list is given everything from the beginning, also
+// what was ordered while the sequencer was alone.
+func TestWhoIsPutOnTheListIsGivenEverything(t *testing.T) {
+	seq, err := static.New(static.Config{Self: 1, Members: []membership.NodeID{1}, Run: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := static.New(static.Config{Self: 2, Members: []membership.NodeID{1, 2}, Run: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq.Step(0, membership.GroupPropose{Data: []byte("first")})
+	seq.Step(0, membership.GroupLink{Peer: 2, Up: true})
+	ask := late.Step(0, membership.GroupLink{Peer: 1, Up: true})
+	for _, e := range ask { // it asks, and is not listed yet
+		for _, r := range seq.Step(0, membership.GroupReceive{From: 2, Data: e.(membership.GroupSend).Data}) {
+			if _, sent := r.(membership.GroupSend); sent {
+				t.Fatalf("answered a stranger: %+v", r)
+			}
+		}
+	}
+	if err := seq.Members([]membership.NodeID{1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range seq.Step(0, membership.GroupPropose{Data: []byte("second")}) {
+		if s, ok := e.(membership.GroupSend); ok {
+			for _, d := range late.Step(0, membership.GroupReceive{From: 1, Data: s.Data}) {
+				switch d := d.(type) {
+				case membership.GroupDeliver:
+					got = append(got, string(d.Data))
+				case membership.GroupRestore:
+					got = append(got, "restore")
+				}
+			}
+		}
+	}
+	if !slices.Equal(got, []string{"restore", "first", "second"}) {
+		t.Fatalf("%v", got)
+	}
+}
+
+func TestOneWithoutARunStaysAlone(t *testing.T) {
+	m, err := static.New(static.Config{Self: 1, Members: []membership.NodeID{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Members([]membership.NodeID{1, 2}); err == nil {
+		t.Fatal("the others could not tell its next life from this one")
+	}
+	if st := m.Status(); len(st.Learners) != 0 {
+		t.Fatalf("%+v", st)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	for _, c := range []static.Config{
 		{Self: 1},
