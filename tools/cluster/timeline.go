@@ -137,5 +137,9 @@ func (c *Cluster) SaveEvents(dir string) error {
 			return err
 		}
 	}
-	return nil
+	b, err := json.MarshalIndent(c.Lab.PowerLog(), "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "fence-device.json"), append(b, '\n'), 0o644)
 }

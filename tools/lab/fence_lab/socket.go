@@ -29,7 +29,9 @@ func dial(ip, port string, end time.Time) (*socket, error) {
 	s := &socket{fd, end}
 	err = s.limit(unix.SO_SNDTIMEO)
 	if err == nil {
-		err = again(func() error { return unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}) })
+		err = again(func() error {
+			return unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+		})
 	}
 	if err != nil {
 		s.Close()

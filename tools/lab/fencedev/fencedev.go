@@ -57,8 +57,8 @@ func ParseMode(s string) (Mode, error) {
 
 // Fault is how a plug misbehaves.
 type Fault struct {
-	Mode  Mode
-	Delay time.Duration // of Slow
+	Mode  Mode          `json:"mode"`
+	Delay time.Duration `json:"delay_ns,omitempty"` // of Slow
 }
 
 // Action is what a plug is told.
@@ -82,14 +82,14 @@ var (
 
 // Record is one power action (status requests are not recorded). The times are the host's.
 type Record struct {
-	Plug   int
-	Action Action
-	Via    string    // "redfish" or "lab"
-	From   string    // who asked
-	Asked  time.Time // the request was read
-	Done   time.Time // the answer was ready; zero while it is not
-	Fault  Fault     // in force when it was asked
-	Err    string    // "" when success was answered
+	Plug   int       `json:"plug"`
+	Action Action    `json:"action"`
+	Via    string    `json:"via"`            // "redfish" or "lab"
+	From   string    `json:"from"`           // who asked
+	Asked  time.Time `json:"asked"`          // the request was read
+	Done   time.Time `json:"done,omitzero"`  // the answer was ready; zero while it is not
+	Fault  Fault     `json:"fault,omitzero"` // in force when it was asked
+	Err    string    `json:"err,omitempty"`  // "" when success was answered
 }
 
 // Switch is a power switch. Its methods may be called from several goroutines.
