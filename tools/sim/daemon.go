@@ -17,7 +17,7 @@ type daemon struct {
 	h        *host
 	w        *world
 	n        *node.Node
-	group    *raft.Machine
+	group    group
 	instance uint64
 	dead     bool
 	inbox    []node.Input
@@ -42,7 +42,7 @@ func (h *host) startDaemon() {
 	var effs []node.Effect
 	d.guard(func() {
 		d.n, effs = node.New(h.mono(), node.Options{Config: h.w.plan.config(h.id), Group: tap{d}, Boot: d.entries,
-			Break: h.w.opt.Break, Identity: node.Identity{Boot: h.boot, Instance: d.instance, Machine: fmt.Sprintf("machine-%d", h.id),
+			Break: h.w.opt.Break, List: h.w.list(), Identity: node.Identity{Boot: h.boot, Instance: d.instance, Machine: fmt.Sprintf("machine-%d", h.id),
 				Version: "sim", Kernel: "sim", Digest: "same"}})
 	})
 	if h.w.bad != nil {
@@ -54,9 +54,13 @@ func (h *host) startDaemon() {
 	h.kern.programs()
 }
 
-// openGroup restores the log from the disk; a log that cannot be used is reset.
+// openGroup makes the group. Raft's log is restored from the disk; one that
+// cannot be used is reset.
 func (d *daemon) openGroup() bool {
 	h := d.h
+	if h.w.opt.Static {
+		return d.openStatic()
+	}
 	var restored raft.Restored
 	for _, rec := range h.disk {
 		if err := restored.Replay(rec); err != nil {

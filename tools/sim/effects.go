@@ -89,6 +89,16 @@ func (t tap) Step(now membership.Mono, in ...membership.GroupInput) []membership
 	return effs
 }
 
+// Members is for a group that takes a list.
+func (t tap) Members(ids []membership.NodeID) error {
+	if g, ok := t.d.group.(interface {
+		Members([]membership.NodeID) error
+	}); ok {
+		return g.Members(ids)
+	}
+	return nil
+}
+
 func (t tap) WantsCompact() bool             { return t.d.group.WantsCompact() }
 func (t tap) Deadline() membership.Mono      { return t.d.group.Deadline() }
 func (t tap) Status() membership.GroupStatus { return t.d.group.Status() }

@@ -134,6 +134,9 @@ func (n *network) dial(c *conn, after time.Duration) {
 			return
 		}
 		n.close(c, "replaced by a new connection")
+		if c.a.d == nil || c.b.d == nil {
+			return // one died of the news
+		}
 		c.gen++
 		c.broken, c.up, c.run = false, [2]bool{true, true}, [2]*daemon{c.a.d, c.b.d}
 		c.held, c.last = [2][][]byte{}, [2]time.Duration{n.w.now, n.w.now}

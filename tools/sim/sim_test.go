@@ -39,6 +39,20 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// TestStatic: a list of members gives safety, and everything runs again as long
+// as all of them come back.
+func TestStatic(t *testing.T) {
+	n := 60
+	if testing.Short() {
+		n = 5
+	}
+	for seed := range n {
+		if r := Run(Options{Seed: uint64(seed + 1), Static: true}); r.Violation != nil {
+			t.Errorf("seed %d: %s", r.Seed, r.Violation)
+		}
+	}
+}
+
 // TestReplay: one seed is one run, to the last byte.
 func TestReplay(t *testing.T) {
 	for seed := uint64(1); seed <= 12; seed++ {

@@ -10,9 +10,11 @@ import (
 // Options say what to run.
 type Options struct {
 	Seed  uint64
-	Break string       // a safety rule that the nodes leave out; see node.Options
-	Story *Story       // the faults; nil: random ones
-	Trace func(string) // is given every line of the timeline; nil: none is made
+	Break string // a safety rule that the nodes leave out; see node.Options
+	Story *Story // the faults; nil: random ones
+	// Static has group/static order, by a list of all nodes, without fence devices.
+	Static bool
+	Trace  func(string) // is given every line of the timeline; nil: none is made
 }
 
 // Violation is an invariant that did not hold.
@@ -70,6 +72,9 @@ func Run(opt Options) Result {
 	if opt.Story != nil {
 		w.plan = opt.Story.plan(w.plan)
 	}
+	if opt.Static {
+		w.plan.manual = true
+	}
 	w.check = newChecker(w)
 	w.net = newNetwork(w)
 	w.probes = newProbes(w)
@@ -93,6 +98,9 @@ func (w *world) begin() {
 		return
 	}
 	newFaults(w).schedule()
+	if w.opt.Static {
+		w.rebootStale()
+	}
 }
 
 func (w *world) loop() {

@@ -66,6 +66,8 @@ type Status struct {
 	Expected int               `json:"expected"`
 	Profile  string            `json:"profile"`
 	Kernel   string            `json:"kernel,omitempty"`
+	Group    string            `json:"group,omitempty"`   // who orders and decides: raft, static
+	Promise  string            `json:"promise,omitempty"` // what that gives, where it is less than a majority's agreement
 
 	Nodes      []NodeStatus      `json:"nodes"`
 	Lockspaces []LockspaceStatus `json:"lockspaces"`
@@ -78,7 +80,7 @@ type Status struct {
 type NodeStatus struct {
 	ID        membership.NodeID `json:"id"`
 	Name      string            `json:"name"`
-	State     string            `json:"state"` // member, suspect, evicted, fencing, joining, absent, refused
+	State     string            `json:"state"` // member, suspect, evicted, fencing, joining, absent, refused, left, unlisted
 	Boot      membership.BootID `json:"boot,omitempty"`
 	Session   uint32            `json:"session,omitempty"`
 	Addrs     []string          `json:"addrs,omitempty"`

@@ -35,6 +35,7 @@ func (n *Node) restore(e membership.GroupRestore) {
 		return
 	}
 	n.compacted = e.Index
+	n.followList()
 	for _, r := range n.st.Nodes {
 		n.noteAdmitted(r.Node)
 	}
@@ -88,6 +89,7 @@ func (n *Node) apply(index uint64, c cluster.Command) {
 	if o.Refused != "" {
 		return
 	}
+	n.followList()
 	for _, k := range o.Evicted {
 		n.clock(k.Victim)
 		n.emit(membership.Event{Kind: membership.KindEvicted, Subject: k.Victim.Node, Index: index, Incident: incident(k.Index),

@@ -29,6 +29,9 @@ type Options struct {
 	Config   membership.Config
 	Identity Identity
 	Group    membership.Group
+	// List makes membership the word of a list instead of a majority's of the
+	// configured nodes; nil for a group that agrees.
+	List *List
 	// Boot are effects of the group's own construction, to be executed first.
 	Boot []membership.GroupEffect
 	// Break names a safety rule that the machine leaves out: skip-fence,
@@ -55,6 +58,10 @@ type Node struct {
 	live   *liveness.Machine
 	policy quorum.Policy
 	brk    string
+
+	list    *List               // nil: a majority decides
+	listWhy string              // why the leader does not have it ordered
+	grouped []membership.NodeID // the list that the group was given last
 
 	st    *cluster.State
 	set   *lockspace.Set
@@ -156,8 +163,11 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 	}
 	slices.Sort(ids)
 	pol := quorum.Policy{Votes: votes}
+	if o.List != nil {
+		pol = quorum.Policy{All: true} // until there is an agreed list
+	}
 	n := &Node{
-		cfg: o.Config, id: o.Identity, group: o.Group, policy: pol, brk: o.Break,
+		cfg: o.Config, id: o.Identity, group: o.Group, policy: pol, brk: o.Break, list: o.List,
 		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, Instance: o.Identity.Instance}, now),
 		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
 		now: now, started: now, helloAt: now,
@@ -231,6 +241,8 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 		n.fenceDone(in)
 	case Operator:
 		n.operator(in)
+	case Listed:
+		n.relisted(in)
 	case Seen:
 		n.emit(in.Event)
 	}
@@ -286,7 +298,11 @@ func (n *Node) left() bool {
 func (n *Node) leads() bool { return n.leader == n.cfg.Self && n.leader != 0 }
 
 func (n *Node) quorum(ids []membership.NodeID) bool {
-	return n.brk == "skip-quorum" || n.policy.Quorate(ids).Quorate
+	p := n.policy
+	if n.list != nil {
+		p = n.listPolicy() // in the middle of an entry, too
+	}
+	return n.brk == "skip-quorum" || p.Quorate(ids).Quorate
 }
 
 // break_ stops the machine on a state that must not be.

@@ -92,6 +92,8 @@ func (n *Node) askLeave(in Operator) {
 	switch {
 	case len(n.local.Names()) > 0:
 		n.refuseOperator(in, "lockspaces are in use here: %s; unmount or deactivate them first", strings.Join(n.local.Names(), ", "))
+	case n.list != nil && n.leads() && len(n.set.Spaces) > 0:
+		n.refuseOperator(in, "this node orders everything for the others, and lockspaces are in use there: %s; unmount or deactivate them on all nodes first", strings.Join(n.spaceNames(), ", "))
 	case !n.Member():
 		n.do(Reply{Token: in.Token, Text: "this node is not a member"})
 		n.do(Exit{Clean: true, Why: "asked to leave; it was not a member"})
@@ -101,6 +103,14 @@ func (n *Node) askLeave(in Operator) {
 		n.leaving = &leaving{tokens: []uint64{in.Token}}
 		n.do(Quiesce{})
 	}
+}
+
+func (n *Node) spaceNames() []string {
+	var out []string
+	for _, sp := range n.set.Spaces {
+		out = append(out, sp.Name)
+	}
+	return out
 }
 
 // onQuiesced goes on with a leave, or gives it up when a lockspace slipped in.

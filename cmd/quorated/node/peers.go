@@ -36,6 +36,10 @@ type Hello struct {
 	Digests  map[string]string `json:"digests,omitempty"`
 	Leaving  bool              `json:"leaving,omitempty"`
 	Holding  []string          `json:"holding,omitempty"` // lockspaces in its kernel
+	// Orders is who orders for it, and Listed the agreed list, where membership
+	// is a list's word.
+	Orders membership.NodeID   `json:"orders,omitempty"`
+	Listed []membership.NodeID `json:"listed,omitempty"`
 }
 
 const maxHello = 64 << 10
@@ -43,6 +47,9 @@ const maxHello = 64 << 10
 func (n *Node) sayHello(to membership.NodeID) {
 	h := Hello{Protocol: Protocol, Boot: n.id.Boot, Instance: n.id.Instance, Machine: n.id.Machine, Version: n.id.Version,
 		Digest: n.id.Digest, Digests: n.id.Digests, Leaving: n.leaving != nil || n.left(), Holding: n.local.Holding()}
+	if n.list != nil {
+		h.Orders, h.Listed = n.leader, n.st.Listed
+	}
 	b, err := json.Marshal(h)
 	if err != nil {
 		n.break_("hello: " + err.Error())
@@ -181,6 +188,7 @@ func (n *Node) gotHello(from membership.NodeID, p *peer, b []byte) {
 	}
 	p.hello, p.helloAt = &h, n.now
 	p.differs = differing(n.id, h)
+	n.outcast(from, p.hello)
 }
 
 // differing names the configuration keys that a peer has otherwise.

@@ -129,6 +129,7 @@ func missing(c *lockspace.Change) []membership.NodeID {
 
 // lead does the leader's duties.
 func (n *Node) lead() {
+	n.orderList()
 	n.evictRestarted()
 	n.evictConvicted()
 	n.admitAll()
@@ -295,13 +296,19 @@ func (n *Node) inadmissible(id membership.NodeID) string {
 		return quietly
 	}
 	if id == n.cfg.Self {
-		if len(n.local.Holding()) > 0 {
+		if len(n.local.Holding()) > 0 || n.unlisted(id) {
 			return quietly
 		}
 		return ""
 	}
 	p := n.peers[id]
 	switch {
+	case n.list != nil && len(n.st.Listed) == 0:
+		return quietly
+	case n.unlisted(id):
+		return fmt.Sprintf("it is not on the list of members (%s): put it there, or stop its quorated", n.list.From)
+	case n.list != nil && p.hello.Orders != n.cfg.Self:
+		return fmt.Sprintf("by its list %s orders, by ours this node: make the lists the same, then restart its quorated", n.cfg.Name(p.hello.Orders))
 	case p.hello.Protocol != Protocol:
 		return fmt.Sprintf("it speaks protocol %d, we speak %d: install the same quorated on all nodes", p.hello.Protocol, Protocol)
 	case len(p.differs) > 0:
@@ -414,12 +421,17 @@ func (n *Node) overrunBy(late []membership.NodeID, at membership.Mono, sp *locks
 
 // zombie: evicted with lockspaces in the kernel, this machine ends itself (I7).
 func (n *Node) zombie() {
-	if n.fenced || !n.Evicted() {
+	if !n.Evicted() {
 		return
 	}
 	if held := n.local.Holding(); len(held) > 0 {
+		n.endMachine("this node was evicted while its kernel held " + strings.Join(held, ", "))
+	}
+}
+
+func (n *Node) endMachine(why string) {
+	if !n.fenced {
 		n.fenced = true
-		why := "this node was evicted while its kernel held " + strings.Join(held, ", ")
 		n.emit(membership.Event{Kind: membership.KindBroken, Text: why + "; it ends itself"})
 		n.do(SelfFence{Why: why})
 	}

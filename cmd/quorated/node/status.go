@@ -21,6 +21,7 @@ func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.
 		Cluster: n.cfg.Cluster, ID: g.ClusterID, Node: n.cfg.Self, Name: n.cfg.Name(n.cfg.Self), Boot: n.id.Boot,
 		Member: n.Member(), Quorate: n.quorate && n.Member() && n.st.View.Quorate, View: n.st.View.Number,
 		Leader: g.Leader, Term: g.Term, Index: g.Applied, Votes: q.Have, Needed: q.Needed, Expected: q.Expected, Profile: n.cfg.Timing.Profile,
+		Promise: n.promise(),
 	}
 	for _, c := range n.cfg.Nodes {
 		s.Nodes = append(s.Nodes, n.nodeStatus(c, samples))
@@ -44,7 +45,7 @@ func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.
 
 func level(s control.Status) control.Level {
 	l := control.OK
-	if len(s.Warnings) > 0 || len(s.Fencing) > 0 || slices.ContainsFunc(s.Nodes, func(n control.NodeStatus) bool { return n.State != "member" }) {
+	if len(s.Warnings) > 0 || len(s.Fencing) > 0 || slices.ContainsFunc(s.Nodes, func(n control.NodeStatus) bool { return n.State != "member" && n.State != "unlisted" }) {
 		l = control.Degraded
 	}
 	if !s.Member || !s.Quorate || slices.ContainsFunc(s.Lockspaces, func(l control.LockspaceStatus) bool { return l.State != "running" && len(l.Waits) > 0 }) {
@@ -92,6 +93,8 @@ func (n *Node) stateOf(id membership.NodeID) (state, reason string) {
 	p := n.peers[id]
 	rec := n.st.Node(id)
 	switch {
+	case n.unlisted(id) && (p == nil || !p.connected):
+		return "unlisted", ""
 	case p != nil && p.connected && (p.said != "" || len(p.differs) > 0):
 		return "refused", orElse(p.said, "its configuration differs")
 	case id == n.cfg.Self || p.connected:
@@ -242,6 +245,7 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 		}
 		ws = append(ws, w)
 	}
+	ws = append(ws, n.listWaits(up)...)
 	for _, d := range n.verdict {
 		if n.unseen(d) {
 			ws = append(ws, control.Wait{What: "cluster", For: "view", Owner: d.Incarnation.Node, Since: up,
@@ -253,7 +257,7 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 }
 
 func (n *Node) warnings() []string {
-	var out []string
+	out := n.listWarnings()
 	for _, id := range n.peerIDs() {
 		p := n.peers[id]
 		if len(p.differs) > 0 {

@@ -7,7 +7,8 @@
 //
 // Several nodes: the lowest listed one is the sequencer. It numbers what is
 // proposed and sends it to the others over the links; a node that (re)connects
-// is given the consumers' state and everything after it. When the sequencer is
+// is given the consumers' state and everything after it, and so is one that
+// missed a message: the others tell the sequencer every second where they are. When the sequencer is
 // lost nothing is ordered any more, and no other takes its place: there is no
 // quorum, no election and no memory, so nobody may be evicted and fenced by it.
 // A list that changes restarts nothing: entries go on under the same sequencer

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/quorate/quorate/membership"
 )
@@ -40,7 +41,9 @@ type Machine struct {
 	state []byte // … with this state of the consumers
 	log   []entry
 	up    []membership.NodeID
-	asked bool // the sequencer was asked and has not answered yet
+	now   membership.Mono
+	asked bool            // the sequencer was asked and has not answered yet …
+	askAt membership.Mono // … since then
 
 	out []membership.GroupEffect
 }
@@ -107,9 +110,13 @@ func (m *Machine) Members(members []membership.NodeID) error {
 }
 
 // Step takes inputs in their order.
-func (m *Machine) Step(_ membership.Mono, in ...membership.GroupInput) []membership.GroupEffect {
+func (m *Machine) Step(now membership.Mono, in ...membership.GroupInput) []membership.GroupEffect {
+	m.now = max(m.now, now)
 	for _, i := range in {
 		m.input(i)
+	}
+	if d := m.Deadline(); d != 0 && m.now >= d {
+		m.ask()
 	}
 	out := m.out
 	m.out = nil
@@ -131,8 +138,24 @@ func (m *Machine) input(in membership.GroupInput) {
 	}
 }
 
-// Deadline is never: nothing here waits for time.
-func (m *Machine) Deadline() membership.Mono { return 0 }
+// Times of a follower: a message may be lost while a connection lasts.
+const (
+	askEvery = time.Second            // tells the sequencer where it is
+	askAgain = 200 * time.Millisecond // asks again for what is missing
+)
+
+// Deadline is when a follower asks again; a sequencer waits for nothing.
+func (m *Machine) Deadline() membership.Mono {
+	if m.seq == m.cfg.Self || !slices.Contains(m.up, m.seq) {
+		return 0
+	}
+	return m.askAt.Add(askEvery)
+}
+
+func (m *Machine) ask() {
+	m.asked, m.askAt = true, m.now
+	m.send(m.seq, message{kind: kindAsk, run: m.run, index: m.last})
+}
 
 func (m *Machine) link(in membership.GroupLink) {
 	i, had := slices.BinarySearchFunc(m.up, in.Peer, cmp.Compare[membership.NodeID])
@@ -142,9 +165,8 @@ func (m *Machine) link(in membership.GroupLink) {
 	case !in.Up && had:
 		m.up = slices.Delete(m.up, i, i+1)
 	}
-	if in.Up && in.Peer == m.seq {
-		m.asked = true
-		m.send(m.seq, message{kind: kindAsk, run: m.run, index: m.last})
+	if in.Up && in.Peer == m.seq && m.seq != m.cfg.Self {
+		m.ask()
 	}
 }
 
@@ -220,10 +242,9 @@ func (m *Machine) follow(msg message) {
 	case msg.run == m.run && msg.index == m.last+1:
 		m.deliver(entry{msg.index, msg.data})
 	case msg.run == m.run && msg.index <= m.last:
-	case m.asked: // the answer is behind this one on the same connection
+	case m.asked && m.now < m.askAt.Add(askAgain): // the answer is behind this one on the same connection
 	default:
-		m.asked = true
-		m.send(m.seq, message{kind: kindAsk, run: m.run, index: m.last})
+		m.ask()
 	}
 }
 

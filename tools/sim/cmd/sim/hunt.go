@@ -62,7 +62,7 @@ func (h *hunt) take() (seed uint64, ok bool) {
 }
 
 func (h *hunt) options(seed uint64) sim.Options {
-	o := sim.Options{Seed: seed, Break: h.brk, Story: h.story}
+	o := sim.Options{Seed: seed, Break: h.brk, Static: h.static, Story: h.story}
 	if h.trace {
 		o.Trace = func(l string) { fmt.Fprintln(h.out, l) }
 	}

@@ -17,6 +17,7 @@ type flags struct {
 	brk, story  string
 	verbose     bool
 	trace, keep bool
+	static      bool
 	workers     int
 	profile     string
 }
@@ -27,6 +28,7 @@ func main() {
 	flag.Uint64Var(&f.base, "seed", 1, "the first seed")
 	flag.StringVar(&f.brk, "bug", "", "a safety rule that the nodes leave out: skip-fence, skip-stop or skip-quorum")
 	flag.StringVar(&f.story, "scenario", "", "tell the story in this file instead of random faults")
+	flag.BoolVar(&f.static, "static", false, "a list of members in the place of raft")
 	flag.BoolVar(&f.trace, "trace", false, "print the whole timeline of each run")
 	flag.BoolVar(&f.keep, "k", false, "keep going after a finding, and count them by invariant")
 	flag.BoolVar(&f.verbose, "v", false, "print a line for each seed")
