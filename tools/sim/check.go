@@ -13,11 +13,25 @@ import (
 // did; the only thing that it asks a node is the size of its view (I4).
 type checker struct {
 	w         *world
-	log       map[uint64]uint64 // index -> what was delivered there
-	snapshots map[uint64]uint64 // index -> state as of it
+	log       map[place]uint64 // what was delivered there
+	snapshots map[place]uint64 // state as of it
 	last      map[*daemon]uint64
 	changes   map[string][]lockspace.Member // lockspace/change -> members of the first start
 	crashed   map[crash]bool
+}
+
+// place is an index of one order. With raft there is only one.
+type place struct {
+	run   string
+	index uint64
+}
+
+// place gives an index its run, where a restarted sequencer begins another order.
+func (c *checker) place(h *host, index uint64) place {
+	if c.w.opt.Static {
+		return place{h.d.group.Status().ClusterID, index}
+	}
+	return place{"", index}
 }
 
 // crash is a boot that lost its power with a lockspace mounted.
@@ -28,7 +42,7 @@ type crash struct {
 }
 
 func newChecker(w *world) *checker {
-	return &checker{w: w, log: map[uint64]uint64{}, snapshots: map[uint64]uint64{}, last: map[*daemon]uint64{},
+	return &checker{w: w, log: map[place]uint64{}, snapshots: map[place]uint64{}, last: map[*daemon]uint64{},
 		changes: map[string][]lockspace.Member{}, crashed: map[crash]bool{}}
 }
 
@@ -44,10 +58,10 @@ func (c *checker) delivered(h *host, e membership.GroupEffect) {
 	case membership.GroupDeliver:
 		c.order(h, e.Index)
 		s := sum(e.Data)
-		if old, ok := c.log[e.Index]; ok && old != s {
+		if old, ok := c.log[c.place(h, e.Index)]; ok && old != s {
 			c.w.violate("log-agreement", "node %d was given another entry at index %d: %s", h.id, e.Index, e.Data)
 		}
-		c.log[e.Index] = s
+		c.log[c.place(h, e.Index)] = s
 		if c.w.tracing() {
 			h.tracef("  applied %d: %s", e.Index, e.Data)
 		}
@@ -68,10 +82,10 @@ func (c *checker) compacted(h *host, in membership.GroupCompact) { c.state(h, in
 
 func (c *checker) state(h *host, index uint64, state []byte) {
 	s := sum(state)
-	if old, ok := c.snapshots[index]; ok && old != s {
+	if old, ok := c.snapshots[c.place(h, index)]; ok && old != s {
 		c.w.violate("log-agreement", "node %d has another state as of index %d: %s", h.id, index, state)
 	}
-	c.snapshots[index] = s
+	c.snapshots[c.place(h, index)] = s
 }
 
 // asked is a start that a node asked its kernel for. I4: the view that it has is

@@ -42,9 +42,6 @@ func (d *daemon) openStatic() bool {
 		return false
 	}
 	d.group = listed{m}
-	if d.h.id == 1 { // a new sequencer has forgotten what was ordered
-		d.w.check.log, d.w.check.snapshots = map[uint64]uint64{}, map[uint64]uint64{}
-	}
 	return true
 }
 

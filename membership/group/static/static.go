@@ -262,7 +262,7 @@ func (m *Machine) WantsCompact() bool { return len(m.log) >= m.cfg.Keep }
 // Status is what the machine says of itself.
 func (m *Machine) Status() membership.GroupStatus {
 	s := membership.GroupStatus{
-		Formed: true, ClusterID: "static", Leader: m.seq, Term: 1, LastTerm: 1,
+		Formed: true, ClusterID: fmt.Sprintf("static-%016x", m.run), Leader: m.seq, Term: 1, LastTerm: 1,
 		LastIndex: m.last, Applied: m.last, Voter: m.seq == m.cfg.Self,
 		Voters: []membership.NodeID{m.seq}, Learners: slices.Clone(m.cfg.Members[1:]),
 	}
