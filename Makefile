@@ -33,7 +33,7 @@ SEEDS ?= 2000
 SEED  ?=
 BUG   ?=
 
-.PHONY: help build demo test test-full accept sim lint fuzz man install clean race
+.PHONY: help build demo test test-full accept sim bench-view lint fuzz man install clean race
 
 help: ## this list
 	@echo 'make <goal>:'
@@ -61,6 +61,12 @@ sim: ## simulated clusters; SEEDS= SEED= BUG=skip-fence|skip-stop|skip-quorum
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/sim/cmd/sim
 	@bin/sim --seeds=$(SEEDS) $(if $(SEED),--seed=$(SEED)) $(if $(BUG),--bug=$(BUG)) --workers=$$(nproc)
+
+bench-view: ## from a silent death to the agreed view, idle cost, fsyncs; SIZES=3,5,8 PROFILE= KILLS=10
+	@mkdir -p bin
+	@command -v strace >/dev/null || sh tools/bootstrap/install.sh 'to count fsyncs' strace
+	@$(BUILD) -o bin/ ./cmd/quorated ./tools/bench
+	@bin/bench -profile=$(PROFILE) $(if $(SIZES),-nodes=$(SIZES)) $(if $(KILLS),-kills=$(KILLS))
 
 lint: ## gofmt, go vet, staticcheck, the import rules
 	@$(VERIFY) format vet lint

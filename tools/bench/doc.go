@@ -1,0 +1,29 @@
+// Command bench measures what a cluster's members see: it runs real daemons, each
+// in a network namespace of its own, on one machine and under one clock.
+//
+//	bench [-nodes 3,5,8] [-profile lan] [-kills 10] [-idle 20s] [-fsyncs=true] [-daemon bin/quorated] [-out out/bench/view.json]
+//
+// For each number of nodes, in this order: the cluster forms; what an idle daemon
+// costs is read from /proc and from the counters of its link; nodes die, one after the
+// other, each of them back in the cluster before the next; a death and a join are
+// watched with strace, which counts the daemons' fsyncs.
+//
+// A death is silent. The victim's port on the bridge stops forwarding in both
+// directions, by one netlink message, before anything else happens; only then is
+// its daemon killed. No FIN, RST or ICMP message and no change of a carrier reaches
+// a peer: what is left is silence, as from a machine without power. A node that
+// comes back does so in a new namespace, so that no socket of its former life is
+// left, with the state on its disk.
+//
+// The time runs from before that message to the moment at which a program outside
+// of the daemons, bench, has read from the last survivor's control socket the view that
+// all survivors agree on.
+//
+// The namespaces have no names: they are held by threads and descriptors of bench
+// alone, and the daemons die with it. Nothing is left behind however bench ends,
+// except its temporary directory when it is killed with SIGKILL. The machine's own
+// network is not touched.
+//
+// Another system can be measured beside quorate: it implements System on the same
+// Fabric.
+package main

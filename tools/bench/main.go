@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	minNodes = 3 // one dies, and of those that are left one leads and one follows
+	maxNodes = 32
+)
+
+// profiles are those that a bench can wait for.
+var profiles = []string{"fast", "lan", "safe", "vm"}
+
+// errUsage is the user's mistake.
+var errUsage = errors.New("usage")
+
+// options are what a user may choose.
+type options struct {
+	nodes   []int
+	profile string
+	kills   int
+	idle    time.Duration
+	fsyncs  bool
+	daemon  string
+	out     string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, out, errw io.Writer) int {
+	o, err := parseArgs(args, errw)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(errw, "bench:", err)
+		return 64
+	}
+	if err := o.run(ctx, out, errw); err != nil {
+		fmt.Fprintln(errw, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func parseArgs(args []string, errw io.Writer) (o options, err error) {
+	var nodes string
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(errw)
+	fs.StringVar(&nodes, "nodes", "3,5,8", "`sizes` of the clusters, 3 to 32")
+	fs.StringVar(&o.profile, "profile", "lan", "liveness profile: "+strings.Join(profiles, ", "))
+	fs.IntVar(&o.kills, "kills", 10, "deaths for each size")
+	fs.DurationVar(&o.idle, "idle", 20*time.Second, "for how long the idle cluster is watched; 0: not")
+	fs.BoolVar(&o.fsyncs, "fsyncs", true, "count fsyncs, with strace")
+	fs.StringVar(&o.daemon, "daemon", "bin/quorated", "the `program` to run")
+	fs.StringVar(&o.out, "out", "out/bench/view.json", "`file` for the figures")
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("%w: unexpected argument %q: see bench -h", errUsage, fs.Arg(0))
+	}
+	if o.nodes, err = sizes(nodes); err != nil {
+		return o, err
+	}
+	if !slices.Contains(profiles, o.profile) {
+		return o, fmt.Errorf("%w: -profile %s: write one of %s", errUsage, o.profile, strings.Join(profiles, ", "))
+	}
+	if o.kills < 0 || o.idle < 0 {
+		return o, fmt.Errorf("%w: -kills and -idle are 0 or more", errUsage)
+	}
+	return o, nil
+}
+
+// sizes reads "3,5,8".
+func sizes(text string) (out []int, err error) {
+	for _, w := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(w))
+		if err != nil || n < minNodes || n > maxNodes {
+			return nil, fmt.Errorf("%w: -nodes %s: write numbers from %d to %d, with commas between", errUsage, text, minNodes, maxNodes)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+func (o options) run(ctx context.Context, out, errw io.Writer) error {
+	if os.Geteuid() != 0 {
+		return errors.New("it makes network namespaces and has to run as root")
+	}
+	if _, err := exec.LookPath("strace"); o.fsyncs && err != nil {
+		return fmt.Errorf("%w: install the package strace, or run with -fsyncs=false", err)
+	}
+	report := Report{Machine: thisMachine()}
+	for _, n := range o.nodes {
+		r, deaths, err := o.one(ctx, n, errw)
+		if err != nil {
+			return err
+		}
+		report.Rows = append(report.Rows, r)
+		report.Deaths = append(report.Deaths, deaths...)
+	}
+	if err := printTable(out, report.Rows); err != nil {
+		return err
+	}
+	return report.save(o.out)
+}
+
+// one measures one size, and leaves nothing of it.
+func (o options) one(ctx context.Context, nodes int, log io.Writer) (_ Row, _ []Death, err error) {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	f, err := NewFabric(nodes)
+	if err != nil {
+		return Row{}, nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	q, err := NewQuorate(f, QuorateOptions{Program: o.daemon, Profile: o.profile, Nodes: nodes, Fail: fail})
+	if err != nil {
+		return Row{}, nil, err
+	}
+	defer func() { err = errors.Join(err, q.Close()) }()
+	p := o.plan(nodes, log)
+	r, err := measure(ctx, q, p)
+	if err != nil {
+		return Row{}, nil, err
+	}
+	return row(q, o.profile, p, r), r.deaths, nil
+}
+
+func (o options) plan(nodes int, log io.Writer) plan {
+	p := plan{nodes: nodes, kills: o.kills, idle: o.idle, rest: time.Second, limit: time.Minute, log: log}
+	if o.fsyncs {
+		p.trace = straced
+	}
+	return p
+}
+
+func thisMachine() Machine {
+	m := Machine{CPUs: runtime.NumCPU(), StateFS: "unknown"}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		m.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	var fs unix.Statfs_t
+	if unix.Statfs(os.TempDir(), &fs) == nil {
+		m.StateFS = fsName(int64(fs.Type))
+	}
+	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.LoadStart, _ = parseLoad(data) // 0 when it does not parse
+	}
+	return m
+}
+
+// fsName is the type of the file systems that a state directory is likely on.
+func fsName(magic int64) string {
+	names := map[int64]string{unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
+		unix.TMPFS_MAGIC: "tmpfs", unix.OVERLAYFS_SUPER_MAGIC: "overlay"}
+	if n, ok := names[magic]; ok {
+		return n
+	}
+	return fmt.Sprintf("%#x", magic)
+}
+
+// parseLoad returns the load of the last minute.
+func parseLoad(data []byte) (float64, error) {
+	f := strings.Fields(string(data))
+	if len(f) < 3 {
+		return 0, fmt.Errorf("%w: load %q", errProc, data)
+	}
+	return strconv.ParseFloat(f[0], 64)
+}

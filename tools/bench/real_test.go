@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// fabric makes one, or skips the test where there can be none.
+func fabric(t *testing.T, nodes int) *Fabric {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("not root: this test makes network namespaces")
+	}
+	f, err := NewFabric(nodes)
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EOPNOTSUPP) {
+		t.Skipf("no network namespaces with bridges here: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// unheld fails the test if a network namespace that is not the machine's is held
+// by this process, or if a process still runs the program.
+func unheld(t *testing.T, program string) {
+	t.Helper()
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = until(t.Context(), 10*time.Second, func(context.Context) error { // a thread ends a little after its goroutine
+		var found []string
+		for _, pattern := range []string{"/proc/self/task/*/ns/net", "/proc/self/fd/*"} {
+			links, _ := filepath.Glob(pattern) // the pattern is well-formed
+			for _, l := range links {
+				if to, _ := os.Readlink(l); strings.HasPrefix(to, "net:[") && to != own { // it may have gone since
+					found = append(found, l)
+				}
+			}
+		}
+		exes, _ := filepath.Glob("/proc/[0-9]*/exe") // as above
+		for _, e := range exes {
+			if to, _ := os.Readlink(e); program != "" && to == program { // as above
+				found = append(found, e)
+			}
+		}
+		if found != nil {
+			return fmt.Errorf("left behind: %v", found)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// connect makes a TCP connection from node 2 to node 1.
+func connect(t *testing.T, f *Fabric, l net.Listener) (from, to net.Conn) {
+	t.Helper()
+	d := net.Dialer{FallbackDelay: -1, Timeout: 10 * time.Second}
+	err := f.Do(2, func() (err error) { from, err = d.DialContext(t.Context(), "tcp", l.Addr().String()); return })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if to, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return from, to
+}
+
+func running(t *testing.T, f *Fabric, n int) {
+	t.Helper()
+	err := f.Do(n, func() error {
+		l, err := netlink.LinkByName(linkName)
+		if err == nil && l.Attrs().RawFlags&unix.IFF_LOWER_UP == 0 {
+			err = errors.New("no carrier")
+		}
+		return err
+	})
+	if err != nil {
+		t.Errorf("link of node %d: %v", n, err)
+	}
+}
+
+// TestCutIsSilent: what a dying program's kernel sends does not arrive, no
+// carrier changes, and a renewed node has the same address and is heard.
+func TestCutIsSilent(t *testing.T) {
+	f := fabric(t, 2)
+	var l net.Listener
+	if err := f.Do(1, func() (err error) { l, err = net.Listen("tcp", Addr(1).String()+":7000"); return }); err != nil {
+		t.Fatal(err)
+	}
+	from, to := connect(t, f, l)
+	buf := make([]byte, 8)
+	if _, err := from.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := to.Read(buf); err != nil || string(buf[:n]) != "hello" {
+		t.Fatalf("%q %v", buf[:n], err)
+	}
+	if n, err := f.Packets(2); err != nil || n < 4 {
+		t.Errorf("%d packets, %v", n, err)
+	}
+	before := boottime()
+	if at, err := f.Cut(2); err != nil || at < before || at > boottime() {
+		t.Fatalf("%d %v", at, err)
+	}
+	_ = from.(*net.TCPConn).SetLinger(0) // its close is a reset
+	_ = from.Close()
+	_ = to.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	if n, err := to.Read(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the peer heard of the end: %q %v", buf[:n], err)
+	}
+	running(t, f, 1)
+	running(t, f, 2)
+	_ = to.Close()
+	if err := f.Renew(2); err != nil {
+		t.Fatal(err)
+	}
+	from, to = connect(t, f, l)
+	for _, c := range []io.Closer{from, to, l, f} {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	unheld(t, "")
+}
+
+// TestCloseTwice: and a node that was not cut may be renewed too.
+func TestCloseTwice(t *testing.T) {
+	f := fabric(t, 3)
+	if err := errors.Join(f.Renew(3), f.Close(), f.Close()); err != nil {
+		t.Error(err)
+	}
+	unheld(t, "")
+}
+
+// daemon builds quorated.
+func daemon(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "quorated")
+	c := exec.CommandContext(t.Context(), "go", "build", "-o", out, "github.com/quorate/quorate/cmd/quorated")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
+	return out
+}
+
+// TestRealDaemons: three daemons, one death. The profile is safe, since a machine that
+// runs tests is busy.
+func TestRealDaemons(t *testing.T) {
+	if err := fabric(t, 1).Close(); err != nil {
+		t.Fatal(err)
+	}
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	o := options{nodes: []int{3}, profile: "safe", kills: 1, idle: 500 * time.Millisecond, daemon: daemon(t), out: filepath.Join(t.TempDir(), "view.json")}
+	_, err := exec.LookPath("strace")
+	o.fsyncs = err == nil
+	var out, log bytes.Buffer
+	if err := o.run(t.Context(), &out, &log); err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	t.Logf("\n%s", out.String())
+	if _, err := os.Stat(o.out); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) != 0 {
+		t.Errorf("files are left: %v %v", left, err)
+	}
+	unheld(t, o.daemon)
+}
+
+// TestRealInterrupt: Ctrl-C in the middle leaves nothing.
+func TestRealInterrupt(t *testing.T) {
+	if err := fabric(t, 1).Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := options{nodes: []int{3}, profile: "safe", idle: time.Hour, daemon: daemon(t), out: filepath.Join(t.TempDir(), "view.json")}
+	log := writer(func(line string) {
+		if strings.Contains(line, "idle for") {
+			cancel()
+		}
+	})
+	if err := o.run(ctx, io.Discard, log); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	unheld(t, o.daemon)
+}
+
+type writer func(string)
+
+func (w writer) Write(b []byte) (int, error) { w(string(b)); return len(b), nil }
+
+// TestRealFailure: a daemon that ends by itself ends the run, with its last words.
+func TestRealFailure(t *testing.T) {
+	if err := fabric(t, 1).Close(); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho my last words\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o := options{nodes: []int{3}, profile: "safe", daemon: program, out: filepath.Join(t.TempDir(), "view.json")}
+	if err := o.run(t.Context(), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "my last words") {
+		t.Error(err)
+	}
+	unheld(t, "")
+}
