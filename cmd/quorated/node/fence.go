@@ -90,12 +90,21 @@ const prepareEvery = 10 * time.Second
 // prepare keeps the fencing of those members prepared that this node would be
 // the first to fence: what has to be started then is on everybody's way.
 func (n *Node) prepare() {
-	if !n.Member() || n.now < n.prepareAt {
+	again := n.now >= n.prepareAt
+	if again {
+		n.prepareAt = n.now.Add(prepareEvery)
+	}
+	had := n.prepared
+	n.prepared = nil
+	if !n.Member() {
 		return
 	}
-	n.prepareAt = n.now.Add(prepareEvery)
 	for _, m := range n.st.View.Members {
-		if m.Node != n.cfg.Self && n.lease(m.Node) != 0 && n.firstActor(m.Node) && n.set.Holds(m) {
+		if m.Node == n.cfg.Self || n.lease(m.Node) == 0 || !n.firstActor(m.Node) || !n.set.Holds(m) {
+			continue
+		}
+		n.prepared = append(n.prepared, m)
+		if again || !slices.Contains(had, m) {
 			n.do(PrepareFence{Victim: m.Node})
 		}
 	}
