@@ -121,6 +121,7 @@ func (w *world) fencedBeforeStart(victim int, at time.Time, rest []int) {
 // the freeze, which comes before the proof, and their end it is nothing.
 func (w *world) silentAfterProof(victim int, at time.Time) {
 	w.t.Helper()
+	w.within(30*time.Second, "the end of the dead node's processes", w.Lab.Node(victim).WaitGone)
 	d, ok := w.Lab.Node(victim).LastDeath()
 	if !ok {
 		w.t.Fatal("the lab knows of no death")
