@@ -81,7 +81,10 @@ type Config struct {
 	DLMPort   uint16
 	StateDir  string
 	NoKernel  bool   // kernel = "none": a member whose kernel has no part in it
-	EventsTo  string // host:port that gets a datagram of JSON for each event; empty: nobody
+	Group     string // who orders and decides: GroupRaft or GroupStatic
+	// MembersFile has the list of members, with GroupStatic; empty: all nodes.
+	MembersFile string
+	EventsTo    string // host:port that gets a datagram of JSON for each event; empty: nobody
 
 	// ProfileWhy says how the liveness profile was chosen.
 	ProfileWhy string
@@ -131,6 +134,7 @@ func Parse(name string, data []byte) (Config, error) {
 	p.cluster(root.sub("cluster"), &c)
 	c.Nodes = p.nodes(root.list("node"), tree["node"] != nil)
 	p.fences(root.list("fence"), &c)
+	p.fenceless(root.sub("cluster"), tree["fence"] != nil, c)
 	p.liveness(root.sub("liveness"), &c)
 	p.edges(root.sub("events"), root.sub("state"), &c)
 	root.done()
@@ -176,6 +180,7 @@ func (p *parser) cluster(t *table, c *Config) {
 	c.ManualFence = t.oneOf("fencing", "agents", "agents", "manual") == "manual"
 	c.NoKernel = t.oneOf("kernel", "dlm", "dlm", "none") == "none"
 	c.KeyFile = t.file("key_file", DefaultKeyFile)
+	p.group(t, c)
 	t.done()
 }
 
@@ -194,7 +199,7 @@ func (p *parser) edges(events, state *table, c *Config) {
 // warnings says what works and may surprise.
 func warnings(c Config) []string {
 	var out []string
-	if c.ManualFence && len(c.Nodes) > 1 {
+	if c.ManualFence && len(c.Nodes) > 1 && c.Group != GroupStatic {
 		out = append(out, "fencing is manual: the storage of a dead node stays locked until somebody runs `quorate fence ack`; configure [[fence]] devices")
 	}
 	for _, n := range c.Nodes {

@@ -67,9 +67,9 @@ func TestReferenceIsComplete(t *testing.T) {
 		t.Errorf("a default in the reference is not the default:\n%+v\n%+v", plain, all)
 	}
 	// And every key of the parser is in the reference.
-	for _, key := range []string{"name", "port", "probe_port", "dlm_port", "startup_grace", "join_timeout", "fencing", "kernel", "key_file", "id", "addr",
+	for _, key := range []string{"name", "port", "probe_port", "dlm_port", "startup_grace", "join_timeout", "fencing", "kernel", "group", "members", "key_file", "id", "addr",
 		"nodes", "agent", "level", "timeout", "verify", "options", "plugs", "profile", "interval", "dead_after", "stall_limit", "recovery_stall", "send_to", "dir"} {
-		if !regexp.MustCompile(`(?m)^#?` + key + ` = `).MatchString(text) {
+		if !regexp.MustCompile(`(?m)^#? ?` + key + ` = `).MatchString(text) {
 			t.Errorf("key %s is not in the reference", key)
 		}
 	}

@@ -60,6 +60,10 @@ func digest(c Config) Digest {
 		"liveness.stall_limit":    c.Timing.StallLimit.String(),
 		"liveness.recovery_stall": c.Timing.RecoveryStall.String(),
 	}
+	if c.Group != GroupRaft { // the default adds nothing
+		values["cluster.group"] = c.Group
+		values["cluster.members"] = c.MembersFile
+	}
 	for _, n := range c.Nodes {
 		values["node."+n.Name+".id"] = idString(n.ID)
 		values["node."+n.Name+".addr"] = joinAddrs(n.Addrs)

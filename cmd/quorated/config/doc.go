@@ -10,6 +10,9 @@
 // operator's word. Unknown keys are faults: a misspelt key must not be a
 // setting that silently does not apply.
 //
+// With group = "static" a second file may list the members; it is read and
+// checked in the same way (Members), and again whenever it changes.
+//
 // Digest lets two nodes compare their files key by key without showing what is
 // in them; the values of secrets are not part of it, and neither are the keys
 // that may differ between nodes (state.dir, cluster.key_file, events.send_to).

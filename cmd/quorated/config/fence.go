@@ -34,7 +34,7 @@ func (p *parser) fences(tables []*table, c *Config) {
 		}
 		t.done()
 	}
-	if c.ManualFence || len(c.Nodes) < 2 {
+	if c.ManualFence || c.Group == GroupStatic || len(c.Nodes) < 2 {
 		return
 	}
 	for _, n := range c.Nodes {

@@ -51,13 +51,15 @@ type Daemon struct {
 	log    *slog.Logger
 	id     node.Identity
 	node   *node.Node
-	group  *raft.Machine
-	store  *raft.Store
+	fault  func() error // of the group: why it cannot go on
+	store  *raft.Store  // nil: a group without a log
 	comm   *tcp.Comm
 	prober *udp.Prober
 	kernel kernel
 	events *eventLog
 	fencer membership.Fencer
+	// members watches the list of members; nil: there is none.
+	members *memberList
 
 	inputs chan node.Input
 	asks   chan func()
@@ -125,7 +127,12 @@ func (d *Daemon) open() (err error) {
 		return err
 	}
 	now := boottime()
-	group, boot, err := d.openGroup()
+	opt := node.Options{Config: d.cfg.Config, Identity: d.id}
+	if d.cfg.Group == config.GroupStatic {
+		err = d.openStatic(&opt)
+	} else {
+		err = d.openRaft(&opt)
+	}
 	if err != nil {
 		return err
 	}
@@ -136,19 +143,19 @@ func (d *Daemon) open() (err error) {
 		return err
 	}
 	var effs []node.Effect
-	d.node, effs = node.New(now, node.Options{Config: d.cfg.Config, Identity: d.id, Group: group, Boot: boot})
+	d.node, effs = node.New(now, opt)
 	return d.execute(effs)
 }
 
-// openGroup opens the log. A log that has to start anew gets a fresh raft id.
-func (d *Daemon) openGroup() (membership.Group, []membership.GroupEffect, error) {
+// openRaft opens the log. A log that has to start anew gets a fresh raft id.
+func (d *Daemon) openRaft(opt *node.Options) error {
 	dir := logDir(d.cfg)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("state directory: %w", err)
+		return fmt.Errorf("state directory: %w", err)
 	}
 	store, restored, err := raft.Open(dir)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	d.store = store
 	ids := make([]membership.NodeID, 0, len(d.cfg.Nodes))
@@ -160,8 +167,12 @@ func (d *Daemon) openGroup() (membership.Group, []membership.GroupEffect, error)
 		Heartbeat: max(5*d.cfg.Timing.Interval, 100*time.Millisecond),
 		// The detector drives elections; raft's own timer is for what it cannot see.
 		Backstop: max(5*d.cfg.Timing.DeadAfter, time.Second)}, restored)
-	d.group = m
-	return m, effs, err
+	if err != nil {
+		return err
+	}
+	d.fault = m.Fault
+	opt.Group, opt.Boot = m, effs
+	return nil
 }
 
 func (d *Daemon) openNetwork(key secret.Secret) (err error) {
@@ -247,6 +258,9 @@ func (d *Daemon) serve(ctx context.Context) error {
 		return d.loop(gctx)
 	})
 	g.Go(func() error { return d.signals(gctx) })
+	if d.members != nil {
+		g.Go(func() error { return d.members.watch(gctx, d.cfg.ReadMembers, d.post) })
+	}
 	if d.opt.Ready != nil {
 		d.opt.Ready()
 	}

@@ -80,7 +80,7 @@ func (d *Daemon) step(in node.Input) error {
 	if err := d.execute(d.node.Step(now, in)); err != nil {
 		return err
 	}
-	if err := d.group.Fault(); err != nil {
+	if err := d.fault(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	return nil
@@ -188,6 +188,7 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 	if err := d.do(ctx, func() { s = d.node.Status(boottime(), samples) }); err != nil {
 		return control.Response{Error: "the daemon is ending"}
 	}
+	s.Group = d.cfg.Group
 	s.Warnings = append(s.Warnings, d.prober.Status().Warnings...)
 	s.Warnings = append(s.Warnings, d.cfg.Warnings...)
 	return control.Response{Status: &s}
