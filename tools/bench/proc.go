@@ -61,7 +61,7 @@ func parseStat(data []byte) (time.Duration, error) {
 	}
 	var ticks uint64
 	for _, s := range f[11:13] {
-		v, err := strconv.ParseUint(s, 10, 48)
+		v, err := strconv.ParseUint(s, 10, 38) // 87 years; more would overflow
 		if err != nil {
 			return 0, fmt.Errorf("%w: time %q", errProc, s)
 		}
