@@ -85,7 +85,11 @@ func (a *app) printStatus(w io.Writer, s *control.Status) error {
 	fmt.Fprintf(w, "cluster %s, seen from %s: %s\n", dash(s.Cluster), n.of(s.Node), a.verdict(s))
 	a.printCause(w, s, allWaits(s, ""))
 	a.printWarnings(w, s)
-	fmt.Fprintf(w, "\n%s\n\n", strings.Join(summary(s, n), ", "))
+	fmt.Fprintf(w, "\n%s\n", strings.Join(summary(s, n), ", "))
+	if s.Promise != "" {
+		fmt.Fprintf(w, "group %s: %s\n", dash(s.Group), oneLine(s.Promise))
+	}
+	fmt.Fprintln(w)
 	err := nodeTable(w, s)
 	fmt.Fprintln(w)
 	if len(s.Lockspaces) == 0 {

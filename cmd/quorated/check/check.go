@@ -111,7 +111,9 @@ func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int 
 	} else {
 		r.ok("secret %s", cfg.KeyFile)
 	}
-	if err := m.State(cfg.StateDir); err != nil {
+	if cfg.Group == config.GroupStatic {
+		m.members(r, cfg)
+	} else if err := m.State(cfg.StateDir); err != nil {
 		r.bad(fmt.Sprintf("state directory %s: %v", cfg.StateDir, err), "make it writable for root, on a disk that survives a reboot")
 	} else {
 		r.ok("state directory %s", cfg.StateDir)
@@ -175,6 +177,28 @@ func (m Machine) self(r *report, cfg config.Config) {
 		}
 		r.bad(fmt.Sprintf("address %s of link %d is on no interface", a, i), "bring the interface up (ip addr), or correct addr of "+me.Name)
 	}
+}
+
+// members reads the list of members. A group that works by one keeps no state.
+func (m Machine) members(r *report, cfg config.Config) {
+	from, read := "all nodes of "+cfg.Path, cfg.Members
+	if cfg.MembersFile != "" {
+		from = cfg.MembersFile
+		read = func() ([]membership.NodeID, error) {
+			return cfg.MembersFrom(fs.ReadFile(m.Root, strings.TrimPrefix(from, "/")))
+		}
+	}
+	ids, err := read()
+	if err != nil {
+		r.bad(err.Error(), "")
+		return
+	}
+	var names []string
+	for _, id := range ids {
+		names = append(names, cfg.Name(id))
+	}
+	r.ok("group static, by %s: %s", from, strings.Join(names, " "))
+	r.note("no election, no fencing, no memory: every listed node is needed, and who is taken off the list is taken for dead")
 }
 
 // devices asks every node's fence devices.

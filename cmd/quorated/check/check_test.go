@@ -185,6 +185,39 @@ func TestNoKernel(t *testing.T) {
 	}
 }
 
+// TestStatic: a list of members in the place of devices and of a state directory.
+func TestStatic(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "quorate.toml")
+	list := strings.NewReplacer("[[fence]]\nnodes = [\"alpha\", \"beta\"]\nagent = \"fence_x\"\n", "",
+		"name = \"tank\"\n", "name = \"tank\"\ngroup = \"static\"\nmembers = \"/etc/quorate/members\"\n").Replace(text)
+	for _, s := range []struct {
+		name, text, members string
+		bad                 int
+	}{
+		{"static", list, "alpha\nbeta\n", 0},
+		{"static all", strings.Replace(list, "members = ", "#", 1), "", 0},
+		{"static typo", list, "alpha\nbta\n", 1},
+		{"static without us", list, "beta\n", 1},
+		{"static no list", list, "", 1},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			if err := os.WriteFile(path, []byte(s.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w := good()
+			w.state = errors.New("nobody asks")
+			if s.members != "" {
+				w.files["etc/quorate/members"] = s.members
+			}
+			var out bytes.Buffer
+			if bad := w.machine(t).File(t.Context(), &out, path, ""); bad != s.bad {
+				t.Errorf("%d things are wrong, want %d", bad, s.bad)
+			}
+			golden(t, s.name, strings.ReplaceAll(out.String(), path, "quorate.toml"))
+		})
+	}
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".golden")

@@ -47,8 +47,8 @@ func (p *parser) fenceless(cluster *table, devices bool, c Config) {
 }
 
 // Members returns the nodes that belong to the cluster with GroupStatic, by id,
-// as the list says now. Among them must be this node, if it is known: what is
-// wrong is an ErrInvalid or an ErrSelf.
+// as the list says now. Among them must be this node, if it is known. What is
+// wrong with the list is an ErrInvalid.
 func (c Config) Members() ([]membership.NodeID, error) {
 	if c.MembersFile == "" {
 		ids := make([]membership.NodeID, len(c.Nodes))
@@ -66,6 +66,9 @@ func (c Config) ReadMembers() ([]byte, error) { return read(c.MembersFile) }
 // MembersFrom is Members for what reading the file gave.
 func (c Config) MembersFrom(data []byte, err error) ([]membership.NodeID, error) {
 	if err != nil {
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+			err = pe.Err
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: write the names of the nodes that belong to the cluster there, one a line", err)
 		}
@@ -77,7 +80,7 @@ func (c Config) MembersFrom(data []byte, err error) ([]membership.NodeID, error)
 	}
 	if c.Self != 0 && !slices.Contains(ids, c.Self) {
 		n, _ := c.Node(c.Self)
-		return nil, fmt.Errorf("%w: %s does not list this node, %s: add it there, or do not run quorated here", ErrSelf, c.MembersFile, n.Name)
+		return nil, fmt.Errorf("%w: %s does not list this node, %s: add it there, or do not run quorated here", ErrInvalid, c.MembersFile, n.Name)
 	}
 	return ids, nil
 }

@@ -106,7 +106,7 @@ func TestMembersReadsTheList(t *testing.T) {
 		t.Errorf("%v %v", ids, err)
 	}
 	write("alpha\n")
-	if _, err := c.Members(); !errors.Is(err, ErrSelf) || !strings.Contains(err.Error(), "does not list this node, beta") {
+	if _, err := c.Members(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "does not list this node, beta") {
 		t.Errorf("without this node: %v", err)
 	}
 }

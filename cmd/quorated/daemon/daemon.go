@@ -42,6 +42,10 @@ type Options struct {
 	Ready func()
 	// Term asks for a clean leave; refused while lockspaces are in use.
 	Term <-chan os.Signal
+
+	// fake is of tests: their kernel in the place of the real one. The process
+	// stays an ordinary one then.
+	fake func(dlm.Options) dlm.Options
 }
 
 // Daemon is the edge of one node.
@@ -186,7 +190,7 @@ func (d *Daemon) openNetwork(key secret.Secret) (err error) {
 		return err
 	}
 	d.prober, err = udp.New(udp.Options{Self: d.cfg.Self, Nodes: d.cfg.Nodes, Interval: d.cfg.Timing.Interval, Keys: keys,
-		Instance: d.id.Instance, Port: int(d.cfg.ProbePort), LockMemory: true, Logger: d.log})
+		Instance: d.id.Instance, Port: int(d.cfg.ProbePort), LockMemory: d.opt.fake == nil, Logger: d.log})
 	return err
 }
 
@@ -203,8 +207,11 @@ func (d *Daemon) openKernel() (err error) {
 	for _, n := range d.cfg.Nodes {
 		addrs[n.ID] = n.Addrs[:1] // the DLM's TCP uses no other
 	}
-	driver, err := dlm.Open(dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: addrs, Port: d.cfg.DLMPort,
-		Log: d.log, Events: d.kernelEvent})
+	opt := dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: addrs, Port: d.cfg.DLMPort, Log: d.log, Events: d.kernelEvent}
+	if d.opt.fake != nil {
+		opt = d.opt.fake(opt)
+	}
+	driver, err := dlm.Open(opt)
 	if err == nil {
 		d.kernel = driver
 	}
