@@ -1,0 +1,149 @@
+package accept
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/cluster"
+	"github.com/quorate/quorate/tools/lab/fencedev"
+)
+
+// TestCuts cuts the cluster network between living nodes. The management
+// network, and so the fence devices, can be reached by all sides throughout.
+func TestCuts(t *testing.T) {
+	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
+	w.must(w.Mkfs(w.ctx, 1))
+	w.mountAll()
+	w.story("a glitch shorter than dead_after", func(w *world) { w.glitch(250 * time.Millisecond) })
+	w.story("a switch that is off for two seconds", func(w *world) { w.glitch(2 * time.Second) })
+	w.story("a follower is cut off", func(w *world) { v := w.follower(); w.cut([]int{v}, func() error { return w.Lab.CutNode(v) }) })
+	w.story("the leader is cut off", func(w *world) { v := w.leader(); w.cut([]int{v}, func() error { return w.Lab.CutNode(v) }) })
+	w.story("a follower hears the leader and is not heard", func(w *world) {
+		l, f := w.leader(), w.follower()
+		w.cut([]int{l, f}, func() error { return w.Lab.CutOneWay(f, l) })
+	})
+	w.story("two hear the third and not each other", func(w *world) {
+		l, f := w.leader(), w.follower()
+		w.cut([]int{l, f}, func() error { return w.Lab.Cut(l, f) })
+	})
+	w.story("a link flaps for a minute", (*world).flaps)
+}
+
+// glitch: nobody hears anybody for a while. There is no quorum to evict anybody, so
+// when it is over everything goes on by itself.
+func (w *world) glitch(d time.Duration) {
+	w.t.Helper()
+	w.calm()
+	from := time.Now()
+	wr := w.write(fmt.Sprintf("glitch%d", from.UnixNano()), 20, w.Nodes()...)
+	defer wr.stop()
+	for _, i := range w.Nodes() {
+		w.must(w.Lab.CutNode(i))
+	}
+	time.Sleep(d) // the length of the glitch is the story
+	w.must(w.Lab.Heal())
+	healed := time.Now()
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	for _, i := range w.Nodes() {
+		wr.progress(i, healed)
+	}
+	w.t.Logf("everything runs %v after the end of it", time.Since(healed).Round(time.Millisecond))
+	w.none(from, evil...)
+	wr.stop()
+	for _, i := range w.Nodes() {
+		wr.verify(i, w.Nodes()...)
+	}
+}
+
+func (w *world) calm() {
+	if err := w.WaitCalm(w.ctx, time.Second); err != nil {
+		w.t.Log(err)
+	}
+}
+
+// cut: exactly one of the candidates is evicted, fenced before anything starts,
+// and writes nothing after its proof; the others go on.
+func (w *world) cut(candidates []int, do func() error) {
+	w.t.Helper()
+	w.calm()
+	wr := w.write(fmt.Sprintf("cut%d", time.Now().UnixNano()), 20, w.Nodes()...)
+	defer wr.stop()
+	// Fencing takes a second, so that a loser that went on would have the time for it.
+	w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: time.Second})
+	defer w.Misbehave(honest)
+	at := time.Now()
+	w.must(do())
+	victim := w.evicted(at)
+	if !slices.Contains(candidates, victim) {
+		w.t.Fatalf("node%d was evicted, not one of %v", victim, candidates)
+	}
+	rest := w.Others(victim)
+	w.must(w.WaitLockspace(w.ctx, rest, rest))
+	for _, i := range rest {
+		wr.progress(i, time.Now())
+	}
+	w.fencedBeforeStart(victim, at, rest)
+	w.silentAfterProof(victim, at)
+	for _, e := range w.Events.All() {
+		if e.At.After(at) && e.Kind == membership.KindEvicted && int(e.Subject) != victim {
+			w.t.Fatalf("node%d was evicted too: %s", e.Subject, e.Text)
+		}
+		if e.At.After(at) && e.Node == victim && (e.Kind == membership.KindOpened || e.Kind == membership.KindStarted) {
+			w.t.Fatalf("node%d, cut off, says %s %s", victim, e.Kind, e.Text)
+		}
+	}
+	wr.stop()
+	w.must(w.Lab.Heal())
+	w.Misbehave(honest)
+	w.back(victim)
+	for _, i := range w.Nodes() {
+		wr.verify(i, w.Nodes()...)
+	}
+}
+
+// evicted waits for the first eviction after a time.
+func (w *world) evicted(at time.Time) (victim int) {
+	w.t.Helper()
+	w.within(30*time.Second, "an eviction", func(ctx context.Context) error {
+		e, err := w.Events.Wait(ctx, at, func(e cluster.Event) bool { return e.Kind == membership.KindEvicted })
+		victim = int(e.Subject)
+		return err
+	})
+	return victim
+}
+
+// flaps: a node's links are gone for half of each second.
+func (w *world) flaps() {
+	w.calm()
+	victim := w.follower()
+	rest := w.Others(victim)
+	from := time.Now()
+	for range 60 {
+		w.must(w.Lab.CutNode(victim))
+		time.Sleep(500 * time.Millisecond)
+		w.must(w.Lab.Heal())
+		time.Sleep(500 * time.Millisecond)
+	}
+	seen := map[uint64]bool{}
+	for _, e := range w.Events.All() {
+		if e.At.After(from) && e.Kind == membership.KindEvicted {
+			if int(e.Subject) != victim {
+				w.t.Errorf("node%d was evicted: %s", e.Subject, e.Text)
+			}
+			seen[e.Index] = true
+		}
+	}
+	w.t.Logf("%d evictions", len(seen))
+	if len(seen) > 1 {
+		w.t.Errorf("%d evictions of one node that flaps", len(seen))
+	}
+	if !w.Lab.Node(victim).Powered() {
+		w.must(w.WaitLockspace(w.ctx, rest, rest))
+		w.back(victim)
+	}
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+}
