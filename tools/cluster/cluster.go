@@ -29,8 +29,13 @@ type Options struct {
 	Grace   time.Duration
 	// DeadAfter is another dead_after than the profile's; 0: the profile's.
 	DeadAfter time.Duration
-	Log       io.Writer
-	Mem       int // MiB a node
+	// List has the nodes work by a list of members with these names (group = "static").
+	List []string
+	// Absent is how many nodes are configured besides that have no machine:
+	// absent1, absent2 …
+	Absent int
+	Log    io.Writer
+	Mem    int // MiB a node
 }
 
 // Cluster is a set of nodes with quorated on them.
@@ -154,7 +159,22 @@ func (c *Cluster) Install(ctx context.Context, i int) error {
 	if err := n.Put(ctx, filepath.Join(c.tmp, "secret"), configDir+"/quorate.key", 0o600); err != nil {
 		return err
 	}
+	if c.opt.List != nil {
+		if err := c.WriteList(ctx, i, c.opt.List...); err != nil {
+			return err
+		}
+	}
 	return n.PutReader(ctx, strings.NewReader(c.tomlFile()), configDir+"/quorate.toml", 0o644)
+}
+
+// WriteList gives a node another list of members.
+func (c *Cluster) WriteList(ctx context.Context, i int, names ...string) error {
+	n := c.Lab.Node(i)
+	if err := n.PutReader(ctx, strings.NewReader(strings.Join(names, "\n")+"\n"), MembersFile+".new", 0o644); err != nil {
+		return err
+	}
+	_, err := n.Run(ctx, "mv "+MembersFile+".new "+MembersFile)
+	return err
 }
 
 // StartDaemon installs key and configuration and starts quorated.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/quorate/quorate/tools/lab"
@@ -18,6 +19,8 @@ const (
 	LogFile   = "/var/log/quorated.log"
 	hostMgmt  = lab.FenceAddr
 	fenceLab  = "fence_lab"
+	// MembersFile is the list of members of Options.List.
+	MembersFile = configDir + "/members"
 )
 
 // tomlFile is the one configuration file of all nodes.
@@ -30,10 +33,24 @@ func (c *Cluster) tomlFile() string {
 	if c.opt.Agent == "manual" {
 		b.WriteString("fencing = \"manual\"\n")
 	}
-	for _, n := range c.Lab.Nodes() {
-		fmt.Fprintf(&b, "\n[[node]]\nname = %q\nid = %d\naddr = [%q]\n", n.Name(), n.ID(), n.Addr())
+	if c.opt.List != nil {
+		fmt.Fprintf(&b, "group = \"static\"\nmembers = %q\n", MembersFile)
 	}
-	b.WriteString(c.fenceTables())
+	node := func(name string, id int, addr string) {
+		fmt.Fprintf(&b, "\n[[node]]\nname = %q\nid = %d\naddr = [%q]\n", name, id, addr)
+	}
+	last := netip.Addr{}
+	for _, n := range c.Lab.Nodes() {
+		node(n.Name(), n.ID(), n.Addr())
+		last = netip.MustParseAddr(n.Addr())
+	}
+	for i := range c.opt.Absent {
+		last = last.Next()
+		node(fmt.Sprintf("absent%d", i+1), len(c.Lab.Nodes())+i+1, last.String())
+	}
+	if c.opt.List == nil {
+		b.WriteString(c.fenceTables())
+	}
 	fmt.Fprintf(&b, "\n[liveness]\nprofile = %q\n", c.opt.Profile)
 	if c.opt.DeadAfter != 0 {
 		fmt.Fprintf(&b, "dead_after = %q\n", c.opt.DeadAfter)
