@@ -26,8 +26,9 @@ NODES   ?= 3
 VICTIM  ?= follower
 AGENT   ?= lab
 PROFILE ?= lan
+KERNEL  ?=
 KEEP    ?=
-export NODES VICTIM AGENT PROFILE KEEP
+export NODES VICTIM AGENT PROFILE KERNEL KEEP
 
 SEEDS ?= 2000
 SEED  ?=
@@ -43,7 +44,7 @@ build: ## bin/quorated, quorate, lab, sim, demo: static programs
 	@mkdir -p bin
 	$(BUILD) -o bin/ ./cmd/quorated ./cmd/quorate ./tools/lab/cmd/lab ./tools/sim/cmd/sim ./tools/demo
 
-demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|redfish PROFILE= KEEP=1
+demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|redfish PROFILE= KERNEL=uml-6.12|qemu-7.3|... KEEP=1
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/demo
 	@$(IN) bin/demo
@@ -51,7 +52,7 @@ demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|r
 test: race ## everything: lint, tests, 2,000 simulated clusters, fuzz, real kernels (up to 40 min)
 	@$(VERIFY)
 
-test-full: race ## the same at length: more seeds, longer fuzz, the demo in a clean root
+test-full: race ## the same at length: more seeds, longer fuzz, the demo in a clean root, other kernels
 	@$(VERIFY) -full
 
 accept: ## the acceptance stories on real kernels

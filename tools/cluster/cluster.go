@@ -36,6 +36,8 @@ type Options struct {
 	Absent int
 	Log    io.Writer
 	Mem    int // MiB a node
+	// Kernels are the nodes' kernels, as lab.Config has them.
+	Kernels []string
 }
 
 // Cluster is a set of nodes with quorated on them.
@@ -68,7 +70,7 @@ func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
 	if c.files, err = build(ctx, c.tmp); err != nil {
 		return nil, err
 	}
-	if c.Lab, err = lab.New(ctx, lab.Config{Nodes: opt.Nodes, Mem: opt.Mem, Files: c.files, Log: opt.Log}); err != nil {
+	if c.Lab, err = lab.New(ctx, lab.Config{Nodes: opt.Nodes, Mem: opt.Mem, Kernels: opt.Kernels, Files: c.files, Log: opt.Log}); err != nil {
 		return nil, err
 	}
 	c.Events = collect(c.Lab)

@@ -3,7 +3,8 @@
 // it happens, brings the node back, and then lets a fence device fail.
 //
 // Its settings are environment variables, as in `make demo NODES=5`: NODES,
-// VICTIM=leader|follower, AGENT=lab|redfish, PROFILE, KEEP=1, OUT.
+// VICTIM=leader|follower, AGENT=lab|redfish, PROFILE, KERNEL=uml-6.1 and others of
+// `lab up --help`, several with commas, KEEP=1, OUT.
 package main
 
 import (
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -46,6 +48,7 @@ type set struct {
 	victim  string
 	agent   string
 	profile string
+	kernels []string
 	keep    bool
 	out     string
 }
@@ -59,6 +62,9 @@ func settings() (set, error) {
 			return s, fmt.Errorf("NODES=%s: say a number from 3 to 16", v)
 		}
 		s.nodes = n
+	}
+	if v := env("KERNEL", ""); v != "" {
+		s.kernels = strings.Split(v, ",")
 	}
 	for _, c := range []struct {
 		name, value string

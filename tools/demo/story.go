@@ -76,11 +76,11 @@ func (d *demo) post(why error) {
 }
 
 func (d *demo) form(ctx context.Context) error {
-	if !lab.Check(d.out) {
+	if !lab.Check(d.out, lab.Config{Nodes: d.set.nodes, Kernels: d.set.kernels}) {
 		return errors.New("this machine lacks what the lines above say")
 	}
 	d.act("building quorated and the lab's nodes (the first run downloads about 200 MB)")
-	c, err := cluster.New(ctx, cluster.Options{Nodes: d.set.nodes, Profile: d.set.profile, Agent: d.set.agent, Log: d.out})
+	c, err := cluster.New(ctx, cluster.Options{Nodes: d.set.nodes, Profile: d.set.profile, Agent: d.set.agent, Kernels: d.set.kernels, Log: d.out})
 	if err != nil {
 		return err
 	}

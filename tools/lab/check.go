@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,14 +22,14 @@ type probe struct {
 
 // Check says of each thing that a lab needs whether this machine has it, one
 // line each, and what to do if not. It reports whether all is well. Packages
-// that Prepare can install are no failure.
-func Check(out io.Writer) bool {
+// that Prepare can install are no failure, nor are kernels that it can fetch.
+func Check(out io.Writer, cfg Config) bool {
+	if err := cfg.fill(); err != nil {
+		fmt.Fprintf(out, "FAIL  %v\n", err)
+		return false
+	}
 	all := true
-	for _, p := range []probe{
-		{"root", checkRoot}, {"architecture", checkArch}, {"/dev/net/tun", checkTun}, {"executable /dev/shm", checkShm},
-		{"ptrace", checkPtrace}, {"memory", checkMemory}, {"cgroup v2", checkCgroup},
-		{"programs", checkPrograms}, {"root file system", checkImage},
-	} {
+	for _, p := range probes(&cfg) {
 		detail, err := p.look()
 		if err != nil {
 			all = false
@@ -40,6 +41,30 @@ func Check(out io.Writer) bool {
 	return all
 }
 
+func probes(cfg *Config) []probe {
+	ps := []probe{{"root", checkRoot}, {"architecture", checkArch}, {"/dev/net/tun", checkTun}}
+	if slices.ContainsFunc(cfg.kernels, kernelSpec.uml) {
+		ps = append(ps, probe{"executable /dev/shm", checkShm}, probe{"ptrace", checkPtrace})
+	}
+	ps = append(ps, probe{"memory", func() (string, error) { return checkMemory(cfg) }}, probe{"cgroup v2", checkCgroup})
+	w := want{kernels: distinct(cfg.kernels)}
+	var err error
+	if w.cache = cfg.Cache; w.cache == "" {
+		w.cache, err = CacheDir()
+	}
+	if err == nil {
+		w.root, err = hostRecipe()
+	}
+	if err != nil {
+		return append(ps, probe{"cache", func() (string, error) { return "", err }})
+	}
+	ps = append(ps, probe{"programs", w.checkPrograms}, probe{"root file system", w.checkRootImage})
+	for _, s := range w.kernels {
+		ps = append(ps, probe{"kernel " + s.name, func() (string, error) { return w.checkKernel(s) }})
+	}
+	return ps
+}
+
 func checkRoot() (string, error) {
 	if os.Geteuid() != 0 {
 		return "", fmt.Errorf("run as root: network namespaces, taps and cgroups need it")
@@ -49,7 +74,7 @@ func checkRoot() (string, error) {
 
 func checkArch() (string, error) {
 	if runtime.GOARCH != "amd64" {
-		return "", fmt.Errorf("%s: User-Mode Linux runs on amd64 only", runtime.GOARCH)
+		return "", fmt.Errorf("%s: nodes run on amd64 only", runtime.GOARCH)
 	}
 	return runtime.GOARCH, nil
 }
@@ -101,17 +126,27 @@ func checkPtrace() (string, error) {
 	return "ptrace_scope " + scope, nil
 }
 
-func checkMemory() (string, error) {
+func checkMemory(cfg *Config) (string, error) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	mib := memAvailable(f)
-	if mib < 1800 {
-		return "", fmt.Errorf("%d MiB available; three nodes want about 1800", mib)
+	mib, need := memAvailable(f), memNeeded(cfg)
+	if mib < need {
+		return "", fmt.Errorf("%d MiB available; %d nodes want about %d: choose fewer, or less for each", mib, cfg.Nodes, need)
 	}
-	return fmt.Sprintf("%d MiB available, room for %d nodes", mib, min(32, (mib-600)/400)), nil
+	return fmt.Sprintf("%d MiB available, %d nodes want about %d", mib, cfg.Nodes, need), nil
+}
+
+// memNeeded is what the nodes take, and the host's own share.
+func memNeeded(cfg *Config) int {
+	need := 600
+	for _, s := range cfg.kernels {
+		_, costs := memOf(s, cfg.Mem)
+		need += costs
+	}
+	return need
 }
 
 func memAvailable(meminfo io.Reader) (mib int) {
@@ -144,25 +179,25 @@ func checkCgroup() (string, error) {
 	return filepath.Dir(root), nil
 }
 
-func checkPrograms() (string, error) {
-	if pkgs := lacking(append(hostPrograms[:len(hostPrograms):len(hostPrograms)], buildPrograms...)); len(pkgs) > 0 {
+func (w want) checkPrograms() (string, error) {
+	if pkgs := lacking(w.programs()); len(pkgs) > 0 {
 		return "`lab prepare` will install: " + strings.Join(pkgs, " "), nil
 	}
 	return "all there", nil
 }
 
-func checkImage() (string, error) {
-	cache, err := CacheDir()
-	if err != nil {
-		return "", err
+func (w want) checkRootImage() (string, error) {
+	img := w.root.image(w.cache)
+	if !exists(img.Root) {
+		return "`lab prepare` will build it in " + w.cache, nil
 	}
-	r, err := hostRecipe()
+	return img.Dir, nil
+}
+
+func (w want) checkKernel(s kernelSpec) (string, error) {
+	k, err := loadKernel(w.cache, s)
 	if err != nil {
-		return "", err
+		return "`lab prepare` will fetch " + s.pkg + " of Debian " + s.suite, nil
 	}
-	img, err := loadImage(filepath.Join(cache, "root-"+r.key()))
-	if err != nil {
-		return "`lab prepare` will build it in " + cache, nil
-	}
-	return "Linux " + img.Kernel + " in " + img.Dir, nil
+	return "Linux " + k.Release + " in " + k.Dir, nil
 }

@@ -1,5 +1,5 @@
 // Package lab runs virtual nodes with real kernels on one machine, for tests and
-// demonstrations: User-Mode Linux from the Debian package user-mode-linux, so
+// demonstrations: User-Mode Linux, or Debian's full kernel emulated by QEMU, so
 // that neither KVM nor a module of the host's kernel is needed. A node has the
 // kernel's DLM and GFS2, a shared disk, a disk of its own and real networks; it
 // can die, hang, lose its network and be fenced, and the host knows when.
@@ -22,25 +22,41 @@
 // another terminal. The user is root. The first run builds a root file system
 // (Prepare says what it fetches); Check says what a machine lacks.
 //
-// Tests with kernels: QUORATE_LAB=1 go test ./tools/lab. QUORATE_LAB_CACHE names the
-// folder of built root file systems, QUORATE_LAB_KEEP a folder for the consoles of
-// failed tests, QUORATE_LAB_PROGRAMS a folder with labnode and fence_lab built
+// Tests with kernels: QUORATE_LAB=1 go test ./tools/lab. QUORATE_LAB_KERNEL names
+// other kernels than the default (see Kernels), QUORATE_LAB_CACHE the folder of
+// built root file systems and kernels, QUORATE_LAB_KEEP a folder for the consoles
+// of failed tests, QUORATE_LAB_PROGRAMS a folder with labnode and fence_lab built
 // already (else `go build` makes them, so the checkout is needed).
 //
 // Programs are slow in User-Mode Linux: one costs 30 ms on a quiet machine, a
 // Python agent 1.6 s, and everything several times that on a busy one. Prefer one
 // script to many, Daemon to polling, and generous deadlines.
 //
+// # Kernels
+//
+// Each node may have another kernel: Config.Kernels, `lab up --kernel NAME,NAME`.
+//
+//	uml-6.1 uml-6.12 uml-7.2      package user-mode-linux of bookworm, trixie, sid
+//	qemu-6.1 qemu-6.12 qemu-7.3   linux-image-amd64 of bookworm, trixie, trixie-backports
+//
+// The suites move on: Node.KernelVersion says what was fetched, and what the cache
+// has it keeps. Packages are unpacked into the cache and not installed; only the
+// emulator is a package of the host. The programs in nodes are the same with
+// every kernel. User-Mode Linux boots in seconds and has 384 MiB; it lacks BPF's
+// compiler, tracing, several processors and SOCK_DESTROY. An emulated node has all
+// of a distribution's kernel, 900 MiB, takes a processor of the host to itself and
+// half a minute to boot. Its time dilates when the host is busy.
+//
 // # A node
 //
 // Node i, from 1, is host node<i>. Its first interface vec0 is 10.77.0.(10+i) on
 // the cluster network, vec1 is 10.78.0.(10+i) on the management network, and
-// with Config.Links above 1 vec2 and on are 10.77.1.(10+i) and so forth. The host
-// is .1 everywhere. /dev/ubda is the shared disk and /dev/ubdb the node's own,
-// mounted on /var/lib/quorate; it survives Reboot. Everything else is a Debian
-// root under a layer in memory and is new at each boot: /usr/sbin/fence_redfish,
-// dlm_tool, mkfs.gfs2, corosync and so on are there, and no daemon is started but
-// udevd. Config.Files and Put add more. The modules dlm and gfs2 are loaded,
+// with Config.Links above 1 vec2 and on are 10.77.1.(10+i) and so forth; emulated
+// nodes say eth0, eth1. The host is .1 everywhere. /dev/ubda is the shared disk and
+// /dev/ubdb the node's own, mounted on /var/lib/quorate; it survives Reboot.
+// Everything else is a Debian root under a layer in memory and is new at each
+// boot: /usr/sbin/fence_redfish, dlm_tool, mkfs.gfs2, corosync and so on are there,
+// and no daemon is started but udevd. Config.Files and Put add more. The modules dlm and gfs2 are loaded,
 // /dev/misc/dlm* exist, configfs is mounted.
 //
 // # Death

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +19,8 @@ import (
 type Config struct {
 	Nodes      int               // 1 to 32; 0: 3
 	Links      int               // cluster links, 1 to 4; 0: 1
-	Mem        int               // MiB a node; 0: 384
+	Kernels    []string          // of node 1, 2 and so on, the last one for all further; nil: EnvKernel, or uml-6.1
+	Mem        int               // MiB a node; 0: 384, emulated 900
 	SharedSize int64             // bytes of the shared disk; 0: 1 GiB, sparse
 	StateSize  int64             // bytes of each node's own disk; 0: 64 MiB, sparse
 	Files      map[string]string // guest path -> host file, copied to every node at boot, mode kept
@@ -26,7 +29,9 @@ type Config struct {
 	Dir        string            // images and logs live in a new folder below; "": /dev/shm/quorate-lab
 	Cache      string            // built root file systems; "": QUORATE_LAB_CACHE or the user's cache folder
 	Log        io.Writer         // progress; nil: discarded
-	BootLimit  time.Duration     // for one node to boot; 0: 3 minutes
+	BootLimit  time.Duration     // for one node to boot; 0: 3 minutes, with emulated ones 6
+
+	kernels []kernelSpec // of each node
 }
 
 func (c *Config) fill() error {
@@ -37,16 +42,24 @@ func (c *Config) fill() error {
 	}
 	def(&c.Nodes, 3)
 	def(&c.Links, 1)
-	def(&c.Mem, 384)
 	if c.Nodes < 1 || c.Nodes > 32 {
 		return fmt.Errorf("%d nodes: a lab has 1 to 32", c.Nodes)
 	}
 	if c.Links < 1 || c.Links > 4 {
 		return fmt.Errorf("%d links: a lab has 1 to 4", c.Links)
 	}
-	if c.Mem < 128 {
+	if c.Mem != 0 && c.Mem < 128 {
 		return fmt.Errorf("%d MiB a node: at least 128 are needed", c.Mem)
 	}
+	var err error
+	if c.kernels, err = kernelsOf(c.Kernels, c.Nodes); err != nil {
+		return err
+	}
+	c.fillRest()
+	return nil
+}
+
+func (c *Config) fillRest() {
 	if c.SharedSize == 0 {
 		c.SharedSize = 1 << 30
 	}
@@ -64,8 +77,10 @@ func (c *Config) fill() error {
 	}
 	if c.BootLimit == 0 {
 		c.BootLimit = 3 * time.Minute
+		if (want{kernels: c.kernels}).emulated() {
+			c.BootLimit *= 2
+		}
 	}
-	return nil
 }
 
 // Lab is a set of virtual nodes, their networks and disks. Its methods may be
@@ -76,7 +91,6 @@ type Lab struct {
 	dir   string
 	cg    cgroup
 	ns    netns
-	back  backend
 	nodes []*Node
 	cuts  cuts
 	hello net.Listener
@@ -105,20 +119,20 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	if err := Sweep(ctx, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("leftovers of an earlier lab: %w", err)
 	}
-	img, err := Prepare(ctx, cfg.Cache, cfg.Log)
+	img, err := prepare(ctx, cfg.Cache, distinct(cfg.kernels), cfg.Log)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{cfg: cfg, owner: self(int(labs.Add(1))), back: &uml{img: img}, log: &lineLog{w: cfg.Log}}
+	l := &Lab{cfg: cfg, owner: self(int(labs.Add(1))), log: &lineLog{w: cfg.Log}}
 	l.dir = filepath.Join(cfg.Dir, l.owner.String())
 	prefer(os.Getpid())
-	if err := l.build(ctx); err != nil {
+	if err := l.build(ctx, backends(img, cfg.kernels)); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) build(ctx context.Context) (err error) {
+func (l *Lab) build(ctx context.Context, backs []backend) (err error) {
 	for _, d := range []string{"proc", "mnt"} { // for labnode's first steps
 		if err = os.MkdirAll(filepath.Join(l.shareDir(), d), 0o755); err != nil {
 			return err
@@ -143,8 +157,13 @@ func (l *Lab) build(ctx context.Context) (err error) {
 	if err = sparse(l.SharedDisk(), l.cfg.SharedSize); err != nil {
 		return err
 	}
-	for i := 1; i <= l.cfg.Nodes; i++ {
-		n, err := newNode(l, i)
+	for i, back := range backs {
+		if !slices.Contains(backs[:i], back) {
+			if err := back.prepare(l); err != nil {
+				return err
+			}
+		}
+		n, err := newNode(l, i+1, back)
 		if err != nil {
 			return err
 		}
@@ -193,11 +212,19 @@ func (l *Lab) Name() string { return l.owner.String() }
 // Dir is the folder of images and console logs. Close removes it.
 func (l *Lab) Dir() string { return l.dir }
 
-// SharedDisk is the host file behind /dev/ubda of every node.
+// SharedDisk is the host file behind /dev/ubda of every node, emulated or not.
 func (l *Lab) SharedDisk() string { return filepath.Join(l.dir, "shared.img") }
 
-// KernelVersion is the nodes' kernel release.
-func (l *Lab) KernelVersion() string { return l.back.version() }
+// KernelVersion is the nodes' kernel release, several when they differ.
+func (l *Lab) KernelVersion() string {
+	var all []string
+	for _, n := range l.nodes {
+		if v := n.KernelVersion(); !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	return strings.Join(all, ", ")
+}
 
 func (l *Lab) shareDir() string { return filepath.Join(l.dir, "share") }
 

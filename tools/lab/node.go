@@ -30,6 +30,7 @@ var helloAddr = fmt.Sprintf("10.78.0.1:%d", wire.HelloPort)
 type Node struct {
 	lab     *Lab
 	id      int
+	back    backend
 	cg      cgroup
 	console *os.File
 
@@ -63,8 +64,8 @@ type Death struct {
 	Gone     time.Time // no process is left; zero while the killing goes on
 }
 
-func newNode(l *Lab, id int) (*Node, error) {
-	n := &Node{lab: l, id: id, gone: make(chan struct{}), hurry: func() {}}
+func newNode(l *Lab, id int, back backend) (*Node, error) {
+	n := &Node{lab: l, id: id, back: back, gone: make(chan struct{}), hurry: func() {}}
 	n.cg = cgroup{filepath.Join(l.cg.dir, n.Name())}
 	close(n.gone)
 	var err error
@@ -82,6 +83,12 @@ func (n *Node) ID() int { return n.id }
 
 // Name is the node's host name.
 func (n *Node) Name() string { return fmt.Sprintf("node%d", n.id) }
+
+// Kernel is the name of the node's kernel, such as uml-6.1.
+func (n *Node) Kernel() string { return n.back.kernel().Name }
+
+// KernelVersion is the release of the node's kernel.
+func (n *Node) KernelVersion() string { return n.back.kernel().Release }
 
 // Addr is the node's address on the first cluster link.
 func (n *Node) Addr() string { return n.LinkAddr(0) }
@@ -205,7 +212,7 @@ func (n *Node) start(gone chan struct{}) (*boot, error) {
 		return nil, err
 	}
 	b := &boot{nonce: rand.Text(), begin: time.Now(), ready: make(chan struct{})}
-	cmd := n.lab.back.command(n, b.nonce)
+	cmd := n.back.command(n, b.nonce)
 	fmt.Fprintf(n.console, "\n--- %s, power on at %s ---\n", n.Name(), time.Now().Format(time.RFC3339Nano))
 	dir, err := os.Open(n.cg.dir)
 	if err != nil {

@@ -8,28 +8,34 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Image is a root file system and the kernel to run on it.
+// Image is a root file system and the kernels to run on it.
 type Image struct {
-	Dir     string // everything below; removing it builds anew
+	Dir     string // everything of the root file system; removing it builds anew
 	Root    string // folder that nodes mount read-only
-	Program string // the kernel
-	Kernel  string // its release
+	Disk    string // the same as an ext4 image, for emulated nodes
+	Kernels map[string]*Kernel
 }
+
+type program struct{ program, pkg string }
 
 // hostPrograms are the programs the lab needs on the host, and their packages.
-var hostPrograms = []struct{ program, pkg string }{
-	{"ip", "iproute2"}, {"nft", "nftables"}, {"mkfs.ext4", "e2fsprogs"},
-}
+var hostPrograms = []program{{"ip", "iproute2"}, {"nft", "nftables"}, {"mkfs.ext4", "e2fsprogs"}}
 
-// buildPrograms are needed as well while the root file system is built.
-var buildPrograms = []struct{ program, pkg string }{
-	{"mmdebstrap", "mmdebstrap"}, {"depmod", "kmod"}, {"dpkg", "dpkg"},
-}
+// rootPrograms are needed as well while the root file system is built.
+var rootPrograms = []program{{"mmdebstrap", "mmdebstrap"}}
+
+// fetchPrograms are needed while a kernel is fetched, and of emulated ones.
+var (
+	fetchPrograms     = []program{{"depmod", "kmod"}, {"dpkg", "dpkg"}}
+	fetchQEMUPrograms = []program{{"xz", "xz-utils"}}
+	qemuPrograms      = []program{{qemuProgram, "qemu-system-x86"}}
+)
 
 // CacheDir is where built root file systems are kept.
 func CacheDir() (string, error) {
@@ -47,9 +53,22 @@ func CacheDir() (string, error) {
 }
 
 // Prepare makes the host ready: it installs the packages the host lacks, after
-// saying which, and builds the root file system unless cache ("": CacheDir) has
-// it. The first run fetches about 200 MB and takes one to three minutes.
-func Prepare(ctx context.Context, cache string, out io.Writer) (*Image, error) {
+// saying which, builds the root file system and fetches the kernels that cache
+// ("": CacheDir) has not. Kernels are names of KernelNames; none: those that labs
+// have by default. The first run fetches about 200 MB and takes one to three
+// minutes; an emulated kernel is 100 MB more.
+func Prepare(ctx context.Context, cache string, kernels []string, out io.Writer) (*Image, error) {
+	cfg := Config{Kernels: kernels, Nodes: max(1, len(kernels))}
+	if len(kernels) == 0 {
+		cfg.Nodes = 0
+	}
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	return prepare(ctx, cache, distinct(cfg.kernels), out)
+}
+
+func prepare(ctx context.Context, cache string, specs []kernelSpec, out io.Writer) (*Image, error) {
 	if cache == "" {
 		var err error
 		if cache, err = CacheDir(); err != nil {
@@ -64,6 +83,10 @@ func Prepare(ctx context.Context, cache string, out io.Writer) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	w := want{cache: cache, root: r, kernels: specs}
+	if img := w.there(); img != nil && len(lacking(w.programs())) == 0 {
+		return img, nil // without the lock: nobody waits for what somebody else makes
+	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
 	}
@@ -72,31 +95,85 @@ func Prepare(ctx context.Context, cache string, out io.Writer) (*Image, error) {
 		return nil, err
 	}
 	defer unlock()
-	dir := filepath.Join(cache, "root-"+r.key())
-	img, missing := loadImage(dir)
-	need := hostPrograms
-	if missing != nil {
-		need = append(append(need[:0:0], need...), buildPrograms...)
-	}
-	if err := install(ctx, lacking(need), out); err != nil {
+	if err := install(ctx, lacking(w.programs()), out); err != nil {
 		return nil, err
 	}
-	if missing == nil {
-		return img, nil
+	if err := w.make(ctx, out); err != nil {
+		return nil, err
 	}
-	if err := r.build(ctx, dir, out); err != nil {
-		return nil, fmt.Errorf("build the nodes' root file system: %w", err)
-	}
-	return loadImage(dir)
+	return w.there(), nil
 }
 
-// loadImage reads a finished image.
-func loadImage(dir string) (*Image, error) {
-	v, err := os.ReadFile(filepath.Join(dir, "kernel"))
-	if err != nil {
-		return nil, err
+// want is what a lab wants from the cache.
+type want struct {
+	cache   string
+	root    recipe
+	kernels []kernelSpec
+}
+
+// programs are what the host must have to make and use it.
+func (w want) programs() []program {
+	need := slices.Clone(hostPrograms)
+	if !exists(w.root.image(w.cache).Root) {
+		need = append(need, rootPrograms...)
 	}
-	return &Image{dir, filepath.Join(dir, "root"), filepath.Join(dir, "linux.uml"), strings.TrimSpace(string(v))}, nil
+	if w.emulated() {
+		need = append(need, qemuPrograms...)
+	}
+	for _, s := range w.kernels {
+		if _, err := loadKernel(w.cache, s); err != nil {
+			need = append(need, fetchPrograms...)
+			if !s.uml() {
+				need = append(need, fetchQEMUPrograms...)
+			}
+		}
+	}
+	return need
+}
+
+// emulated says whether a kernel runs in an emulator.
+func (w want) emulated() bool {
+	return slices.ContainsFunc(w.kernels, func(s kernelSpec) bool { return !s.uml() })
+}
+
+// there is what the cache has, nil when something is missing.
+func (w want) there() *Image {
+	img := w.root.image(w.cache)
+	if !exists(img.Root) || w.emulated() && !exists(img.Disk) {
+		return nil
+	}
+	img.Kernels = map[string]*Kernel{}
+	for _, s := range w.kernels {
+		k, err := loadKernel(w.cache, s)
+		if err != nil {
+			return nil
+		}
+		img.Kernels[s.name] = k
+	}
+	return img
+}
+
+// make makes what is not there.
+func (w want) make(ctx context.Context, out io.Writer) error {
+	img := w.root.image(w.cache)
+	if !exists(img.Root) {
+		if err := w.root.build(ctx, img.Dir, out); err != nil {
+			return fmt.Errorf("build the nodes' root file system: %w", err)
+		}
+	}
+	for _, s := range w.kernels {
+		if _, err := loadKernel(w.cache, s); err == nil {
+			continue
+		}
+		if err := s.fetch(ctx, w.cache, out); err != nil {
+			return fmt.Errorf("fetch kernel %s: %w", s.name, err)
+		}
+	}
+	if !w.emulated() || exists(img.Disk) {
+		return nil
+	}
+	fmt.Fprintln(out, "lab: making a disk of the root file system, for emulated nodes")
+	return diskOf(ctx, img.Root, img.Disk, out)
 }
 
 // lockFile keeps two builds from running at once.
@@ -119,9 +196,9 @@ func lockFile(name string) (unlock func(), err error) {
 }
 
 // lacking returns the packages of programs that the host has not.
-func lacking(need []struct{ program, pkg string }) (pkgs []string) {
+func lacking(need []program) (pkgs []string) {
 	for _, n := range need {
-		if !have(n.program) {
+		if !have(n.program) && !slices.Contains(pkgs, n.pkg) {
 			pkgs = append(pkgs, n.pkg)
 		}
 	}

@@ -115,11 +115,12 @@ link set n1l0 master cluster0 up
 }
 
 func TestConfig(t *testing.T) {
+	t.Setenv(EnvKernel, "")
 	var c Config
-	if err := c.fill(); err != nil || c.Nodes != 3 || c.Links != 1 || c.Mem != 384 || c.SharedSize != 1<<30 || c.Log == nil {
+	if err := c.fill(); err != nil || c.Nodes != 3 || c.Links != 1 || c.Mem != 0 || c.kernels[2].name != DefaultKernel || c.SharedSize != 1<<30 || c.Log == nil {
 		t.Errorf("%+v, %v", c, err)
 	}
-	for _, bad := range []Config{{Nodes: 33}, {Nodes: -1}, {Links: 5}, {Mem: 64}} {
+	for _, bad := range []Config{{Nodes: 33}, {Nodes: -1}, {Links: 5}, {Mem: 64}, {Kernels: []string{"uml-1"}}} {
 		if err := bad.fill(); err == nil {
 			t.Errorf("%+v passes", bad)
 		}
@@ -135,7 +136,7 @@ func TestNumeric(t *testing.T) {
 }
 
 func TestRecipe(t *testing.T) {
-	a := recipe{suite: "bookworm", arch: "amd64", packages: []string{"x"}, kernel: "k"}
+	a := recipe{suite: "bookworm", arch: "amd64", packages: []string{"x"}}
 	b := a
 	b.packages = []string{"x", "y"}
 	if a.key() == b.key() || len(a.key()) != 16 {
@@ -159,7 +160,7 @@ func TestMemAvailable(t *testing.T) {
 }
 
 func TestLackingKnowsSbin(t *testing.T) {
-	need := []struct{ program, pkg string }{{"sh", "dash"}, {"no-such-program-here", "nowhere"}}
+	need := []program{{"sh", "dash"}, {"no-such-program-here", "nowhere"}}
 	if got := lacking(need); len(got) != 1 || got[0] != "nowhere" {
 		t.Error(got)
 	}

@@ -57,7 +57,7 @@ func testGuest(t *testing.T, l *Lab) {
 		"hostname":                       "node2",
 		"cat /opt/given":                 "given",
 		"stat -c %a /opt/given":          "640",
-		"uname -r":                       l.KernelVersion(),
+		"uname -r":                       n.KernelVersion(),
 		"stat -fc %T /var/lib/quorate":   "ext2/ext3",
 		"blockdev --getsize64 /dev/ubda": fmt.Sprint(1 << 30),
 		"ls /dev/misc":                   "dlm-control\ndlm-monitor\ndlm_plock",

@@ -22,7 +22,6 @@ type recipe struct {
 	arch     string
 	packages []string
 	without  []string // files left out
-	kernel   string   // package of the kernel
 }
 
 // nodePackages is what a node has: the kernel consumers' tools, the stack that
@@ -41,16 +40,24 @@ var leftOut = []string{
 }
 
 func hostRecipe() (recipe, error) {
-	r := recipe{arch: runtime.GOARCH, packages: nodePackages, without: leftOut, kernel: "user-mode-linux"}
+	r := recipe{arch: runtime.GOARCH, packages: nodePackages, without: leftOut}
+	var err error
+	r.suite, err = hostSuite()
+	return r, err
+}
+
+// hostSuite is the code name of the host's release.
+func hostSuite() (string, error) {
 	f, err := os.Open("/etc/os-release")
 	if err != nil {
-		return r, err
+		return "", err
 	}
 	defer f.Close()
-	if r.suite = codename(f); r.suite == "" {
-		return r, errors.New("/etc/os-release names no release: the lab needs a Debian host")
+	name := codename(f)
+	if name == "" {
+		return "", errors.New("/etc/os-release names no release: the lab needs a Debian host")
 	}
-	return r, nil
+	return name, nil
 }
 
 func codename(osRelease io.Reader) string {
@@ -65,14 +72,20 @@ func codename(osRelease io.Reader) string {
 
 func (r recipe) key() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q", []any{r.suite, r.arch, r.packages, r.without, r.kernel})
+	fmt.Fprintf(h, "%q", []any{r.suite, r.arch, r.packages, r.without})
 	return fmt.Sprintf("%x", h.Sum(nil))[:16]
+}
+
+// image is where the result is, there or not.
+func (r recipe) image(cache string) *Image {
+	dir := filepath.Join(cache, "root-"+r.key())
+	return &Image{Dir: dir, Root: filepath.Join(dir, "root"), Disk: filepath.Join(dir, "root.ext4")}
 }
 
 // build makes the image beside dir and moves it there when it is whole.
 func (r recipe) build(ctx context.Context, dir string, out io.Writer) error {
 	fmt.Fprintf(out, "lab: building the nodes' root file system once, in %s\n", dir)
-	fmt.Fprintf(out, "lab: Debian %s; fetching about 200 MB: %s %s\n", r.suite, r.kernel, strings.Join(r.packages, " "))
+	fmt.Fprintf(out, "lab: Debian %s; fetching about 200 MB: %s\n", r.suite, strings.Join(r.packages, " "))
 	tmp := dir + ".new"
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
@@ -81,44 +94,17 @@ func (r recipe) build(ctx context.Context, dir string, out io.Writer) error {
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return err
 	}
-	if err := aptLists(ctx, out, r.kernel); err != nil {
+	if err := aptLists(ctx, out, r.packages[0]); err != nil {
 		return err
 	}
-	version, err := r.fetchKernel(ctx, tmp, out)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "lab: kernel %s\n", version)
 	if err := r.debootstrap(ctx, filepath.Join(tmp, "root"), out); err != nil {
 		return err
 	}
-	if err := r.finish(ctx, tmp, version, out); err != nil {
+	if err := r.finish(ctx, tmp); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "lab: root file system ready")
 	return os.Rename(tmp, dir)
-}
-
-// fetchKernel downloads the kernel's package and unpacks it; nothing is installed.
-func (r recipe) fetchKernel(ctx context.Context, dir string, out io.Writer) (version string, err error) {
-	err = tool(ctx, out, dir, "", "apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", r.kernel)
-	if err != nil {
-		return "", err
-	}
-	debs, _ := filepath.Glob(filepath.Join(dir, r.kernel+"_*.deb"))
-	if len(debs) != 1 {
-		return "", fmt.Errorf("apt-get download %s left %d files", r.kernel, len(debs))
-	}
-	if err := tool(ctx, out, dir, "", "dpkg", "-x", debs[0], "pkg"); err != nil {
-		return "", err
-	}
-	mods, err := os.ReadDir(filepath.Join(dir, "pkg/usr/lib/uml/modules"))
-	if err != nil || len(mods) != 1 {
-		return "", fmt.Errorf("%s has modules for %d kernels: %w", r.kernel, len(mods), err)
-	}
-	err = errors.Join(os.Remove(debs[0]),
-		os.Rename(filepath.Join(dir, "pkg/usr/bin/linux.uml"), filepath.Join(dir, "linux.uml")))
-	return mods[0].Name(), err
 }
 
 // debootstrap makes the root from the host's own package sources.
@@ -127,8 +113,8 @@ func (r recipe) debootstrap(ctx context.Context, root string, out io.Writer) err
 	for _, w := range r.without {
 		args = append(args, "--dpkgopt=path-exclude="+w)
 	}
-	if key := "/usr/share/keyrings/debian-archive-keyring.gpg"; exists(key) {
-		args = append(args, "--keyring="+key, "--keyring=/etc/apt/trusted.gpg.d")
+	if exists(debianKeys) {
+		args = append(args, "--keyring="+debianKeys, "--keyring=/etc/apt/trusted.gpg.d")
 	}
 	args = append(args, r.suite, root)
 	sources, err := hostSources(ctx, r.suite)
@@ -171,12 +157,18 @@ func progress(r io.Reader, out io.Writer) (tail []string) {
 
 // hostSources are one-line apt sources for a suite, as the host has them.
 func hostSources(ctx context.Context, suite string) (string, error) {
+	targets, err := hostTargets(ctx)
+	return sourcesOf(targets, suite), err
+}
+
+// hostTargets are the host's package sources of Debian, one a line.
+func hostTargets(ctx context.Context) (string, error) {
 	b, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format",
 		"$(CODENAME) deb $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages", "Origin: Debian").Output()
 	if err != nil {
 		return "", fmt.Errorf("apt-get indextargets: %w", err)
 	}
-	return sourcesOf(string(b), suite), nil
+	return string(b), nil
 }
 
 // sourcesOf picks a suite, its updates and its security fixes.
@@ -191,29 +183,17 @@ func sourcesOf(targets, suite string) string {
 	return b.String()
 }
 
-func (r recipe) finish(ctx context.Context, tmp, version string, out io.Writer) error {
+func (r recipe) finish(ctx context.Context, tmp string) error {
 	root := filepath.Join(tmp, "root")
-	mods := filepath.Join(root, "usr/lib/modules")
-	if err := os.MkdirAll(mods, 0o755); err != nil {
-		return err
-	}
-	err := os.Rename(filepath.Join(tmp, "pkg/usr/lib/uml/modules", version), filepath.Join(mods, version))
-	if err != nil {
-		return err
-	}
-	if err := tool(ctx, out, "", "", "depmod", "-b", root, version); err != nil {
-		return err
-	}
 	pkgs, err := exec.CommandContext(ctx, "dpkg-query", "--admindir="+filepath.Join(root, "var/lib/dpkg"), "-W").Output()
 	if err != nil {
 		return fmt.Errorf("dpkg-query: %w", err)
 	}
 	return errors.Join(
-		os.RemoveAll(filepath.Join(tmp, "pkg")),
+		os.MkdirAll(filepath.Join(root, "usr/lib/modules"), 0o755), // where a kernel's are mounted
 		os.RemoveAll(filepath.Join(root, "var/cache/apt")),
 		os.RemoveAll(filepath.Join(root, "var/lib/apt/lists")),
-		os.WriteFile(filepath.Join(tmp, "packages"), pkgs, 0o644),
-		os.WriteFile(filepath.Join(tmp, "kernel"), []byte(version+"\n"), 0o644))
+		os.WriteFile(filepath.Join(tmp, "packages"), pkgs, 0o644))
 }
 
 func exists(name string) bool {

@@ -148,7 +148,7 @@ func (l *Lab) Status() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "lab %s, Linux %s\n", l.Name(), l.KernelVersion())
 	for _, n := range l.nodes {
-		fmt.Fprintf(&b, "%-8s %-8s %-12s %-12s %s\n", n.Name(), n.State(), n.Addr(), n.MgmtAddr(), n.BootID())
+		fmt.Fprintf(&b, "%-8s %-8s %-9s %-12s %-12s %s\n", n.Name(), n.State(), n.Kernel(), n.Addr(), n.MgmtAddr(), n.BootID())
 	}
 	l.cuts.mu.Lock()
 	defer l.cuts.mu.Unlock()

@@ -5,48 +5,40 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 )
 
-// backend makes the process that is a node. The lab does the rest the same way
-// for all of them: networks, disks, cgroups, and labnode inside.
-type backend interface {
-	version() string
-	command(n *Node, nonce string) *exec.Cmd
+// uml runs nodes as User-Mode Linux.
+type uml struct {
+	k    *Kernel
+	root string // folder with the root file system
 }
 
-// uml runs nodes as User-Mode Linux.
-type uml struct{ img *Image }
+func (u *uml) kernel() *Kernel { return u.k }
 
-func (u *uml) version() string { return u.img.Kernel }
+func (u *uml) prepare(*Lab) error { return nil }
 
 func (u *uml) command(n *Node, nonce string) *exec.Cmd {
-	cfg := &n.lab.cfg
 	args := []string{
-		fmt.Sprintf("mem=%dM", cfg.Mem),
+		fmt.Sprintf("mem=%dM", n.mem()),
 		"umid=" + n.Name(), "uml_dir=" + filepath.Join(n.lab.dir, "uml") + "/",
 		"rootfstype=hostfs", "rootflags=" + n.lab.shareDir(), "ro", "init=/labnode",
 		"con=null", "con0=fd:0,fd:1", "quiet", "net.ifnames=0",
 		"pty.legacy_count=0", // 256 old terminals would be a third of the time to boot
 		"ubd0c=" + n.lab.SharedDisk(), "ubd1=" + n.StateDisk(),
-		vec(0, linkTap(n.id, 0), n.id), vec(1, mgmtTap(n.id), n.id),
 	}
-	for l := 1; l < cfg.Links; l++ {
-		args = append(args, vec(1+l, linkTap(n.id, l), n.id))
+	for d, tap := range n.taps() {
+		args = append(args, fmt.Sprintf("vec%d:transport=tap,ifname=%s,depth=128,gro=1,mac=%s", d, tap, mac(n.id, d)))
 	}
-	args = append(args, cfg.Append...)
-	args = append(args, "lab.root="+u.img.Root, "lab.nonce="+nonce,
-		fmt.Sprintf("lab.node=%d", n.id), fmt.Sprintf("lab.nodes=%d", cfg.Nodes),
-		fmt.Sprintf("lab.links=%d", cfg.Links), "lab.modules="+strings.Join(cfg.Modules, ","))
-	c := exec.Command(u.img.Program, args...)
+	args = append(args, n.words(u.root, u.k.path("lib/modules"), nonce)...)
+	c := exec.Command(u.k.program(), args...)
+	c.Dir = u.k.Dir // its loader may be named from there
 	// The guest's memory is a file in TMPDIR that must be mappable for execution.
 	c.Env = append(os.Environ(), "TMPDIR=/dev/shm")
+	if libc := u.k.path("libc"); exists(libc) {
+		c.Env = append(c.Env, "LD_LIBRARY_PATH="+libc)
+	}
 	c.Stdout, c.Stderr = n.console, n.console
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return c
-}
-
-func vec(dev int, tap string, node int) string {
-	return fmt.Sprintf("vec%d:transport=tap,ifname=%s,depth=128,gro=1,mac=%s", dev, tap, mac(node, dev))
 }

@@ -15,20 +15,22 @@ import (
 // in memory, with the lab's folder (the root so far) at shareDir. No program is
 // run for it: in an emulated kernel each costs a tenth of a second.
 func enterRoot(p params) error {
-	const root, lower = "/mnt/root", "/mnt/lower"
+	const root, lower, trees = "/mnt/root", "/mnt/lower", "/mnt/trees"
 	if err := unix.Mount("layer", "/mnt", "tmpfs", 0, "mode=755"); err != nil {
 		return err
 	}
-	for _, d := range []string{root, lower, "/mnt/up", "/mnt/work", "/mnt/up" + shareDir} {
+	for _, d := range []string{root, lower, trees, "/mnt/up", "/mnt/work", "/mnt/up" + shareDir} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return err
 		}
 	}
-	if err := unix.Mount("root", lower, "hostfs", unix.MS_RDONLY, p.root); err != nil {
-		return fmt.Errorf("%s: %w", p.root, err)
-	}
-	if err := loadFrom(lower, "overlay"); err != nil {
+	if err := errors.Join(p.mountFromHost(p.root, lower), p.mountFromHost(p.trees, trees)); err != nil {
 		return err
+	}
+	if !p.emulated() {
+		if err := loadFrom(trees, "overlay"); err != nil {
+			return err
+		}
 	}
 	layers := "lowerdir=" + lower + ",upperdir=/mnt/up,workdir=/mnt/work"
 	if err := unix.Mount("root", root, "overlay", 0, layers); err != nil {
@@ -36,21 +38,47 @@ func enterRoot(p params) error {
 	}
 	return errors.Join(
 		unix.Mount("/", root+shareDir, "", unix.MS_BIND, ""),
+		unix.Mount(trees, root+moduleDir, "", unix.MS_MOVE, ""),
 		unix.Mount("/proc", root+"/proc", "", unix.MS_MOVE, ""),
 		os.Chdir(root),
 		unix.Mount(".", "/", "", unix.MS_MOVE, ""),
 		unix.Chroot("."), os.Chdir("/"))
 }
 
-// loadModule loads a kernel module and what it needs.
-func loadModule(name string) error { return loadFrom("/", name) }
+// mountFromHost mounts a folder of the host, or the disk with that serial.
+func (p params) mountFromHost(from, at string) error {
+	if !p.emulated() {
+		if err := unix.Mount("host", at, "hostfs", unix.MS_RDONLY, from); err != nil {
+			return fmt.Errorf("%s: %w", from, err)
+		}
+		return nil
+	}
+	dev, err := diskNumber(from)
+	if err != nil {
+		return err
+	}
+	node := "/dev/" + from
+	if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(dev)); err != nil {
+		return fmt.Errorf("%s: %w", node, err)
+	}
+	if err := unix.Mount(node, at, "ext4", unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("disk %s: %w", from, err)
+	}
+	return nil
+}
 
-func loadFrom(root, name string) error {
+// moduleDir is where the modules of all kernels are, in the root of a node.
+const moduleDir = "/usr/lib/modules"
+
+// loadModule loads a kernel module and what it needs.
+func loadModule(name string) error { return loadFrom(moduleDir, name) }
+
+func loadFrom(trees, name string) error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return err
 	}
-	dir := filepath.Join(root, "usr/lib/modules", unix.ByteSliceToString(u.Release[:]))
+	dir := filepath.Join(trees, unix.ByteSliceToString(u.Release[:]))
 	f, err := os.Open(filepath.Join(dir, "modules.dep"))
 	if err != nil {
 		return err
@@ -96,8 +124,8 @@ func insert(file string) error {
 	return nil
 }
 
-// network gives vec0 the first cluster link, vec1 the management network and
-// vec2 on the further cluster links.
+// network gives the first interface the first cluster link, the second the
+// management network and the others the further cluster links.
 func network(p params) error {
 	if err := ifUp("lo", [4]byte{127, 0, 0, 1}, [4]byte{255}); err != nil {
 		return err
@@ -107,8 +135,12 @@ func network(p params) error {
 	for l := 1; l < p.links; l++ {
 		addrs = append(addrs, [4]byte{10, 77, byte(l), host})
 	}
+	name := "vec"
+	if p.emulated() {
+		name = "eth"
+	}
 	for i, a := range addrs {
-		if err := ifUp(fmt.Sprintf("vec%d", i), a, mask); err != nil {
+		if err := ifUp(fmt.Sprint(name, i), a, mask); err != nil {
 			return err
 		}
 	}

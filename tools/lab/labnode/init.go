@@ -25,7 +25,8 @@ const shareDir = "/lab"
 type params struct {
 	node, nodes, links int
 	nonce              string
-	root               string // the host folder with the root file system
+	root               string // the host's folder with the root file system, or a disk's serial
+	trees              string // the same of the folder with all kernel modules
 	modules            []string
 }
 
@@ -36,7 +37,7 @@ func parseParams(cmdline string) (params, error) {
 			kv[k[len("lab."):]] = v
 		}
 	}
-	p := params{nonce: kv["nonce"], root: kv["root"]}
+	p := params{nonce: kv["nonce"], root: kv["root"], trees: kv["trees"]}
 	for k, dst := range map[string]*int{"node": &p.node, "nodes": &p.nodes, "links": &p.links} {
 		n, err := strconv.Atoi(kv[k])
 		if err != nil {
@@ -49,6 +50,10 @@ func parseParams(cmdline string) (params, error) {
 	}
 	return p, nil
 }
+
+// emulated says whether the node is an emulated PC, not User-Mode Linux: what
+// the latter gets from folders of the host is on disks then.
+func (p params) emulated() bool { return !strings.HasPrefix(p.root, "/") }
 
 // initNode is process 1. It never returns: a node whose init ends panics.
 func initNode([]string) error {
@@ -94,7 +99,7 @@ func setUp() error {
 		name string
 		do   func(params) error
 	}{
-		{"root", enterRoot}, {"mounts", mountAll}, {"identity", identity}, {"network", network},
+		{"initramfs", early}, {"root", enterRoot}, {"mounts", mountAll}, {"disks", nameDisks}, {"identity", identity}, {"network", network},
 		{"udev", startUdev}, {"modules", modules}, {"files", copyFiles}, {"state disk", stateDisk},
 		{"devices", waitDevices},
 	}

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"flag"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,12 +14,17 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/quorate/quorate/tools/lab/internal/wire"
 )
 
 func TestParseParams(t *testing.T) {
-	p, err := parseParams("mem=1M lab.node=2 quiet lab.nodes=3 lab.links=1 lab.nonce=abc lab.root=/r lab.modules=dlm,gfs2\n")
-	if err != nil || p.node != 2 || p.nodes != 3 || p.links != 1 || p.nonce != "abc" || p.root != "/r" || len(p.modules) != 2 {
+	p, err := parseParams("mem=1M lab.node=2 quiet lab.nodes=3 lab.links=1 lab.nonce=abc lab.root=/r lab.trees=/t lab.modules=dlm,gfs2\n")
+	if err != nil || p.emulated() || p.trees != "/t" || p.node != 2 || p.nodes != 3 || p.links != 1 || p.nonce != "abc" || p.root != "/r" || len(p.modules) != 2 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err := parseParams("lab.node=2 lab.nodes=3 lab.links=1 lab.root=root"); err != nil || !p.emulated() {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if _, err := parseParams("quiet"); err == nil {
@@ -36,6 +43,29 @@ func TestModuleFiles(t *testing.T) {
 		if got := moduleFiles(bufio.NewScanner(strings.NewReader(dep)), name); !slices.Equal(got, want) {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+func TestFindDisk(t *testing.T) {
+	dir := t.TempDir()
+	for disk, files := range map[string][2]string{"vda": {"shared", "254:0"}, "vdb": {"state", "254:16"}, "vdc": {"bad", "x"}} {
+		for i, name := range []string{"serial", "dev"} {
+			if err := os.MkdirAll(filepath.Join(dir, disk), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, disk, name), []byte(files[i]+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if dev, err := findDisk(dir, "state"); err != nil || unix.Major(dev) != 254 || unix.Minor(dev) != 16 {
+		t.Errorf("%x, %v", dev, err)
+	}
+	if _, err := findDisk(dir, "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a disk that is not there: %v", err)
+	}
+	if _, err := findDisk(dir, "bad"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a disk without number: %v", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -68,9 +69,8 @@ func upCmd() *cobra.Command {
 	var cfg lab.Config
 	c := &cobra.Command{Use: "up", Short: "Run a lab until Ctrl-C or `lab down`", Args: cobra.NoArgs}
 	f := c.Flags()
-	f.IntVar(&cfg.Nodes, "nodes", 3, "how many nodes")
+	sizeFlags(c, &cfg)
 	f.IntVar(&cfg.Links, "links", 1, "how many cluster networks")
-	f.IntVar(&cfg.Mem, "mem", 384, "MiB of memory a node")
 	f.StringVar(&cfg.Dir, "dir", "", "images and logs go into a new folder here (default /dev/shm/quorate-lab)")
 	f.StringToStringVar(&cfg.Files, "file", nil, "GUEST=HOST, copy a file into every node at boot")
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
@@ -89,25 +89,47 @@ func upCmd() *cobra.Command {
 	return c
 }
 
+// sizeFlags are what decides how much a lab needs of its host.
+func sizeFlags(c *cobra.Command, cfg *lab.Config) {
+	f := c.Flags()
+	f.IntVar(&cfg.Nodes, "nodes", 3, "how many nodes")
+	f.IntVar(&cfg.Mem, "mem", 0, "MiB of memory a node (default 384, emulated 900)")
+	kernelFlag(c, &cfg.Kernels)
+}
+
+func kernelFlag(c *cobra.Command, kernels *[]string) {
+	c.Flags().StringSliceVar(kernels, "kernel", nil, "kernel of node 1, 2 and so on, the last one for all further nodes: "+
+		strings.Join(lab.KernelNames(), ", ")+" (default $"+lab.EnvKernel+" or "+lab.DefaultKernel+")")
+}
+
 func checkCmd() *cobra.Command {
-	return &cobra.Command{Use: "check", Short: "Say what this machine lacks", Args: cobra.NoArgs,
+	var cfg lab.Config
+	c := &cobra.Command{Use: "check", Short: "Say what this machine lacks", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if !lab.Check(os.Stdout) {
-				return errors.New("this machine cannot run a lab as it is")
+			if !lab.Check(os.Stdout, cfg) {
+				return errors.New("this machine cannot run such a lab as it is")
 			}
 			return nil
 		}}
+	sizeFlags(c, &cfg)
+	return c
 }
 
 func prepareCmd() *cobra.Command {
-	return &cobra.Command{Use: "prepare", Short: "Install what is missing and build the root file system", Args: cobra.NoArgs,
+	var kernels []string
+	c := &cobra.Command{Use: "prepare", Short: "Install what is missing, build the root file system, fetch kernels", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			img, err := lab.Prepare(c.Context(), "", os.Stdout)
-			if err == nil {
-				fmt.Printf("lab: Linux %s in %s\n", img.Kernel, img.Dir)
+			img, err := lab.Prepare(c.Context(), "", kernels, os.Stdout)
+			if err != nil {
+				return err
 			}
-			return err
+			for _, k := range img.Kernels {
+				fmt.Printf("lab: %s is Linux %s in %s\n", k.Name, k.Release, k.Dir)
+			}
+			return nil
 		}}
+	kernelFlag(c, &kernels)
+	return c
 }
 
 func remote(c *cobra.Command) (*lab.Remote, error) {
