@@ -8,7 +8,8 @@
 //
 // # What is real
 //
-// Each node is a node.Node over a raft.Machine: every decision of the daemon.
+// Each node is a node.Node over a raft.Machine, or with Options.Static over a
+// static.Machine and a list of all nodes: every decision of the daemon.
 //
 // # What is simulated
 //

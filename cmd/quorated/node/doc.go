@@ -9,6 +9,9 @@
 // proposes what is missing; a proposal that was lost is made again. Entries are
 // idempotent, so repeating one is harmless.
 //
+// It does not know which group orders for it. With a List it works by another
+// rule than the majority's, for a group that neither elects nor remembers: see List.
+//
 // # The leader's duties
 //
 // Whoever leads the group proposes evictions (liveness' verdict, new boots,

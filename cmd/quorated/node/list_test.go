@@ -117,7 +117,7 @@ func (l *lists) kernel(id membership.NodeID, e lockspace.Effect) {
 	case lockspace.FinishLeave:
 		answer(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token})
 	case lockspace.RemovePeer:
-		answer(lockspace.PeerRemoved{Incarnation: e.Incarnation})
+		answer(lockspace.PeerRemoved(e))
 	}
 }
 
