@@ -208,18 +208,19 @@ func (d *Daemon) operate(ctx context.Context, req control.Request) control.Respo
 	if err != nil {
 		return control.Response{Error: "the daemon is ending"}
 	}
+	gone := "the daemon is ending"
 	select {
 	case r := <-c:
 		return control.Response{Error: r.Err, Text: r.Text}
 	case <-ctx.Done():
-		return control.Response{Error: "gave up waiting"}
+		gone = "gave up waiting"
 	case <-d.done:
-		select {
-		case r := <-c:
-			return control.Response{Error: r.Err, Text: r.Text}
-		default:
-			return control.Response{Error: "the daemon is ending"}
-		}
+	}
+	select {
+	case r := <-c: // of a leave: the answer comes with the end
+		return control.Response{Error: r.Err, Text: r.Text}
+	default:
+		return control.Response{Error: gone}
 	}
 }
 
