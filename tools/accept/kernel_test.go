@@ -11,7 +11,8 @@ import (
 )
 
 // TestKernelContracts runs the contract suites of configfs and of the DLM
-// driver, which pass on their fakes, inside a node on the real kernel.
+// driver, which pass on their fakes, inside a node on the real kernel: on the
+// one that QUORATE_LAB_KERNEL names, such as qemu-7.3.
 func TestKernelContracts(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{}
@@ -28,6 +29,7 @@ func TestKernelContracts(t *testing.T) {
 	}
 	l := lab.ForTest(t, lab.Config{Nodes: 1, Files: files})
 	n := l.Node(1)
+	t.Logf("%s: Linux %s", n.Kernel(), n.KernelVersion())
 	if _, err := n.Run(t.Context(), "mkfs.gfs2 -O -q -p lock_dlm -t lab:gfs -j 1 -J 32 /dev/ubda"); err != nil {
 		t.Fatal(err)
 	}
@@ -41,5 +43,12 @@ func TestKernelContracts(t *testing.T) {
 		if r.Code != 0 || !strings.Contains(r.Stdout, "--- PASS") {
 			t.Errorf("%s: exit %d\n%s", cmd, r.Code, r.Stderr)
 		}
+	}
+	out, err := n.Run(t.Context(), "dmesg | grep -A25 -e 'cut here' -e BUG: -e 'blocked for more than' || true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out != "" {
+		t.Logf("the kernel complains:\n%s", out)
 	}
 }

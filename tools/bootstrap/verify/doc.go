@@ -13,6 +13,7 @@
 //	fuzz       every fuzz target for a few seconds; they are found, not listed
 //	bootstrap  a clone in a clean Debian root without Go builds (-full: runs the demo)
 //	kernel     tools/lab and tools/accept on real kernels, one package at a time
+//	           (-full: short runs on other kernels as well, QUORATE_LAB_KERNEL)
 //
 // Each phase prints its name, its findings and its time; a failure does not keep
 // the later phases from running. The last line is `N passed, N failed`, with

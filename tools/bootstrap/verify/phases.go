@@ -209,8 +209,25 @@ func (r *run) kernel() Tally {
 		env = append(env, "QUORATE_FULL=1")
 	}
 	t := r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "30m", "./tools/lab/...", "./tools/accept/...")
+	if r.full {
+		for _, k := range otherKernels {
+			t.add(r.tests(true, append(env, "QUORATE_LAB_KERNEL="+k.name), "-p", "1", "-count", "1", "-timeout", "20m", "-run", k.tests, k.pkg))
+		}
+	}
 	if r.ci {
 		t.noSkips()
 	}
 	return t
+}
+
+// otherKernels are short runs on other kernels than the default one: what the
+// lab promises, on emulated nodes and on different nodes side by side, and what
+// the packages that write to kernels rely on, on each.
+var otherKernels = []struct{ name, tests, pkg string }{
+	{"qemu-6.12", "^TestRealNodes$", "./tools/lab"},
+	{"uml-6.12", "^TestKernelContracts$", "./tools/accept"},
+	{"uml-7.2", "^TestKernelContracts$", "./tools/accept"},
+	{"qemu-6.1", "^TestKernelContracts$", "./tools/accept"},
+	{"qemu-6.12", "^TestKernelContracts$", "./tools/accept"},
+	{"qemu-7.3", "^TestKernelContracts$", "./tools/accept"},
 }
