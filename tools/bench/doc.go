@@ -19,6 +19,10 @@
 // of the daemons, bench, has read from the last survivor's control socket the view that
 // all survivors agree on.
 //
+// bench and strace have real-time priority below the daemons' own, so that what is measured
+// is the daemons and not who waits for the CPU beside them. A window in which fsyncs are
+// counted holds one view change; if more happened it is done again.
+//
 // The namespaces have no names: they are held by threads and descriptors of bench
 // alone, and the daemons die with it. Nothing is left behind however bench ends,
 // except its temporary directory when it is killed with SIGKILL. The machine's own

@@ -44,6 +44,9 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if err := realtime(); err != nil && os.Geteuid() == 0 {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -23,8 +23,10 @@ type fake struct {
 	killed  int
 	dead    map[int]bool
 	packets uint64
-	calls   []string
-	fail    map[string]error // by call
+	// restless is how many more views than one the next return of a node brings.
+	restless int
+	calls    []string
+	fail     map[string]error // by call
 }
 
 func newFake(nodes int) *fake {
@@ -58,11 +60,18 @@ func (f *fake) Kill(_ context.Context, n int) (membership.Mono, error) {
 		}
 		f.views.Add(v)
 	}
+	time.Sleep(late) // so that what comes next comes after its last view
 	return at, f.call("kill %d", n)
 }
 
 func (f *fake) Restart(_ context.Context, n int) error {
 	delete(f.dead, n)
+	for range 1 + f.restless {
+		for _, o := range others(f.nodes, 0) {
+			f.views.Add(View{Node: o, ID: fmt.Sprint("join after ", f.killed), Members: others(f.nodes, 0), Seen: boottime()})
+		}
+	}
+	f.restless = max(f.restless-1, 0)
 	return f.call("restart %d", n)
 }
 
@@ -124,12 +133,29 @@ func TestMeasureSyncs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.death != (syncs{leader: 1, follower: 2}) || r.join != (syncs{leader: 3, follower: 4}) {
+	if r.death != (syncs{leader: 1, follower: 2, views: 2}) || r.join != (syncs{leader: 3, follower: 4, views: 2}) {
 		t.Errorf("%+v %+v", r.death, r.join)
 	}
 	want := "start trace 1 trace 1 kill 3 untrace untrace trace 1 trace 1 restart 3 untrace untrace"
 	if got := strings.Join(f.calls, " "); got != want {
 		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+// TestSyncsAlone: a window with more than one view change is no measurement.
+func TestSyncsAlone(t *testing.T) {
+	for restless, tries := range map[int]int{0: 1, 1: 2, 2: 3, 3: 3} {
+		f := newFake(3)
+		f.restless = restless
+		p := f.plan(0)
+		p.trace = f.trace
+		r, err := measure(t.Context(), f, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.killed != tries || (r.death == uncounted) != (restless == syncTries) || (r.join == uncounted) != (restless == syncTries) {
+			t.Errorf("%d: %d tries, %+v %+v", restless, f.killed, r.death, r.join)
+		}
 	}
 }
 

@@ -54,7 +54,7 @@ func row(s System, profile string, p plan, r result) Row {
 		all = append(all, d.SeenMS)
 	}
 	out.P50MS, out.MaxMS = round(median(all)), round(slices.Max(append(all, 0)))
-	if p.trace != nil {
+	if p.trace != nil { // else -1
 		out.FsyncsLeader, out.FsyncsFollower = r.death.leader, r.death.follower
 		out.JoinFsyncsLeader, out.JoinFsyncsFollower = r.join.leader, r.join.follower
 	}

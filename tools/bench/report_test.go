@@ -25,7 +25,7 @@ func TestMedian(t *testing.T) {
 
 func testRow(trace tracer) Row {
 	return row(newFake(3), "lan", plan{nodes: 3, trace: trace}, result{cpu: 1.26, rss: 16.04, pps: 100,
-		deaths: []Death{{SeenMS: 210.44}, {SeenMS: 190}, {SeenMS: 200}}, death: syncs{2, 1}, join: syncs{3, 4}})
+		deaths: []Death{{SeenMS: 210.44}, {SeenMS: 190}, {SeenMS: 200}}, death: syncs{leader: 2, follower: 1}, join: syncs{leader: 3, follower: 4}})
 }
 
 func TestRow(t *testing.T) {

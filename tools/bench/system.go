@@ -91,6 +91,18 @@ func (v *Views) Agreed(ctx context.Context, after membership.Mono, members []int
 	}
 }
 
+// Told is how many views these nodes told after a time.
+func (v *Views) Told(after membership.Mono, nodes []int) (n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, w := range v.all {
+		if w.Seen > after && slices.Contains(nodes, w.Node) {
+			n++
+		}
+	}
+	return n
+}
+
 // agreed is the first view that the last of the members told: nil if there is none.
 func agreed(all []View, after membership.Mono, members []int) []View {
 	byID := map[string]map[int]View{}

@@ -17,7 +17,7 @@ import (
 // returned is called.
 type tracer func(ctx context.Context, pids []int) (stop func() (int, error), err error)
 
-// straced counts with strace.
+// straced counts with strace, which inherits bench's priority.
 func straced(ctx context.Context, pids []int) (func() (int, error), error) {
 	dir, err := os.MkdirTemp("", "quorate-bench-")
 	if err != nil {
