@@ -41,6 +41,9 @@ func (s kernelSpec) fetch(ctx context.Context, cache string, out io.Writer) erro
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return err
 	}
+	if err := aptLists(ctx, out, "linux-image-"+runtime.GOARCH); err != nil { // or apt tells no mirror
+		return err
+	}
 	a, err := newApt(ctx, filepath.Join(tmp, "apt"), s.suite, out)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/quorate/quorate/tools/lab/internal/wire"
 )
@@ -147,8 +148,12 @@ func exited(b []byte) (int, error) {
 	return e.Code, nil
 }
 
-// reason prefers the end of the context to its consequence.
+// reason prefers the end of the context to its consequence. A dialler that keeps
+// the context's deadline by itself may come a moment before the context's timer.
 func reason(ctx context.Context, err error) error {
+	if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
+		<-ctx.Done()
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}

@@ -127,6 +127,28 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+func TestReason(t *testing.T) {
+	consequence := errors.New("i/o timeout")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	if err := reason(ctx, consequence); err != consequence {
+		t.Error(err)
+	}
+	cancel()
+	if err := reason(ctx, consequence); err != context.Canceled {
+		t.Error(err)
+	}
+	for range 100 { // the clock is there before the timer
+		end := time.Now().Add(100 * time.Microsecond)
+		ctx, cancel := context.WithDeadline(t.Context(), end)
+		for time.Now().Before(end) {
+		}
+		if err := reason(ctx, consequence); err != context.DeadlineExceeded {
+			t.Error(err)
+		}
+		cancel()
+	}
+}
+
 func TestNumeric(t *testing.T) {
 	for addr, ok := range map[string]bool{"10.77.0.1:9": true, ":9": true, "[::1]:9": true, "host:9": false, "10.77.0.1": false} {
 		if err := numeric(addr); (err == nil) != ok {
