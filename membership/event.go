@@ -25,6 +25,7 @@ type Kind string
 const (
 	KindUp               Kind = "up"           // the daemon started
 	KindFormed           Kind = "formed"       // the cluster got its identity
+	KindInit             Kind = "init"         // an operator gave up a lost log
 	KindLeader           Kind = "leader"       // another leader
 	KindPeer             Kind = "peer"         // connection to a peer came or went, or was refused
 	KindSuspect          Kind = "suspect"      // a peer was silent for dead_after

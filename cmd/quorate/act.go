@@ -80,6 +80,36 @@ func (a *app) fenceAckCmd() *cobra.Command {
 	return c
 }
 
+func (a *app) initCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Form a cluster anew although this node had a log, which is lost",
+		Long: `Form a cluster anew although this node had a log, which is lost.
+
+A node with an empty log joins by itself where a majority of the others still
+have theirs. Only when no node has one does 'quorate status' ask for this, on each
+node that lost its log.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !yes {
+				if err := a.confirm("init", initText); err != nil {
+					return err
+				}
+			}
+			return a.act(c, control.Request{Command: "init"})
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+const initText = `What the cluster had agreed is forgotten: who was evicted, whose end was never
+proved, who vouched for what. No data on the shared disk is touched; journals are
+replayed by the next mounts.
+
+If a node that is not running now still has its log, start that node instead.`
+
 func ackText(x control.NodeStatus) string {
 	text := fmt.Sprintf(`You are about to vouch that %s (%d) is powered off or cut from the shared storage.
 The other nodes then replay its journals and take its locks. If it still runs,

@@ -14,7 +14,7 @@ import (
 // commands are all commands; true: it changes something and needs uid 0.
 var commands = map[string]bool{
 	"status": false, "events": false, "why": false, "fence-history": false, "version": false,
-	"leave": true, "fence-ack": true, "fence-node": true,
+	"leave": true, "fence-ack": true, "fence-node": true, "init": true,
 }
 
 // Changes says whether a command changes something. Unknown ones do.

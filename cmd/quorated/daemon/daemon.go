@@ -81,19 +81,29 @@ type Daemon struct {
 const inputQueue = 4096
 
 // Run is the daemon from start to end. It returns nil after a clean leave. A
-// log that is older than what peers saw of it, or whose raft id was replaced, is
-// given up: the node joins anew under another id (S1, S2).
+// log that is damaged, cut short, a copy, older than what peers saw of it, or whose
+// raft id was replaced is given up: the node joins anew under another id (S1, S2).
 func Run(ctx context.Context, opt Options) error {
 	for try := 1; ; try++ {
 		err := runOnce(ctx, opt)
-		if !errors.Is(err, raft.ErrRolledBack) && !errors.Is(err, raft.ErrReplaced) || try == maxAnew {
+		if !givenUp(err) || try == maxAnew {
 			return err
 		}
 		opt.Log.Error("the log is given up; joining anew under another raft id", "err", err)
-		if rerr := raft.Reset(logDir(opt.Config)); rerr != nil {
+		if rerr := setAside(logDir(opt.Config)); rerr != nil {
 			return errors.Join(err, rerr)
 		}
 	}
+}
+
+// givenUp says whether an error is of a log that must not be gone on with.
+func givenUp(err error) bool {
+	for _, of := range []error{raft.ErrCorrupt, raft.ErrTruncated, raft.ErrMoved, raft.ErrRolledBack, raft.ErrReplaced} {
+		if errors.Is(err, of) {
+			return true
+		}
+	}
+	return false
 }
 
 const maxAnew = 3
@@ -162,6 +172,13 @@ func (d *Daemon) openRaft(opt *node.Options) error {
 		return err
 	}
 	d.store = store
+	was, err := wasFormed(d.cfg)
+	if err != nil {
+		return err
+	}
+	if restored.Identity.ClusterID != "" {
+		d.noteFormed()
+	}
 	ids := make([]membership.NodeID, 0, len(d.cfg.Nodes))
 	for _, n := range d.cfg.Nodes {
 		ids = append(ids, n.ID)
@@ -170,7 +187,7 @@ func (d *Daemon) openRaft(opt *node.Options) error {
 		NewID: random64(), NewClusterID: fmt.Sprintf("%016x%016x", random64(), random64()), Seed: random64(),
 		Heartbeat: max(5*d.cfg.Timing.Interval, 100*time.Millisecond),
 		// The detector drives elections; raft's own timer is for what it cannot see.
-		Backstop: max(5*d.cfg.Timing.DeadAfter, time.Second)}, restored)
+		Backstop: max(5*d.cfg.Timing.DeadAfter, time.Second), Lost: was && restored.Identity.ClusterID == ""}, restored)
 	if err != nil {
 		return err
 	}

@@ -102,6 +102,9 @@ func (d *Daemon) execute(effs []node.Effect) error {
 			d.drive(e.Effect)
 		case node.Emit:
 			d.events.add(e.Event)
+			if e.Event.Kind == membership.KindFormed {
+				d.noteFormed()
+			}
 		case node.LearnEpoch:
 			d.prober.SetEpoch(e.Peer, e.Instance)
 		case node.Fence:
@@ -137,6 +140,15 @@ func (d *Daemon) fence(job membership.FenceJob) {
 	d.async(func() {
 		r := d.fencer.Fence(d.runCtx, job)
 		d.post(node.FenceDone{Job: job, Result: r})
+	})
+}
+
+// noteFormed is for the next start; this one works without.
+func (d *Daemon) noteFormed() {
+	d.async(func() {
+		if err := noteFormed(d.cfg); err != nil {
+			d.log.Warn("note that this node was in a cluster", "err", err)
+		}
 	})
 }
 

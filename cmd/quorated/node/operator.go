@@ -16,6 +16,8 @@ func (n *Node) operator(in Operator) {
 		n.fenceAck(in)
 	case "fence-node":
 		n.fenceNode(in)
+	case "init":
+		n.initLost(in)
 	default:
 		n.do(Reply{Token: in.Token, Err: fmt.Sprintf("unknown command %q", in.Command)})
 	}
@@ -34,6 +36,17 @@ func (n *Node) order(in Operator, c cluster.Command, text string) {
 	c.By, c.Wall = n.Self(), n.wall
 	n.step(membership.GroupPropose{Data: c.Encode()})
 	n.do(Reply{Token: in.Token, Text: text})
+}
+
+// initLost: an operator says that the log which this node had is gone for good.
+func (n *Node) initLost(in Operator) {
+	g, ok := n.group.(interface{ Init() bool })
+	if !ok || !g.Init() {
+		n.refuseOperator(in, "this node did not lose a log: there is nothing to begin anew")
+		return
+	}
+	n.emit(membership.Event{Kind: membership.KindInit, Text: "the lost log is given up by " + in.Who})
+	n.do(Reply{Token: in.Token, Text: "the lost log is given up; a cluster is formed when all configured nodes are here and say the same"})
 }
 
 func orElse(s, or string) string {

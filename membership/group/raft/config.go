@@ -23,6 +23,9 @@ type Config struct {
 	NewID uint64
 	// NewClusterID names the cluster when this node happens to form it; random, 1 to 64 bytes.
 	NewClusterID string
+	// Lost: the store is empty, and this node is known to have had a log. It joins a
+	// cluster that others still have, and forms none until Init.
+	Lost bool
 	// Seed spreads the backstop elections; it must differ between nodes.
 	Seed uint64
 
@@ -44,10 +47,10 @@ type Config struct {
 // The faults after which a Machine takes no part any more.
 var (
 	// ErrRolledBack: a peer saw this raft id acknowledge or vote for more than
-	// its log holds. Reset the store and join with a new id.
-	ErrRolledBack = errors.New("log older than what peers saw from it: reset the store and join anew")
-	// ErrReplaced: the cluster replaced this raft id. Reset the store and join with a new id.
-	ErrReplaced = errors.New("raft id was replaced in the cluster: reset the store and join anew")
+	// its log holds. Join with a new id.
+	ErrRolledBack = errors.New("log is older than what peers saw from it")
+	// ErrReplaced: the cluster replaced this raft id. Join with a new id.
+	ErrReplaced = errors.New("raft id was replaced in the cluster")
 	// ErrBroken: an invariant of the log does not hold. The daemon must stop.
 	ErrBroken = errors.New("raft invariant broken: stop the daemon and report it")
 )

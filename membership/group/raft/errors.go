@@ -7,15 +7,15 @@ import (
 	"syscall"
 )
 
-// What can be wrong with a store.
+// What can be wrong with a store. After the first three the log is of no use: the
+// caller puts it aside, and the node joins anew under a fresh raft id.
 var (
 	// ErrCorrupt: the log is damaged. What follows the damage cannot be trusted.
-	ErrCorrupt = errors.New("log is damaged: reset the store, the node joins anew under a fresh raft id")
+	ErrCorrupt = errors.New("log is damaged")
 	// ErrTruncated: a file of the log is shorter than it was made, or missing.
-	ErrTruncated = errors.New("log is cut short: reset the store, the node joins anew under a fresh raft id")
+	ErrTruncated = errors.New("log is cut short")
 	// ErrMoved: the log is not where it was made: it was copied, or restored from a backup.
-	ErrMoved = errors.New("log is a copy of another place's: if it was moved on purpose and the original is gone, " +
-		"reset the store, the node joins anew under a fresh raft id")
+	ErrMoved = errors.New("log is a copy of another place's")
 	// ErrBusy: another process has the store open.
 	ErrBusy = errors.New("store is in use: another quorated runs on this directory")
 	// ErrNoSpace: the file system is full.

@@ -19,6 +19,7 @@ type peer struct {
 	up        bool
 	raftID    uint64 // 0: no hello yet
 	clusterID string // empty: it is empty
+	lost      bool   // it is empty and was not
 	hash      [32]byte
 	helloAt   membership.Mono // when the next hello is due
 	snapshot  uint64          // index of the snapshot that was on its way at the last hello tick
@@ -55,6 +56,7 @@ func (m *Machine) sendHello(p *peer) {
 		hash:      m.cfg.ConfigHash,
 		term:      m.hs.GetTerm(),
 		retired:   p.raftID != 0 && m.members.isRetired(p.raftID),
+		lost:      m.cfg.Lost && m.id.ClusterID == "",
 		seen:      m.seen,
 	}
 	h.lastTerm, h.lastIndex = m.last()
@@ -125,7 +127,7 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 		return err
 	}
 	changed := p.raftID != h.raftID || p.clusterID != h.clusterID
-	p.raftID, p.clusterID, p.hash = h.raftID, h.clusterID, h.hash
+	p.raftID, p.clusterID, p.lost, p.hash = h.raftID, h.clusterID, h.lost, h.hash
 	if m.id.ClusterID != "" && h.clusterID != "" && h.clusterID != m.id.ClusterID {
 		if changed {
 			m.trace("refused", "node %d is of another cluster, %s", p.node, h.clusterID)
@@ -356,7 +358,10 @@ func (m *Machine) noteRaft(msg *pb.Message) {
 
 // obstacle says what stands in the way of forming a cluster; empty: nothing.
 func (m *Machine) obstacle() string {
-	var absent, differ, formed []string
+	var absent, differ, formed, lost []string
+	if m.cfg.Lost {
+		lost = append(lost, fmt.Sprint(m.cfg.Self))
+	}
 	for i := range m.peers {
 		p := &m.peers[i]
 		name := fmt.Sprint(p.node)
@@ -367,17 +372,38 @@ func (m *Machine) obstacle() string {
 			differ = append(differ, name)
 		case p.clusterID != "":
 			formed = append(formed, name)
+		case p.lost:
+			lost = append(lost, name)
 		}
 	}
+	slices.Sort(lost)
 	switch {
 	case len(formed) > 0:
 		return "to be admitted to the cluster of node " + strings.Join(formed, ", ")
 	case len(differ) > 0:
 		return "first start: the configuration file differs from that of node " + strings.Join(differ, ", ") + "; make them the same"
 	case len(absent) > 0:
-		return "first start: waiting for node " + strings.Join(absent, ", ")
+		what := "first start"
+		if len(lost) > 0 {
+			what = "the log of node " + strings.Join(lost, ", ") + " is lost"
+		}
+		return what + ": waiting for node " + strings.Join(absent, ", ")
+	case len(lost) > 0:
+		return "every node is here and none has a log; node " + strings.Join(lost, ", ") +
+			" had one. Bring back a log that is only misplaced; if there is none, run `quorate init` on each of these nodes"
 	}
 	return ""
+}
+
+// Init lets a node that lost its log take part in the formation of a cluster all
+// the same: an operator's word. It says whether that was needed.
+func (m *Machine) Init() bool {
+	needed := m.cfg.Lost && m.id.ClusterID == ""
+	m.cfg.Lost = false
+	for i := range m.peers {
+		m.peers[i].helloAt = 0
+	}
+	return needed
 }
 
 // waiting says why nothing can be ordered now.

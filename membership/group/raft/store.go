@@ -24,8 +24,8 @@ const (
 // Each Save is one write and one fdatasync into a segment that was zeroed
 // beforehand; one more such segment is always kept ready, so that a file system
 // that filled up cannot block the writes of a failover. A checkpoint begins a
-// new segment, and drops all older ones when it is durable. Save, Close and
-// Reset are for one goroutine; the counters are for any.
+// new segment, and drops all older ones when it is durable. Save and Close
+// are for one goroutine; the counters are for any.
 type Store struct {
 	dir  string
 	lock *os.File // the home file
@@ -44,7 +44,7 @@ type Store struct {
 }
 
 // Open opens or makes the store in a directory, and returns what it holds. The
-// errors to tell apart are ErrCorrupt, ErrTruncated, ErrMoved (Reset and join
+// errors to tell apart are ErrCorrupt, ErrTruncated, ErrMoved (put it aside and join
 // anew), ErrBusy, ErrNoSpace and ErrReadOnly.
 func Open(dir string) (*Store, Restored, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -427,30 +427,4 @@ func (s *Store) release() error {
 		s.lock = nil
 	}
 	return err
-}
-
-// Reset throws a closed store's log away, for a node that joins anew. The home
-// goes first: a reset that was cut off leaves a store that is refused.
-func Reset(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return opError("read", dir, err)
-	}
-	home := filepath.Join(dir, homeName)
-	if err := os.Remove(home); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return opError("remove", home, err)
-	}
-	for _, e := range entries {
-		n := e.Name()
-		if !strings.HasPrefix(n, segmentPrefix) && !strings.HasPrefix(n, spareName) && n != homeName+".new" {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, n)); err != nil {
-			return opError("remove", filepath.Join(dir, n), err)
-		}
-	}
-	return syncDir(dir)
 }

@@ -342,12 +342,6 @@ func TestStoreDamage(t *testing.T) {
 			if !errors.Is(err, c.want) || !errors.As(err, &op) {
 				t.Fatalf("open: %v, want %v", err, c.want)
 			}
-			if err := Reset(dir); err != nil {
-				t.Fatal(err)
-			}
-			if _, r := open(t, dir); r.Identity.RaftID != 0 {
-				t.Fatalf("after reset: %+v", r)
-			}
 		})
 	}
 }

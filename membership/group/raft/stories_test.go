@@ -213,6 +213,45 @@ func TestWipedLeaderReturns(t *testing.T) {
 	order(t, s, l, 3)
 }
 
+// Where every log is lost nobody invents a history: the nodes say which of them
+// had one, and form a cluster when an operator has said so on each of those.
+func TestLostLogsFormNoClusterByThemselves(t *testing.T) {
+	lost := map[membership.NodeID]bool{2: true, 3: true} // node 1 is new
+	s := grouptest.NewSim(provider(func(c *raft.Config) { c.Lost = lost[c.Self] }), calm(3))
+	s.StartAll()
+	refused := func(nodes string) {
+		t.Helper()
+		s.Run(5*time.Second, nil)
+		for _, n := range s.Nodes {
+			if st := n.Group.Status(); st.Formed || !strings.Contains(st.Waiting, "node "+nodes+" had one") || !strings.Contains(st.Waiting, "quorate init") {
+				t.Fatalf("node %d: %+v", n.ID, st)
+			}
+		}
+	}
+	refused("2, 3")
+	if machine(s, 1).Init() || !machine(s, 2).Init() || machine(s, 2).Init() {
+		t.Fatal("Init of a node that lost nothing, or twice")
+	}
+	refused("3")
+	if !machine(s, 3).Init() {
+		t.Fatal("not needed?")
+	}
+	await(t, s, "a leader", func() bool { return leader(s) != 0 && settled(s) })
+	order(t, s, 1, 3)
+}
+
+// A node that lost its log joins a cluster that has one without anybody's word.
+func TestALostLogComesFromTheOthers(t *testing.T) {
+	lost := map[membership.NodeID]bool{}
+	s := formed(t, 3, func(c *raft.Config) { c.Lost = lost[c.Self] })
+	order(t, s, 1, 3)
+	s.Crash(1)
+	s.Wipe(1)
+	lost[1] = true
+	s.Start(1)
+	await(t, s, "node 1 a voter again", func() bool { return settled(s) && s.Node(1).Group.Status().Voter })
+}
+
 // An old disk that returns after its id was replaced is refused, and its node told why.
 func TestReplacedDiskIsRefused(t *testing.T) {
 	p := provider(nil)
@@ -233,7 +272,7 @@ func TestReplacedDiskIsRefused(t *testing.T) {
 	if err := machine(s, 2).Fault(); !errors.Is(err, raft.ErrReplaced) {
 		t.Fatal(err)
 	}
-	if st := s.Node(2).Group.Status(); !strings.Contains(st.Waiting, "reset the store") {
+	if st := s.Node(2).Group.Status(); !strings.Contains(st.Waiting, "was replaced") {
 		t.Fatalf("%+v", st)
 	}
 }

@@ -44,6 +44,7 @@ type hello struct {
 	lastTerm  uint64 // of its log
 	lastIndex uint64
 	retired   bool   // the raft id that the receiver announced was replaced
+	lost      bool   // it had a log, and has none
 	seen      []seen // what raft ids acknowledged, as far as the sender knows; ascending
 }
 
@@ -69,7 +70,7 @@ func encodeHello(h hello) []byte {
 	b = binary.BigEndian.AppendUint64(b, h.term)
 	b = binary.BigEndian.AppendUint64(b, h.lastTerm)
 	b = binary.BigEndian.AppendUint64(b, h.lastIndex)
-	b = append(b, boolByte(h.retired))
+	b = append(b, boolByte(h.retired), boolByte(h.lost))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(h.seen)))
 	for _, s := range h.seen {
 		b = binary.BigEndian.AppendUint64(b, s.id)
@@ -84,7 +85,7 @@ func parseHello(b []byte) (hello, error) {
 	h := hello{clusterID: r.string(maxClusterID), raftID: r.uint64()}
 	copy(h.hash[:], r.bytes(len(h.hash)))
 	h.term, h.lastTerm, h.lastIndex = r.uint64(), r.uint64(), r.uint64()
-	h.retired = r.bool()
+	h.retired, h.lost = r.bool(), r.bool()
 	for range r.count(maxSeen, 24) {
 		s := seen{r.uint64(), r.uint64(), r.uint64()}
 		if k := len(h.seen); k > 0 && h.seen[k-1].id >= s.id {

@@ -17,7 +17,7 @@ func TestHelloRoundTrip(t *testing.T) {
 		{raftID: 1},
 		{
 			clusterID: "c", raftID: 1 << 63, hash: [32]byte{1, 31: 2}, term: 3, lastTerm: 2, lastIndex: 9,
-			retired: true, seen: []seen{{1, 2, 3}, {4, 5, 6}},
+			retired: true, lost: true, seen: []seen{{1, 2, 3}, {4, 5, 6}},
 		},
 	} {
 		_, body, err := envelope(encodeHello(h))
