@@ -39,7 +39,11 @@ type options struct {
 	fsyncs  bool
 	daemon  string
 	out     string
+	rest    time.Duration // between a disturbance and the next measurement
 }
+
+// defaultRest is longer than anything that a view change leaves behind.
+const defaultRest = time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -68,6 +72,7 @@ func run(ctx context.Context, args []string, out, errw io.Writer) int {
 
 func parseArgs(args []string, errw io.Writer) (o options, err error) {
 	var nodes string
+	o.rest = defaultRest
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(errw)
 	fs.StringVar(&nodes, "nodes", "3,5,8", "`sizes` of the clusters, 3 to 32")
@@ -152,7 +157,7 @@ func (o options) one(ctx context.Context, nodes int, log io.Writer) (_ Row, _ []
 }
 
 func (o options) plan(nodes int, log io.Writer) plan {
-	p := plan{nodes: nodes, kills: o.kills, idle: o.idle, rest: time.Second, limit: time.Minute, log: log}
+	p := plan{nodes: nodes, kills: o.kills, idle: o.idle, rest: o.rest, limit: time.Minute, log: log}
 	if o.fsyncs {
 		p.trace = straced
 	}

@@ -22,7 +22,7 @@ func TestArgs(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	o, err = parseArgs(nil, &errw)
-	if err != nil || !slices.Equal(o.nodes, []int{3, 5, 8}) || o.profile != "lan" || o.kills != 10 || o.idle != 20*time.Second || !o.fsyncs || o.out != "out/bench/view.json" {
+	if err != nil || !slices.Equal(o.nodes, []int{3, 5, 8}) || o.profile != "lan" || o.kills != 10 || o.idle != 20*time.Second || !o.fsyncs || o.out != "out/bench/view.json" || o.plan(3, &errw).rest != time.Second {
 		t.Errorf("%+v %v", o, err)
 	}
 	if o.plan(3, &errw).trace == nil {

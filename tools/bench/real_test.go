@@ -170,7 +170,8 @@ func TestRealDaemons(t *testing.T) {
 	}
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
-	o := options{nodes: []int{3}, profile: "safe", kills: 1, idle: 500 * time.Millisecond, daemon: daemon(t), out: filepath.Join(t.TempDir(), "view.json")}
+	o := options{nodes: []int{3}, profile: "safe", kills: 1, idle: 500 * time.Millisecond, rest: 100 * time.Millisecond,
+		daemon: daemon(t), out: filepath.Join(t.TempDir(), "view.json")}
 	_, err := exec.LookPath("strace")
 	o.fsyncs = err == nil
 	var out, log bytes.Buffer
