@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
 )
@@ -85,29 +86,43 @@ func (n *Node) fenceEnd(c *cluster.Case) {
 		Victim: c.Victim, Attempt: c.Job.Attempt, OK: r.OK, Agent: r.Agent, Output: r.Output, Err: r.Err, Took: r.Took}})
 }
 
-const prepareEvery = 10 * time.Second
+const (
+	prepareEvery = 10 * time.Second // the same victim
+	prepareEach  = time.Second      // one after the other: starting an agent is work
+)
 
 // prepare keeps the fencing of those members prepared that this node would be
-// the first to fence: what has to be started then is on everybody's way.
+// the first to fence: what has to be started then is on everybody's way. It is
+// not started on the way of a change either.
 func (n *Node) prepare() {
-	again := n.now >= n.prepareAt
-	if again {
-		n.prepareAt = n.now.Add(prepareEvery)
-	}
-	had := n.prepared
-	n.prepared = nil
-	if !n.Member() {
+	if n.now < n.prepareAt || !n.Member() || n.changing() {
 		return
 	}
+	had := n.prepared
+	n.prepared = map[membership.Incarnation]membership.Mono{}
+	next := membership.Incarnation{}
 	for _, m := range n.st.View.Members {
 		if m.Node == n.cfg.Self || n.lease(m.Node) == 0 || !n.firstActor(m.Node) || !n.set.Holds(m) {
 			continue
 		}
-		n.prepared = append(n.prepared, m)
-		if again || !slices.Contains(had, m) {
-			n.do(PrepareFence{Victim: m.Node})
+		at, ok := had[m]
+		if ok {
+			n.prepared[m] = at
+		}
+		if next.Node == 0 && (!ok || n.now >= at.Add(prepareEvery)) {
+			next = m
 		}
 	}
+	if next.Node != 0 {
+		n.prepareAt = n.now.Add(prepareEach)
+		n.prepared[next] = n.now
+		n.do(PrepareFence{Victim: next.Node})
+	}
+}
+
+// changing says whether any lockspace has a change under way.
+func (n *Node) changing() bool {
+	return slices.ContainsFunc(n.set.Spaces, func(sp *lockspace.Space) bool { return sp.Change != nil })
 }
 
 // firstActor: this node would be the first to fence the victim.

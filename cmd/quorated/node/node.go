@@ -96,7 +96,7 @@ type Node struct {
 	leaving   *leaving
 	fenced    bool // SelfFence was asked for
 	prepareAt membership.Mono
-	prepared  []membership.Incarnation // as of the last step
+	prepared  map[membership.Incarnation]membership.Mono // when
 	compacted uint64
 	viewSince membership.Mono
 	waitsFor  string // last RecoveryWait given to liveness

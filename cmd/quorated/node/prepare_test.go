@@ -32,7 +32,7 @@ func TestFencingIsPreparedBeforeItIsNeeded(t *testing.T) {
 	for _, c := range []struct {
 		at   time.Duration
 		want bool
-	}{{1100 * time.Millisecond, true}, {1200 * time.Millisecond, false}, {time.Second + prepareEvery, true}} {
+	}{{1100 * time.Millisecond, true}, {1200 * time.Millisecond, false}, {2200 * time.Millisecond, false}, {1100*time.Millisecond + prepareEvery, true}} {
 		if got := prepared(c.at); got != c.want {
 			t.Errorf("at %v: %v, want %v", c.at, got, c.want)
 		}
@@ -42,7 +42,12 @@ func TestFencingIsPreparedBeforeItIsNeeded(t *testing.T) {
 		t.Error("for a life that holds nothing")
 	}
 	n.set.Spaces[0].Live[0].Incarnation.Boot = "b2"
-	if !prepared(13 * time.Second) {
-		t.Error("not for the next life at once")
+	n.set.Spaces[0].Change = &lockspace.Change{}
+	if prepared(13 * time.Second) {
+		t.Error("on the way of a change")
+	}
+	n.set.Spaces[0].Change = nil
+	if !prepared(14 * time.Second) {
+		t.Error("not for the next life")
 	}
 }
