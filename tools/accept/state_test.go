@@ -111,9 +111,6 @@ func (w *world) allLost() {
 	}
 	from := time.Now()
 	for _, i := range w.Nodes() {
-		w.must(w.WaitLockspace(w.ctx, []int{i}, nil))
-	}
-	for _, i := range w.Nodes() {
 		_, err := w.Lab.Node(i).Run(w.ctx, "kill -9 $(pidof quorated); while pidof quorated; do sleep 0.1; done; rm -rf "+stateDir+"/*")
 		w.must(err)
 	}
