@@ -45,6 +45,7 @@ func (n *Node) initLost(in Operator) {
 		n.refuseOperator(in, "this node did not lose a log: there is nothing to begin anew")
 		return
 	}
+	n.step(membership.GroupTimer{}) // it says so to the others, or forms a cluster of one
 	n.emit(membership.Event{Kind: membership.KindInit, Text: "the lost log is given up by " + in.Who})
 	n.do(Reply{Token: in.Token, Text: "the lost log is given up; a cluster is formed when all configured nodes are here and say the same"})
 }

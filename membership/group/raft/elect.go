@@ -150,6 +150,7 @@ func (m *Machine) timers() {
 	}
 	m.hellos()
 	if m.node == nil {
+		m.single() // after Init
 		return
 	}
 	m.settle()

@@ -240,6 +240,22 @@ func TestLostLogsFormNoClusterByThemselves(t *testing.T) {
 	order(t, s, 1, 3)
 }
 
+// A node that is alone has nobody who could ask it again.
+func TestALostLogOfOneNode(t *testing.T) {
+	s := grouptest.NewSim(provider(func(c *raft.Config) { c.Lost = true }), calm(1))
+	s.StartAll()
+	s.Run(5*time.Second, nil)
+	if st := s.Node(1).Group.Status(); st.Formed || !strings.Contains(st.Waiting, "quorate init") {
+		t.Fatalf("%+v", st)
+	}
+	if !machine(s, 1).Init() {
+		t.Fatal("not needed?")
+	}
+	s.Input(1, membership.GroupTimer{})
+	await(t, s, "a leader", func() bool { return leader(s) == 1 && settled(s) })
+	order(t, s, 1, 3)
+}
+
 // A node that lost its log joins a cluster that has one without anybody's word.
 func TestALostLogComesFromTheOthers(t *testing.T) {
 	lost := map[membership.NodeID]bool{}
