@@ -58,12 +58,11 @@ func New(cfg Config) (*Machine, error) {
 		cfg.Keep = 1000
 	}
 	m := &Machine{cfg: cfg}
-	if err := m.list(cfg.Members); err != nil {
+	members, err := m.list(cfg.Members)
+	if err != nil {
 		return nil, err
 	}
-	if len(m.cfg.Members) > 1 && cfg.Run == 0 {
-		return nil, errRun
-	}
+	m.cfg.Members, m.seq = members, members[0]
 	m.run = cfg.Run
 	if m.seq != cfg.Self {
 		m.run = 0
@@ -71,36 +70,33 @@ func New(cfg Config) (*Machine, error) {
 	return m, nil
 }
 
-// list takes a list of members.
-func (m *Machine) list(members []membership.NodeID) error {
+// list returns a list of members in its order, if this node can work by it.
+func (m *Machine) list(members []membership.NodeID) ([]membership.NodeID, error) {
 	members = slices.Clone(members)
 	slices.Sort(members)
 	members = slices.Compact(members)
 	if !slices.Contains(members, m.cfg.Self) {
-		return fmt.Errorf("static: node %d is not in the list %v", m.cfg.Self, members)
+		return nil, fmt.Errorf("static: node %d is not in the list %v", m.cfg.Self, members)
 	}
-	m.cfg.Members, m.seq = members, members[0]
-	return nil
+	if len(members) > 1 && m.cfg.Run == 0 {
+		return nil, errRun
+	}
+	return members, nil
 }
 
 // Members takes a changed list. A change of the sequencer is refused: it would
 // begin another order; restart all nodes for that. What a node that is new on
 // the list has to be told is among the effects of the next Step.
 func (m *Machine) Members(members []membership.NodeID) error {
-	seq, old := m.seq, m.cfg.Members
-	if err := m.list(members); err != nil {
+	members, err := m.list(members)
+	if err != nil {
 		return err
 	}
-	if len(m.cfg.Members) > 1 && m.cfg.Run == 0 {
-		m.seq, m.cfg.Members = seq, old
-		return errRun
+	if members[0] != m.seq {
+		return fmt.Errorf("static: the list %v changes the sequencer from node %d to %d: stop the cluster for that", members, m.seq, members[0])
 	}
-	if m.seq != seq {
-		err := fmt.Errorf("static: the list %v changes the sequencer from node %d to %d: stop the cluster for that",
-			m.cfg.Members, seq, m.seq)
-		m.seq, m.cfg.Members = seq, old
-		return err
-	}
+	old := m.cfg.Members
+	m.cfg.Members = members
 	for _, n := range m.up {
 		if m.seq == m.cfg.Self && !slices.Contains(old, n) {
 			m.answer(n, message{}) // what it asked before was refused
