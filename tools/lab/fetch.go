@@ -33,6 +33,12 @@ func (s kernelSpec) key() string {
 func (s kernelSpec) fetch(ctx context.Context, cache string, out io.Writer) error {
 	fmt.Fprintf(out, "lab: fetching %s: %s of Debian %s, 35 to 110 MB\n", s.name, s.pkg, s.suite)
 	dir := filepath.Join(cache, "kernel-"+s.name+"-"+s.key())
+	return whole(dir, func(tmp string) error { return s.unpack(ctx, tmp, out) })
+}
+
+// whole has a folder of the cache made beside its place and moves it there when
+// it is whole.
+func whole(dir string, make func(tmp string) error) error {
 	tmp := dir + ".new"
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
@@ -41,6 +47,13 @@ func (s kernelSpec) fetch(ctx context.Context, cache string, out io.Writer) erro
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return err
 	}
+	if err := make(tmp); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dir)
+}
+
+func (s kernelSpec) unpack(ctx context.Context, tmp string, out io.Writer) error {
 	if err := aptLists(ctx, out, "linux-image-"+runtime.GOARCH); err != nil { // or apt tells no mirror
 		return err
 	}
@@ -68,7 +81,7 @@ func (s kernelSpec) fetch(ctx context.Context, cache string, out io.Writer) erro
 		return err
 	}
 	fmt.Fprintf(out, "lab: %s is Linux %s\n", s.name, release)
-	return os.Rename(tmp, dir)
+	return nil
 }
 
 // packages are what has to be unpacked. A program of another suite than the

@@ -103,6 +103,7 @@ type Lab struct {
 	collMu     sync.Mutex
 	collectors []*Collector
 
+	undo      func() // what was done to the session that the lab runs in
 	tasks     sync.WaitGroup
 	closeOnce sync.Once
 	closeErr  error
@@ -125,7 +126,7 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	}
 	l := &Lab{cfg: cfg, owner: self(int(labs.Add(1))), log: &lineLog{w: cfg.Log}}
 	l.dir = filepath.Join(cfg.Dir, l.owner.String())
-	prefer(os.Getpid())
+	l.undo = prefer(os.Getpid())
 	if err := l.build(ctx, backends(img, cfg.kernels)); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -294,5 +295,6 @@ func (l *Lab) close() error {
 	if l.ns.name != "" {
 		errs = append(errs, l.ns.remove())
 	}
+	l.undo()
 	return errors.Join(append(errs, os.RemoveAll(l.dir))...)
 }

@@ -82,29 +82,23 @@ func (r recipe) image(cache string) *Image {
 	return &Image{Dir: dir, Root: filepath.Join(dir, "root"), Disk: filepath.Join(dir, "root.ext4")}
 }
 
-// build makes the image beside dir and moves it there when it is whole.
+// build makes the image in dir.
 func (r recipe) build(ctx context.Context, dir string, out io.Writer) error {
 	fmt.Fprintf(out, "lab: building the nodes' root file system once, in %s\n", dir)
 	fmt.Fprintf(out, "lab: Debian %s; fetching about 200 MB: %s\n", r.suite, strings.Join(r.packages, " "))
-	tmp := dir + ".new"
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	if err := os.MkdirAll(tmp, 0o755); err != nil {
-		return err
-	}
-	if err := aptLists(ctx, out, r.packages[0]); err != nil {
-		return err
-	}
-	if err := r.debootstrap(ctx, filepath.Join(tmp, "root"), out); err != nil {
-		return err
-	}
-	if err := r.finish(ctx, tmp); err != nil {
-		return err
-	}
-	fmt.Fprintln(out, "lab: root file system ready")
-	return os.Rename(tmp, dir)
+	return whole(dir, func(tmp string) error {
+		if err := aptLists(ctx, out, r.packages[0]); err != nil {
+			return err
+		}
+		if err := r.debootstrap(ctx, filepath.Join(tmp, "root"), out); err != nil {
+			return err
+		}
+		if err := r.finish(ctx, tmp); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, "lab: root file system ready")
+		return nil
+	})
 }
 
 // debootstrap makes the root from the host's own package sources.
