@@ -351,7 +351,7 @@ func selfFence(log *slog.Logger, why string) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
-		log.Error("reboot failed; trying sysrq", "err", err)
 		_ = os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0)
+		log.Error("neither reboot nor sysrq ended this machine", "err", err)
 	}
 }

@@ -18,7 +18,7 @@ const (
 // loop owns the machine.
 func (d *Daemon) loop(ctx context.Context) error {
 	if d.opt.fake == nil {
-		if err := realtime(); err != nil {
+		if err := goRealtime(); err != nil {
 			d.log.Warn(err.Error())
 		}
 	}

@@ -1,4 +1,6 @@
-package main
+// Package realtime gives a whole process real-time priority: a Go program's
+// threads come and go, so it is not enough to ask for it once.
+package realtime
 
 import (
 	"errors"
@@ -9,20 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// priority is below the daemons' and above all ordinary programs': bench has to read
-// a view when it is told, and strace must not keep a daemon waiting.
-const priority = 5
-
-// realtime gives every thread of this process that priority. Threads and programs
-// that these start later inherit it; a daemon then chooses its own.
-func realtime() error {
+// Threads gives every thread of this process a priority of SCHED_RR, 1 to 99.
+// Threads that the runtime makes later inherit it from those that make them, and
+// so do programs that it starts. The error of the kernel, EPERM where it is not
+// allowed, is wrapped.
+func Threads(priority uint32) error {
 	done := map[string]bool{}
-	for fresh := true; fresh; { // a thread may be born of one that had not been reached
-		fresh = false
+	for range 10 { // threads may be born meanwhile, of one that had not been reached
 		tasks, err := os.ReadDir("/proc/self/task")
 		if err != nil {
 			return fmt.Errorf("list own threads: %w", err)
 		}
+		fresh := false
 		for _, t := range tasks {
 			if done[t.Name()] {
 				continue
@@ -34,8 +34,11 @@ func realtime() error {
 			}
 			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: priority}
 			if err := unix.SchedSetAttr(tid, &attr, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("no real-time priority (%w): on a busy machine views are read late", err)
+				return fmt.Errorf("no real-time priority: %w", err)
 			}
+		}
+		if !fresh {
+			return nil
 		}
 	}
 	return nil
