@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
@@ -89,16 +90,30 @@ func (d *Daemon) step(in node.Input) error {
 }
 
 // execute runs effects in their order. An error ends the daemon.
+//
+// What is sent or begun here goes on in other goroutines. Where there is a single
+// processor they run when the loop rests; it does so before what takes longer.
 func (d *Daemon) execute(effs []node.Effect) error {
+	begun := false
+	rest := func() {
+		if begun {
+			runtime.Gosched()
+		}
+		begun = false
+	}
+	defer rest()
 	for _, e := range effs {
 		switch e := e.(type) {
 		case node.Persist:
+			rest()
 			if err := d.store.Save(e.Record); err != nil {
 				return fmt.Errorf("%w: the log could not be written: %w", ErrBroken, err)
 			}
 		case node.Send:
 			d.comm.Send(e.To, e.Data)
+			begun = true
 		case node.Drive:
+			rest()
 			d.drive(e.Effect)
 		case node.Emit:
 			d.events.add(e.Event)
@@ -109,6 +124,8 @@ func (d *Daemon) execute(effs []node.Effect) error {
 			d.prober.SetEpoch(e.Peer, e.Instance)
 		case node.Fence:
 			d.fence(e.Job)
+			begun = true
+			rest()
 		case node.PrepareFence:
 			if p, ok := d.fencer.(interface{ Prepare(membership.NodeID) }); ok {
 				p.Prepare(e.Victim)

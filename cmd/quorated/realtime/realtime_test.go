@@ -2,15 +2,21 @@ package realtime
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Every thread has it, those that are born later among them. Root alone may.
+// Every thread but the runtime's monitor has it, those that are born later among
+// them. Root alone may.
 func TestThreads(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: real-time priority")
@@ -25,15 +31,82 @@ func TestThreads(t *testing.T) {
 		close(late)
 	}()
 	<-late
+	tids, err := threads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mon := monitor(tids, os.Getpid())
 	each(t, func(tid int) {
 		a, err := unix.SchedGetAttr(tid, 0)
 		if err == unix.ESRCH {
+			return
+		}
+		if tid == mon {
+			if err != nil || a.Policy != unix.SCHED_BATCH {
+				t.Errorf("monitor: %+v, %v", a, err)
+			}
 			return
 		}
 		if err != nil || a.Policy != unix.SCHED_RR || a.Priority != 3 {
 			t.Errorf("thread %d: %+v, %v", tid, a, err)
 		}
 	})
+}
+
+// It is the first thread of a program without the race detector, which has a thread
+// of its own: there the test runs itself without.
+func TestMonitor(t *testing.T) {
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		out, err := exec.CommandContext(t.Context(), "go", "test", "-race=false", "-count=1", "-v", "-run=^TestMonitor$", ".").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "--- PASS: TestMonitor") {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	tids, err := threads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mon := monitor(tids, os.Getpid())
+	for _, tid := range tids {
+		if n := looks(t, tid); (n > 0) != (tid == mon) {
+			t.Errorf("thread %d of %v slept %d times in a busy program; the monitor should be %d", tid, tids, n, mon)
+		}
+	}
+}
+
+// looks counts how often a thread slept while every processor of the runtime was
+// busy: only the monitor has anything to do then.
+func looks(t *testing.T, tid int) uint64 {
+	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	before := slept(t, tid)
+	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); { //nolint:revive // busy
+	}
+	return slept(t, tid) - before
+}
+
+func slept(t *testing.T, tid int) uint64 {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(tid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "\nvoluntary_ctxt_switches:")
+	line, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseUint(strings.TrimSpace(line), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestMonitorAfterTheLastNumber(t *testing.T) {
+	for _, c := range []struct{ pid, want int }{{100, 101}, {4194303, 301}} {
+		if got := monitor([]int{c.want + 5, c.pid, c.want}, c.pid); got != c.want {
+			t.Errorf("monitor of %d: %d", c.pid, got)
+		}
+	}
 }
 
 func set(t *testing.T, tid int, a unix.SchedAttr) {

@@ -32,16 +32,19 @@
 // nothing. Agents read their options from standard input until it ends before they
 // do anything; one that acts without would cut its node off at every Monitor as
 // well. Fence uses what waits: the point of no return is then the first byte of the
-// options, the deadline is checked just before it and again after the last. What
+// options, the deadline is checked just before it and again before their end. What
 // has died, or is not the program installed now, is replaced by a cold start; a
-// success counts only from an agent that lived when its options were passed on.
+// success counts only from an agent that has read all of its options.
+//
+// The input is a socket, not a pipe, so a program that opens /dev/stdin by its name
+// cannot read it; it is started cold when it has failed.
 //
 // A warm agent never sees the end of its input without options. Release, the time
 // of WithWarmFor, the end of a Fence of that victim and Close kill it first, and
-// when the daemon is killed a relay within the agent's namespace holds its input
-// open until the kernel has killed it. Should that relay alone be killed, the
-// agent sees an empty input, which names no victim; neither its arguments nor its
-// environment do.
+// when the daemon is killed a holder within the agent's namespace keeps its input
+// open until the kernel has killed it. Should that holder alone be killed and then
+// the daemon, the agent sees an empty input, which names no victim; neither its
+// arguments nor its environment do.
 //
 // # What is kept of it
 //

@@ -3,7 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -13,63 +13,61 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/quorate/quorate/membership"
 )
 
-const (
-	maxWarm = 8   // victims
-	untold  = 125 // exit status of holdScript when the agent ended before it had all of its options
-)
+const maxWarm = 8 // victims
 
-// holdScript is the first process of a warm agent's pid namespace. Descriptors:
-// 3 and 5 are the two ends of the agent's standard input, 4 is where the daemon
-// writes. A relay copies 4 to 5 until a line that is a single dot, which no
-// option can be. Only then does the agent see the end of its input. When the
-// daemon dies, whose files are closed before the parent death signal goes out, the
-// relay keeps that input open until the kernel has killed everything in here. It
-// kills in the order of the process ids (kernel/pid_namespace.c,
-// zap_pid_ns_processes), which is why the agent's process is the first; it becomes
-// the agent when the relay is there to hold its input. A daemon that died before
-// the signal was asked for is why the relay kills in the end. The status is the
-// agent's if it lived until the relay was through.
+// holdScript is the first process of a warm agent's pid namespace. Descriptor 3
+// becomes the agent's standard input: one end of a socket pair, whose other end is
+// the daemon's and also, as 4, of a holder in here. So the input ends when the
+// daemon shuts the socket down, and not when it dies with its files closed before
+// the parent death signal goes out. The kernel then kills in the order of the
+// process ids (kernel/pid_namespace.c, zap_pid_ns_processes), which is why the
+// agent's process is the first; it becomes the agent when the holder is there.
+// A daemon that died before the signal was asked for is why the holder kills in
+// the end: 5 is a pipe that the daemon keeps open. 6 and 7 are the ends of one for
+// the word that the holder is there, and 8 is for the agent's exit status, which
+// the daemon need not know later because a namespace takes its time to end.
 const holdScript = `{
-	read -r l <&3 || exit 1
-	exec "$0" <&3 3<&-
-} 4<&- 5>&- & a=$!
-exec 3<&-
+	read -r l <&6 || exit 1
+	exec "$0" <&3 3<&- 6<&-
+} 4<&- 5<&- 7<&- 8<&- & a=$!
+exec 3<&- 6<&-
 {
-	echo ready
-	while IFS= read -r l; do
-		[ "$l" = . ] && exit 0
-		printf '%s\n' "$l" || exit 1
-	done
+	echo ready >&7
+	exec 7<&- 8<&-
+	read -r l <&5
 	sleep 2
 	kill -KILL 0
-} <&4 >&5 4<&- 5>&- & r=$!
-exec 4<&- 5>&-
+} &
+exec 4<&- 5<&- 7<&-
 wait $a; s=$?
-kill $r 2>/dev/null
-wait $r 2>/dev/null || s=125
+echo $s >&8
 exit $s`
 
-// errUntold: the warm agent was not told what to do, and is dead.
+// errUntold: the warm agent did not read what it is to do, and is dead.
 var errUntold = errors.New("the warm agent ended before it was told what to do")
 
 // held is an agent that waits for its options.
 type held struct {
 	device  *membership.Device
 	started chan struct{} // it runs, or done is about to be closed
+	success chan struct{} // its exit status is 0; what there is of it besides may not be gone yet
 	done    chan struct{} // it has been reaped
 	out     *tail
 
 	// Set before started is closed.
 	path string
 	file os.FileInfo
-	in   *os.File // closed by its goroutine, after its death
+	wires
 
 	mu      sync.Mutex
 	pid     int // of the first process in its namespace; 0 when it does not run
 	stopped bool
+	unread  bool // it ended before it had read all that was written
 
 	// Set before done is closed.
 	res result
@@ -114,7 +112,7 @@ func (f *Fencer) Prepare(victim membership.NodeID) {
 	for i := range levels[0] {
 		d := &levels[0][i]
 		for n := s.count(d); n < runs(d); n++ {
-			h := &held{device: d, started: make(chan struct{}), done: make(chan struct{}), out: &tail{max: maxCapture}}
+			h := &held{device: d, started: make(chan struct{}), success: make(chan struct{}), done: make(chan struct{}), out: &tail{max: maxCapture}}
 			s.held = append(s.held, h)
 			f.joined.Go(func() { f.hold(h) })
 		}
@@ -206,15 +204,109 @@ func (f *Fencer) hold(h *held) {
 	if err != nil {
 		h.err = err
 	} else {
+		if h.succeeded() {
+			close(h.success)
+		}
 		awaitExit(cmd.Process.Pid)
 		h.mu.Lock()
 		h.pid = 0
 		h.mu.Unlock()
 		h.res, h.err = reap(cmd, h.out)
-		_ = h.in.Close() // nobody reads it any more
+		h.mu.Lock()
+		h.look()
+		h.mu.Unlock()
+		_ = closeAll(h.ours)
 	}
 	close(h.done)
 	f.lost(h)
+}
+
+// wires are between the daemon and holdScript. What is theirs is closed here
+// once they have it, what is ours when they are dead.
+type wires struct {
+	in, life, status *os.File
+	ours, theirs     []*os.File
+}
+
+func newWires() (w wires, err error) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return w, err
+	}
+	w.in = os.NewFile(uintptr(ends[0]), "input")
+	w.ours, w.theirs = []*os.File{w.in}, []*os.File{os.NewFile(uintptr(ends[1]), "agent")}
+	dead, life, err := os.Pipe()
+	if err != nil {
+		return w, errors.Join(err, w.close())
+	}
+	w.life, w.ours, w.theirs = life, append(w.ours, life), append(w.theirs, dead)
+	ready, word, err := os.Pipe()
+	if err != nil {
+		return w, errors.Join(err, w.close())
+	}
+	w.theirs = append(w.theirs, ready, word)
+	status, end, err := os.Pipe()
+	if err != nil {
+		return w, errors.Join(err, w.close())
+	}
+	w.status, w.ours, w.theirs = status, append(w.ours, status), append(w.theirs, end)
+	return w, nil
+}
+
+// extra is what holdScript finds from descriptor 3 on.
+func (w wires) extra() []*os.File { return slices.Insert(slices.Clone(w.theirs), 1, w.in) }
+
+func (w wires) close() error { return errors.Join(closeAll(w.ours), closeAll(w.theirs)) }
+
+func closeAll(files []*os.File) (err error) {
+	for _, f := range files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// succeeded waits for the agent's exit status, or the end of what would report it.
+func (h *held) succeeded() bool {
+	b := make([]byte, 8)
+	n, _ := io.ReadFull(h.status, b) // it ends early: with the namespace's first process
+	return string(b[:n]) == "0\n"
+}
+
+// readAll says whether the agent, which has ended, had read all that was written.
+// It must not be asked when its end of the socket is ours no more.
+func (h *held) readAll() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pid == 0 {
+		return false
+	}
+	h.look()
+	return !h.unread
+}
+
+// look asks the kernel what was not read. What the other end had not when it was
+// closed is left as ECONNRESET (net/unix/af_unix.c, unix_release_sock), once; what
+// waits there is counted.
+func (h *held) look() {
+	err := control(h.in, func(fd int) error {
+		left, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		waits, werr := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		if left != 0 || waits != 0 {
+			return errUntold
+		}
+		return errors.Join(err, werr)
+	})
+	h.unread = h.unread || err != nil
+}
+
+// control does something with the descriptor of a file that may be closed meanwhile.
+func control(f *os.File, do func(fd int) error) (err error) {
+	c, cerr := f.SyscallConn()
+	if cerr != nil {
+		return cerr
+	}
+	cerr = c.Control(func(fd uintptr) { err = do(int(fd)) })
+	return errors.Join(cerr, err)
 }
 
 // launch starts the agent, unless it was stopped before.
@@ -225,30 +317,24 @@ func (f *Fencer) launch(h *held) (cmd *exec.Cmd, err error) {
 	if h.file, err = os.Stat(h.path); err != nil {
 		return nil, err
 	}
-	agentEnd, relayEnd, err := os.Pipe()
+	w, err := newWires()
 	if err != nil {
 		return nil, err
 	}
-	defer agentEnd.Close()
-	defer relayEnd.Close()
-	orders, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer orders.Close()
+	defer func() { _ = closeAll(w.theirs) }()
 	cmd = command(context.Background(), h.path, nil, h.out, true)
 	cmd.Args = []string{"/bin/sh", "-c", holdScript, h.path}
-	cmd.ExtraFiles = []*os.File{agentEnd, orders, relayEnd}
+	cmd.ExtraFiles = w.extra()
 	if h.isStopped() {
 		err = ErrCancelled
 	} else {
 		err = f.start(cmd, 0)
 	}
 	if err != nil {
-		in.Close()
+		_ = closeAll(w.ours)
 		return nil, err
 	}
-	h.in = in
+	h.wires = w
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pid = cmd.Process.Pid
@@ -324,8 +410,10 @@ func (h *held) fresh(path string) bool {
 }
 
 // tell gives a warm agent its options. The deadline is checked just before the
-// first byte of them, and again when all are written: that is the moment between
-// the check and exec of a cold start. It returns when the agent is dead.
+// first byte of them, and again before their end, without which it does nothing:
+// that is the moment between the check and exec of a cold start. It returns when
+// the agent is dead, with all that it started unless it was successful: what is
+// left then is being killed.
 func (f *Fencer) tell(ctx context.Context, h *held, input string, deadline membership.Mono) (result, error) {
 	defer context.AfterFunc(ctx, h.stop)()
 	if f.late(deadline) {
@@ -333,10 +421,20 @@ func (f *Fencer) tell(ctx context.Context, h *held, input string, deadline membe
 		<-h.done
 		return result{code: -1}, ErrDeadline
 	}
-	n, err := h.in.WriteString(input + ".\n")
+	_, err := h.in.WriteString(input)
 	late := f.late(deadline)
+	if err == nil && !late {
+		err = control(h.in, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
+	}
 	if err != nil || late {
 		h.stop()
+	}
+	select {
+	case <-h.success:
+		if err == nil && !late && h.readAll() {
+			return result{output: h.out.bytes()}, nil
+		}
+	case <-h.done:
 	}
 	<-h.done
 	switch {
@@ -344,10 +442,8 @@ func (f *Fencer) tell(ctx context.Context, h *held, input string, deadline membe
 		return h.res, ctx.Err()
 	case late:
 		return result{code: -1, output: h.res.output}, ErrDeadline
-	case err != nil && n == 0, h.err == nil && h.res.code == untold:
+	case err != nil, h.unread: // it is gone: nobody else changes that
 		return result{code: -1}, errUntold
-	case err != nil:
-		return h.res, fmt.Errorf("%w: it ended while its options were written: %w", ErrFailed, err)
 	}
 	return h.res, h.err
 }

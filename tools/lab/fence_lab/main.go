@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -90,6 +92,7 @@ func main() {
 	if len(os.Args) > 1 {
 		o, err = parseArgs(os.Args[1:])
 	} else {
+		runtime.LockOSThread() // see alone
 		ahead()
 		o, err = parseInput(os.Stdin)
 	}
@@ -195,8 +198,21 @@ func ahead() {
 		_, err = run(o, io.Discard) // nobody listens there
 	}
 	_, _ = fmt.Fprintln(io.Discard, "fence_lab:", err)
+	alone()
 	if lines, err := answer(strings.NewReader("ok off\n")); err == nil {
 		_, _ = judge("off", strings.Join(lines, " "), io.Discard)
+	}
+}
+
+// alone lets the threads of the Go runtime run only when nothing else wants to:
+// one of them looks after the others each 20 us, which on a virtual node's single
+// processor takes longer than what this program does.
+func alone() {
+	tasks, _ := filepath.Glob("/proc/self/task/*")
+	for _, t := range tasks {
+		if tid, err := strconv.Atoi(filepath.Base(t)); err == nil && tid != unix.Gettid() {
+			_ = unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
+		}
 	}
 }
 
