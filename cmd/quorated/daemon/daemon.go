@@ -73,7 +73,8 @@ type Daemon struct {
 	runCtx context.Context
 
 	ask     uint64          // last operator token
-	wallAt  membership.Mono // when the machine was last told the wall clock
+	wallAt  membership.Mono // when the wall clock was last read, and told to the machine
+	wall    time.Time       // what it said
 	replies map[uint64]chan node.Reply
 	exit    *node.Exit
 }
@@ -158,7 +159,8 @@ func (d *Daemon) open() (err error) {
 	}
 	var effs []node.Effect
 	d.node, effs = node.New(now, opt)
-	return d.execute(effs)
+	d.setWall(now)
+	return d.execute(now, effs)
 }
 
 // openRaft opens the log. A log that has to start anew gets a fresh raft id.

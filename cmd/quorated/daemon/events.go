@@ -24,7 +24,7 @@ const (
 type eventLog struct {
 	log  *slog.Logger
 	conn net.Conn // where events are sent as datagrams; nil: nobody asked
-	tell chan membership.Event
+	tell chan timed
 	told chan struct{} // closed when all of tell was told
 
 	dropped atomic.Uint64 // from tell, since the log last said so
@@ -35,10 +35,16 @@ type eventLog struct {
 	closed bool
 }
 
+// timed is an event and when it happened, for the log's own stamp.
+type timed struct {
+	membership.Event
+	at time.Time
+}
+
 // newEventLog sends each event as a datagram of JSON to addr, if that is not empty.
 func newEventLog(log *slog.Logger, addr string) (*eventLog, error) {
 	l := &eventLog{log: log, live: map[chan membership.Event]bool{},
-		tell: make(chan membership.Event, tellEvents), told: make(chan struct{})}
+		tell: make(chan timed, tellEvents), told: make(chan struct{})}
 	if addr != "" {
 		c, err := net.Dial("udp", addr)
 		if err != nil {
@@ -55,19 +61,23 @@ func (l *eventLog) tellAll() {
 	defer close(l.told)
 	for e := range l.tell {
 		if l.conn != nil {
-			if b, err := json.Marshal(e); err == nil {
+			if b, err := json.Marshal(e.Event); err == nil {
 				_, _ = l.conn.Write(b) // nobody may be listening
 			}
 		}
-		l.log.LogAttrs(context.Background(), slog.LevelInfo, string(e.Kind), attrs(e)...)
+		if h := l.log.Handler(); h.Enabled(context.Background(), slog.LevelInfo) {
+			r := slog.NewRecord(e.at, slog.LevelInfo, string(e.Kind), 0)
+			r.AddAttrs(attrs(e.Event)...)
+			_ = h.Handle(context.Background(), r) // as slog does: nobody could be told
+		}
 		if n := l.dropped.Swap(0); n > 0 {
 			l.log.Warn("events are missing above: the log was too slow; `quorate events` has them", "count", n)
 		}
 	}
 }
 
-func (l *eventLog) add(e membership.Event) {
-	e.Wall = time.Now().UTC().Format(time.RFC3339Nano)
+func (l *eventLog) add(e membership.Event, at time.Time) {
+	e.Wall = at.UTC().Format(time.RFC3339Nano)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -86,7 +96,7 @@ func (l *eventLog) add(e membership.Event) {
 		}
 	}
 	select {
-	case l.tell <- e:
+	case l.tell <- timed{e, at}:
 	default:
 		l.dropped.Add(1)
 	}

@@ -41,15 +41,15 @@ func TestALogThatStandsStillHoldsNobodyUp(t *testing.T) {
 	}
 	const n = tellEvents + 10
 	for i := range uint64(n) {
-		l.add(event(i + 1))
+		l.add(event(i+1), time.Now())
 	}
 	if got := l.since(0); len(got) != n {
 		t.Fatalf("%d events are kept, want %d", len(got), n)
 	}
 	close(w.let)
 	l.close()
-	l.close()           // twice is once
-	l.add(event(n + 1)) // and nothing is added any more
+	l.close()                     // twice is once
+	l.add(event(n+1), time.Now()) // and nothing is added any more
 	if s := w.buf.String(); !strings.Contains(s, "events are missing above") || strings.Count(s, "msg=view") < tellEvents {
 		t.Fatalf("%d lines, the last: %s", strings.Count(s, "\n"), s[max(0, len(s)-200):])
 	}
@@ -66,10 +66,10 @@ func TestFollowersAndDatagrams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.add(event(1))
-	l.add(event(2))
+	l.add(event(1), time.Now())
+	l.add(event(2), time.Now())
 	old, live, end := l.follow(1)
-	l.add(event(3))
+	l.add(event(3), time.Now())
 	if len(old) != 1 || old[0].Seq != 2 || (<-live).Seq != 3 {
 		t.Fatalf("old %v", old)
 	}
@@ -102,7 +102,7 @@ func TestASlowFollowerIsCutOff(t *testing.T) {
 	defer l.close()
 	_, live, end := l.follow(0)
 	for i := range uint64(liveEvents + 1) {
-		l.add(event(i + 1))
+		l.add(event(i+1), time.Now())
 	}
 	var last uint64
 	for e := range live {

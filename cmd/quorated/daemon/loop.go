@@ -25,16 +25,27 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var armed membership.Mono // what the timer runs to
 	for {
+		// Reading a clock costs more than the rest of this on some virtual machines.
+		now := boottime()
+		if dl := d.node.Deadline(); now >= dl {
+			if err := d.step(node.Timer{Samples: d.prober.Snapshot()}); err != nil {
+				return err
+			}
+		}
 		d.prober.Progress(d.node.View())
-		timer.Reset(d.untilDeadline())
+		if at := d.nextTimer(now); at != armed {
+			timer.Reset(at.Sub(now))
+			armed = at
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
+			armed = 0
 		case f := <-d.asks:
 			f()
-			continue
 		case in := <-d.inputs:
 			if err := d.step(in); err != nil {
 				return err
@@ -42,11 +53,6 @@ func (d *Daemon) loop(ctx context.Context) error {
 		}
 		if err := d.drain(); err != nil {
 			return err
-		}
-		if now := boottime(); now >= d.node.Deadline() {
-			if err := d.step(node.Timer{Samples: d.prober.Snapshot()}); err != nil {
-				return err
-			}
 		}
 	}
 }
@@ -66,21 +72,25 @@ func (d *Daemon) drain() error {
 	return nil
 }
 
-func (d *Daemon) untilDeadline() time.Duration {
+func (d *Daemon) nextTimer(now membership.Mono) membership.Mono {
 	dl := d.node.Deadline()
-	if dl == 0 {
-		return maxTick
+	if dl == 0 || dl > now.Add(maxTick) {
+		return now.Add(maxTick)
 	}
-	return min(max(dl.Sub(boottime()), 0), maxTick)
+	return max(dl, now)
+}
+
+func (d *Daemon) setWall(now membership.Mono) {
+	d.wall, d.wallAt = time.Now(), now
+	d.node.SetWall(d.wall.UTC().Format(time.RFC3339))
 }
 
 func (d *Daemon) step(in node.Input) error {
 	now := boottime()
 	if now >= d.wallAt.Add(wallTick) {
-		d.wallAt = now
-		d.node.SetWall(time.Now().UTC().Format(time.RFC3339))
+		d.setWall(now)
 	}
-	if err := d.execute(d.node.Step(now, in)); err != nil {
+	if err := d.execute(now, d.node.Step(now, in)); err != nil {
 		return err
 	}
 	if err := d.fault(); err != nil {
@@ -93,7 +103,7 @@ func (d *Daemon) step(in node.Input) error {
 //
 // What is sent or begun here goes on in other goroutines. Where there is a single
 // processor they run when the loop rests; it does so before what takes longer.
-func (d *Daemon) execute(effs []node.Effect) error {
+func (d *Daemon) execute(now membership.Mono, effs []node.Effect) error {
 	begun := false
 	rest := func() {
 		if begun {
@@ -116,7 +126,7 @@ func (d *Daemon) execute(effs []node.Effect) error {
 			rest()
 			d.drive(e.Effect)
 		case node.Emit:
-			d.events.add(e.Event)
+			d.events.add(e.Event, d.wall.Add(now.Sub(d.wallAt)))
 			if e.Event.Kind == membership.KindFormed {
 				d.noteFormed()
 			}
