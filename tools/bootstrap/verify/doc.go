@@ -9,6 +9,7 @@
 //	vet        go vet
 //	lint       staticcheck, at a pinned version
 //	test       unit and property tests, with the race detector
+//	peace      five minutes of writers on real kernels, beside the next three
 //	sim        simulated clusters
 //	fuzz       every fuzz target for a few seconds; they are found, not listed
 //	bootstrap  a clone in a clean Debian root without Go builds (-full: runs the demo)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -77,33 +78,84 @@ func choose(all []phase, names []string) ([]phase, error) {
 }
 
 // runAll runs the phases, says what each took, and ends with the closing line.
+// A phase beside others begins in its turn, what follows does not wait for it,
+// and the next one that is alone does.
 func runAll(r *run, chosen []phase) Tally {
-	var sum Tally
-	var times []string
+	var s summary
 	begin := time.Now()
 	for _, p := range chosen {
 		if r.ctx.Err() != nil {
-			sum.Failed = append(sum.Failed, p.name+": interrupted before it ran")
+			s.sum.Failed = append(s.sum.Failed, p.name+": interrupted before it ran")
 			continue
 		}
-		fmt.Fprintf(r.out, "== %s: %s\n", p.name, p.what)
-		at := time.Now()
-		t := p.run(r)
-		if t.empty() {
-			t.Failed = append(t.Failed, p.name+": nothing was checked")
+		if p.beside {
+			s.start(r, p)
+			continue
 		}
-		took := time.Since(at).Round(100 * time.Millisecond)
-		fmt.Fprintf(r.out, "== %s: %v in %v\n", p.name, t, took)
-		times = append(times, fmt.Sprintf("%s %v", p.name, took))
-		sum.add(t)
+		if p.alone {
+			s.collect(r)
+		}
+		fmt.Fprintf(r.out, "== %s: %s\n", p.name, p.what)
+		s.add(r.out, p.measure(r))
 	}
-	fmt.Fprintf(r.out, "== times: %s; all %v\n", strings.Join(times, ", "), time.Since(begin).Round(time.Second))
-	for _, s := range sum.Skipped {
-		fmt.Fprintln(r.out, "skipped:", s)
+	s.collect(r)
+	fmt.Fprintf(r.out, "== times: %s; all %v\n", strings.Join(s.times, ", "), time.Since(begin).Round(time.Second))
+	for _, x := range s.sum.Skipped {
+		fmt.Fprintln(r.out, "skipped:", x)
 	}
-	for _, f := range sum.Failed {
+	for _, f := range s.sum.Failed {
 		fmt.Fprintln(r.out, "FAILED:", f)
 	}
-	fmt.Fprintln(r.out, sum)
-	return sum
+	fmt.Fprintln(r.out, s.sum)
+	return s.sum
+}
+
+// result is what one phase found, and how long it took.
+type result struct {
+	name  string
+	tally Tally
+	took  time.Duration
+}
+
+// summary is what all phases found until now.
+type summary struct {
+	sum    Tally
+	times  []string
+	beside []chan result
+	said   []*bytes.Buffer
+}
+
+func (p phase) measure(r *run) result {
+	at := time.Now()
+	t := p.run(r)
+	if t.empty() {
+		t.Failed = append(t.Failed, p.name+": nothing was checked")
+	}
+	return result{p.name, t, time.Since(at).Round(100 * time.Millisecond)}
+}
+
+func (s *summary) add(out io.Writer, x result) {
+	fmt.Fprintf(out, "== %s: %v in %v\n", x.name, x.tally, x.took)
+	s.times = append(s.times, fmt.Sprintf("%s %v", x.name, x.took))
+	s.sum.add(x.tally)
+}
+
+// start begins a phase beside those that follow. What it says is shown at its end.
+func (s *summary) start(r *run, p phase) {
+	said, done, own := &bytes.Buffer{}, make(chan result, 1), *r
+	own.out = said
+	fmt.Fprintf(r.out, "== %s begins beside what follows\n", p.name)
+	fmt.Fprintf(said, "== %s: %s\n", p.name, p.what)
+	go func() { done <- p.measure(&own) }()
+	s.beside, s.said = append(s.beside, done), append(s.said, said)
+}
+
+// collect waits for the phases beside.
+func (s *summary) collect(r *run) {
+	for i, done := range s.beside {
+		x := <-done
+		fmt.Fprint(r.out, s.said[i])
+		s.add(r.out, x)
+	}
+	s.beside, s.said = nil, nil
 }

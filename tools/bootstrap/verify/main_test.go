@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,9 +16,9 @@ func fakeRun(out *strings.Builder) *run {
 func TestClosingLine(t *testing.T) {
 	var out strings.Builder
 	sum := runAll(fakeRun(&out), []phase{
-		{"one", "", func(*run) Tally { return Tally{Passed: 3} }},
-		{"two", "", func(*run) Tally { return Tally{Passed: 1, Failed: []string{"x"}} }},
-		{"three", "", func(*run) Tally { return Tally{} }},
+		{name: "one", run: func(*run) Tally { return Tally{Passed: 3} }},
+		{name: "two", run: func(*run) Tally { return Tally{Passed: 1, Failed: []string{"x"}} }},
+		{name: "three", run: func(*run) Tally { return Tally{} }},
 	})
 	if len(sum.Failed) != 2 {
 		t.Errorf("a phase without a check must fail: %+v", sum)
@@ -33,11 +34,39 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	r.ctx = ctx
 	sum := runAll(r, []phase{
-		{"one", "", func(*run) Tally { cancel(); return Tally{Passed: 1} }},
-		{"two", "", func(*run) Tally { t.Error("ran"); return Tally{} }},
+		{name: "one", run: func(*run) Tally { cancel(); return Tally{Passed: 1} }},
+		{name: "two", run: func(*run) Tally { t.Error("ran"); return Tally{} }},
 	})
 	if len(sum.Failed) != 1 {
 		t.Errorf("%+v", sum)
+	}
+}
+
+// A phase beside others counts, speaks in one piece, and is over before one that
+// is alone begins.
+func TestBeside(t *testing.T) {
+	var out strings.Builder
+	begun, over := make(chan bool), false
+	sum := runAll(fakeRun(&out), []phase{
+		{name: "long", beside: true, run: func(r *run) Tally {
+			<-begun
+			fmt.Fprintln(r.out, "said by long")
+			over = true
+			return Tally{Passed: 2, Failed: []string{"y"}}
+		}},
+		{name: "short", run: func(*run) Tally { begun <- true; return Tally{Passed: 1} }},
+		{name: "lonely", alone: true, run: func(*run) Tally {
+			if !over {
+				t.Error("not alone")
+			}
+			return Tally{Passed: 1}
+		}},
+	})
+	if sum.Passed != 4 || len(sum.Failed) != 1 {
+		t.Errorf("%+v", sum)
+	}
+	if !strings.Contains(out.String(), "== long: \nsaid by long\n== long: 2 passed, 1 failed in") {
+		t.Errorf("shown:\n%s", out.String())
 	}
 }
 

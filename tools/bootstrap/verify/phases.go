@@ -31,20 +31,23 @@ type run struct {
 
 // phase is one step of the verification.
 type phase struct {
-	name string
-	what string
-	run  func(*run) Tally
+	name   string
+	what   string
+	run    func(*run) Tally
+	beside bool // begins in its turn, beside what follows
+	alone  bool // waits for those beside: it measures, or needs the machine
 }
 
 var phases = []phase{
-	{"format", "gofmt", (*run).format},
-	{"vet", "go vet", func(r *run) Tally { return r.check("vet", nil, "go", "vet", "./...") }},
-	{"lint", "staticcheck", func(r *run) Tally { return r.check("lint", nil, "go", "run", staticcheck, "./...") }},
-	{"test", "unit and property tests, race detector on", (*run).unit},
-	{"sim", "simulated clusters", (*run).sim},
-	{"fuzz", "every fuzz target", (*run).fuzz},
-	{"bootstrap", "a clone in a clean root without Go", (*run).bootstrap},
-	{"kernel", "real kernels", (*run).kernel},
+	{name: "format", what: "gofmt", run: (*run).format},
+	{name: "vet", what: "go vet", run: func(r *run) Tally { return r.check("vet", nil, "go", "vet", "./...") }},
+	{name: "lint", what: "staticcheck", run: func(r *run) Tally { return r.check("lint", nil, "go", "run", staticcheck, "./...") }},
+	{name: "test", what: "unit and property tests, race detector on", run: (*run).unit},
+	{name: "peace", what: "five minutes without a fault on real kernels, on a busy host", run: (*run).peace, beside: true},
+	{name: "sim", what: "simulated clusters", run: (*run).sim},
+	{name: "fuzz", what: "every fuzz target", run: (*run).fuzz},
+	{name: "bootstrap", what: "a clone in a clean root without Go", run: (*run).bootstrap},
+	{name: "kernel", what: "real kernels", run: (*run).kernel, alone: true},
 }
 
 // command prepares a program of the checkout. CGO is off unless env turns it on.
@@ -202,13 +205,25 @@ func (r *run) bootstrap() Tally {
 	return r.check("bootstrap", nil, "sh", "tools/bootstrap/cleanroom.sh", goal)
 }
 
+// peaceful are the stories in which nothing happens, for minutes. Nothing in them
+// is measured, and nobody may be evicted however busy the host is.
+const peaceful = "^TestFiveMinutesOfPeace$"
+
+func (r *run) peace() Tally {
+	t := r.tests(true, []string{"QUORATE_LAB=1"}, "-count", "1", "-timeout", "15m", "-run", peaceful, "./tools/accept")
+	if r.ci {
+		t.noSkips()
+	}
+	return t
+}
+
 // kernel runs what boots real kernels: -p 1, so that no two labs share the cores.
 func (r *run) kernel() Tally {
 	env := []string{"QUORATE_LAB=1"}
 	if r.full {
 		env = append(env, "QUORATE_FULL=1")
 	}
-	t := r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "30m", "./tools/lab/...", "./tools/accept/...")
+	t := r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "30m", "-skip", peaceful, "./tools/lab/...", "./tools/accept/...")
 	if r.full {
 		for _, k := range otherKernels {
 			t.add(r.tests(true, append(env, "QUORATE_LAB_KERNEL="+k.name), "-p", "1", "-count", "1", "-timeout", "20m", "-run", k.tests, k.pkg))
