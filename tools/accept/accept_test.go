@@ -64,12 +64,22 @@ func (w *world) keep() {
 	}
 	for _, n := range w.Lab.Nodes() {
 		_ = os.WriteFile(filepath.Join(w.out, n.Name()+".quorated.log"), []byte(w.Log(ctx, n.ID(), 5000)), 0o644)
-		r, err := n.Exec(ctx, "dmesg | tail -n 300")
-		if err == nil {
+		if r, err := n.Exec(ctx, "quorate why; echo w >/proc/sysrq-trigger"); err == nil {
+			w.t.Logf("%s# quorate why\n%s%s", n.Name(), r.Stdout, r.Stderr)
+		}
+		// What sysrq tells of tasks that are blocked is at the end.
+		if r, err := n.Exec(ctx, "dmesg | tail -n 400"); err == nil {
 			_ = os.WriteFile(filepath.Join(w.out, n.Name()+".dmesg"), []byte(r.Stdout), 0o644)
+			w.t.Logf("%s# dmesg\n%s", n.Name(), tail(r.Stdout, 60))
 		}
 	}
 	w.t.Logf("what the nodes said is in %s", w.out)
+}
+
+// tail is the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.SplitAfter(text, "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "")
 }
 
 func (w *world) must(err error) {
@@ -161,11 +171,15 @@ func (s *writers) file(i int) string {
 	return fmt.Sprintf("%s/%s-%d", cluster.MountAt, s.name, i)
 }
 
-// progress waits until the node's writer has told of an append after a time.
+// progress waits until the node's writer has told of an append after a time. A
+// writer that had to give up says why.
 func (s *writers) progress(i int, after time.Time) {
 	s.w.t.Helper()
 	s.w.within(60*time.Second, fmt.Sprintf("an append on node%d", i), func(ctx context.Context) error {
-		_, err := s.w.Events.Wait(ctx, after, func(e cluster.Event) bool { return e.Told == "append" && e.File == s.file(i) })
+		e, err := s.w.Events.Wait(ctx, after, func(e cluster.Event) bool { return strings.HasPrefix(e.Told, "append") && e.File == s.file(i) })
+		if err == nil && e.Told != "append" {
+			err = fmt.Errorf("node%d: %s: %s", i, e.Told, e.Text)
+		}
 		return err
 	})
 }

@@ -59,6 +59,7 @@ func (e *Events) read(ctx context.Context, c *lab.Collector) {
 func parse(in lab.Ev) (Event, bool) {
 	ev := Event{At: in.At, Node: in.FromNode(), Told: in.Event, File: in.File, Number: uint64(in.Seq)}
 	if in.Event != "" {
+		ev.Text, _ = in.JSON["error"].(string) // why a program had to give up
 		return ev, true
 	}
 	err := json.Unmarshal([]byte(in.Raw), &ev.Event)
