@@ -16,7 +16,8 @@
 // that both derive from the cluster's secret (membership/secret), with its
 // cluster and node id in a URI: quorate://<cluster>/node/<id>. Both ends check
 // signature, cluster and id: a dialled peer must be the one that was meant, an
-// accepted one must be configured. Clocks play no part.
+// accepted one must be configured, and come from one of its configured addresses: a
+// second machine with the id of another must not take its place. Clocks play no part.
 //
 // # On the wire
 //

@@ -107,6 +107,34 @@ func TestHalfOpenIsReplaced(t *testing.T) {
 	}
 }
 
+// Another machine says, with the right key, that it is a node which is there
+// already: it is told why not, and the node keeps its connection.
+func TestDuplicateID(t *testing.T) {
+	r := &rig{}
+	nodes, key := r.nodes(t, 3), commtest.Secret(t)
+	elsewhere := slices.Clone(nodes)
+	elsewhere[0].Addrs, elsewhere[2].Addrs = nodes[2].Addrs, nodes[0].Addrs
+	refused := make(chan error, 2)
+	watch := func(err error) { refused <- err }
+	b, _ := r.start(t, commtest.Spec{Self: 2, Nodes: nodes, Secret: key, Refused: watch}, nil)
+	a, _ := r.start(t, commtest.Spec{Self: 1, Nodes: nodes, Secret: key}, nil)
+	b.Await(commtest.Connected, 1, 1)
+	second, _ := r.start(t, commtest.Spec{Self: 1, Nodes: elsewhere, Secret: key, Refused: watch}, nil)
+	for range 2 { // at both ends
+		select {
+		case err := <-refused:
+			if !errors.Is(err, ErrNode) || !strings.Contains(err.Error(), nodes[2].Addrs[0].String()) {
+				t.Errorf("refused: %v", err)
+			}
+		case <-time.After(commtest.Patience):
+			t.Fatal("nobody is told")
+		}
+	}
+	if n := b.Count(commtest.Disconnected, 1) + a.Count(commtest.Disconnected, 2) + second.Count(commtest.Connected, 2); n != 0 {
+		t.Errorf("the node was disturbed: %v", b.Calls())
+	}
+}
+
 // The first link carries nothing, or connects and then carries nothing: the
 // second is used.
 func TestSecondLink(t *testing.T) {
