@@ -465,23 +465,55 @@ func TestNag(t *testing.T) {
 
 func TestAdmission(t *testing.T) {
 	known, stranger := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.9")
-	a := newAdmission(map[netip.Addr]bool{known: true})
+	a, at := newAdmission(map[netip.Addr]bool{known: true}), time.Now()
 	var leave func()
 	for range maxStrangersPending {
-		l, ok := a.enter(stranger)
+		l, ok := a.enter(at, stranger)
 		if !ok {
 			t.Fatal("no place")
 		}
 		leave = l
 	}
-	if _, ok := a.enter(stranger); ok {
+	at = at.Add(time.Minute)
+	if _, ok := a.enter(at, stranger); ok {
 		t.Error("one too many")
 	}
-	if _, ok := a.enter(known); !ok {
+	if _, ok := a.enter(at, known); !ok {
 		t.Error("strangers keep a peer out")
 	}
 	leave()
-	if _, ok := a.enter(stranger); !ok {
+	if _, ok := a.enter(at, stranger); !ok {
 		t.Error("a place that was left is not given again")
+	}
+}
+
+// Whoever connects again and again has its attempts bounded, and nobody else's.
+func TestAdmissionRate(t *testing.T) {
+	known, other, stranger := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("10.0.0.9")
+	a, at := newAdmission(map[netip.Addr]bool{known: true, other: true}), time.Now()
+	try := func(from netip.Addr, n int) (passed int) {
+		for range n {
+			if leave, ok := a.enter(at, from); ok {
+				leave()
+				passed++
+			}
+		}
+		return passed
+	}
+	for _, c := range []struct {
+		from        netip.Addr
+		burst, rate int
+	}{{stranger, maxStrangersPending, strangerRate}, {known, maxPeersPending, peerRate}, {other, maxPeersPending, peerRate}} {
+		if n := try(c.from, 1000); n != c.burst {
+			t.Errorf("%s: %d at once, expected %d", c.from, n, c.burst)
+		}
+		at = at.Add(time.Second)
+		if n := try(c.from, 1000); n != c.rate {
+			t.Errorf("%s: %d in a second, expected %d", c.from, n, c.rate)
+		}
+		at = at.Add(time.Hour)
+		if n := try(c.from, 1000); n != c.burst {
+			t.Errorf("%s: %d after an hour, expected %d", c.from, n, c.burst)
+		}
 	}
 }
