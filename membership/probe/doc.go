@@ -31,8 +31,10 @@
 // # What is believed
 //
 // A receiver looks at length, magic, version and type, then at the tag, and only
-// then at anything else. A probe is answered whatever its sequence, at a bounded
-// rate, and only to the configured address of its source, so that a replay
-// gains nothing. A reply counts only if Window accepts it: it echoes a sequence
+// then at anything else. A probe is answered at a bounded rate and only to the
+// configured address of its source, so that a replay gains nothing; nor does it take
+// anything away: of the instance that is known to run at its source each
+// sequence is answered once (Replays), and the probes of all others, which may be
+// copies from an earlier run, have a rate of their own. A reply counts only if Window accepts it: it echoes a sequence
 // and stamp that are outstanding and newer than the last one answered.
 package probe

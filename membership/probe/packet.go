@@ -15,8 +15,10 @@ import (
 // Size is the length of every datagram, in bytes.
 const Size = 96
 
+// Magic is how every datagram begins, little endian: "QPB1".
+const Magic = 0x31425051
+
 const (
-	magic   = 0x31425051 // "QPB1"
 	version = 1
 	tagged  = Size - 8
 )
@@ -77,7 +79,7 @@ func Parse(b []byte) (Packet, error) {
 	}
 	le := binary.LittleEndian
 	switch {
-	case le.Uint32(b) != magic:
+	case le.Uint32(b) != Magic:
 		return Packet{}, ErrMagic
 	case b[4] != version:
 		return Packet{}, ErrVersion
@@ -106,7 +108,7 @@ func Parse(b []byte) (Packet, error) {
 // written as 0.
 func (p *Packet) Marshal(b *[Size]byte, k Key) {
 	le := binary.LittleEndian
-	le.PutUint32(b[0:], magic)
+	le.PutUint32(b[0:], Magic)
 	b[4], b[5], b[6], b[7] = version, byte(p.Type), p.Link, p.Flags
 	le.PutUint32(b[8:], uint32(p.Src))
 	le.PutUint32(b[12:], uint32(p.Dst))

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/quorate/quorate/membership"
 )
 
@@ -198,6 +200,38 @@ func TestWindow(t *testing.T) {
 	if w.Sent() != 40 {
 		t.Errorf("Sent = %d", w.Sent())
 	}
+}
+
+func TestReplays(t *testing.T) {
+	var r Replays
+	for _, c := range []struct {
+		seq  uint64
+		want bool
+	}{
+		{0, false}, {1, true}, {1, false}, {3, true}, {2, true}, {2, false}, {3, false},
+		{66, true}, {3, false}, {2, false}, {4, true}, {4, false}, {65, true},
+		{1000, true}, {66, false}, {936, false}, {937, true}, {937, false},
+		{math.MaxUint64, true}, {math.MaxUint64, false}, {1001, false}, {math.MaxUint64 - 63, true}, {0, false},
+	} {
+		if got := r.Fresh(c.seq); got != c.want {
+			t.Errorf("Fresh(%d) = %v, want %v", c.seq, got, c.want)
+		}
+	}
+}
+
+// TestReplaysProperty compares Replays with a list of all that has come.
+func TestReplaysProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var r Replays
+		come, newest := map[uint64]bool{}, uint64(0)
+		for _, seq := range rapid.SliceOf(rapid.Uint64Range(0, 300)).Draw(t, "sequences") {
+			want := seq != 0 && !come[seq] && (seq > newest || newest-seq < reordered)
+			if got := r.Fresh(seq); got != want {
+				t.Fatalf("Fresh(%d) = %v after newest %d, want %v", seq, got, newest, want)
+			}
+			come[seq], newest = true, max(newest, seq)
+		}
+	})
 }
 
 func TestNames(t *testing.T) {

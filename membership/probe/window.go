@@ -65,3 +65,32 @@ func (w *Window) Accept(seq uint64, sent membership.Mono) Verdict {
 	w.answered = seq
 	return Fresh
 }
+
+// Replays remembers which probes of one run of a peer have come, so that a copy of
+// one can be told from the next: copies need no answer, and must not use up
+// what there is for honest probes. The zero value has seen nothing.
+type Replays struct {
+	newest uint64
+	seen   uint64 // bit i: newest-i has come
+}
+
+// reordered is by how many newer ones a probe may be overtaken and still be new.
+const reordered = 64
+
+// Fresh says whether the sequence, of an authentic probe, has not come before. One
+// that so many newer ones have overtaken counts as come.
+func (r *Replays) Fresh(seq uint64) bool {
+	switch ahead := seq - r.newest; {
+	case seq == 0:
+		return false
+	case seq > r.newest:
+		r.newest, r.seen = seq, r.seen<<ahead|1 // a shift of 64 or more leaves nothing
+		return true
+	}
+	bit, behind := uint64(1), r.newest-seq
+	if bit <<= behind; behind >= reordered || r.seen&bit != 0 {
+		return false
+	}
+	r.seen |= bit
+	return true
+}

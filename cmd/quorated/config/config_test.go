@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -244,6 +245,13 @@ func TestLoad(t *testing.T) {
 	var oe *OpError
 	if _, err := Load(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) || !errors.As(err, &oe) || !strings.Contains(err.Error(), "copy the reference") {
 		t.Errorf("missing: %v", err)
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(fifo); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a fifo that nobody writes to: %v", err)
 	}
 	big := filepath.Join(dir, "big")
 	if err := os.WriteFile(big, make([]byte, MaxSize+1), 0o600); err != nil {

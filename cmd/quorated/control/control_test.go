@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -336,6 +337,30 @@ func TestTooManyClients(t *testing.T) {
 	}
 	if _, err := call(t, r.path, Request{Command: "status"}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "64 clients") {
 		t.Error(err)
+	}
+}
+
+// TestRootFindsAPlace: those who may only look, and keep looking, do not keep out
+// whoever has to do something.
+func TestRootFindsAPlace(t *testing.T) {
+	var uid atomic.Uint32
+	r := start(t, &handler{}, func(s *server) {
+		s.identify = func(net.Conn) (Peer, error) { return Peer{UID: uid.Load()}, nil }
+	})
+	uid.Store(1000)
+	for range maxClients {
+		c, err := Dial(r.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if _, err := call(t, r.path, Request{Command: "status"}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "48 clients") {
+		t.Errorf("another user: %v", err)
+	}
+	uid.Store(0)
+	if _, err := call(t, r.path, Request{Command: "fence-ack", Node: 1}); err != nil {
+		t.Errorf("root: %v", err)
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 	MaxRequest = 64 << 10
 
 	maxClients     = 64
+	maxUsers       = 48               // of them, so that root finds a place
 	followQueue    = 1024             // events that a follower may be behind
 	requestTimeout = 5 * time.Second  // to send the whole request
 	writeTimeout   = 30 * time.Second // to take an answer or one event
@@ -92,22 +93,39 @@ func (s *server) accept(ctx context.Context, l net.Listener) error {
 			}
 			return err
 		}
-		if !s.enter(conn) {
-			reply(conn, Response{Error: fmt.Sprintf("%d clients are connected already: end some (look for `quorate events --follow`), then try again", maxClients)}, time.Second)
+		who := caller{}
+		who.Peer, who.err = s.identify(conn)
+		if limit := who.limit(); !s.enter(conn, limit) {
+			reply(conn, Response{Error: fmt.Sprintf("%d clients are connected already: end some (look for `quorate events --follow`), then try again", limit)}, time.Second)
 			_ = conn.Close()
 			continue
 		}
 		s.wg.Go(func() {
 			defer s.leave(conn)
-			s.client(ctx, conn)
+			s.client(ctx, conn, who)
 		})
 	}
 }
 
-func (s *server) enter(c net.Conn) bool {
+// caller is who is at the other end, or why that cannot be told.
+type caller struct {
+	Peer
+	err error
+}
+
+// limit is how many may be connected for this one to be let in. Those who may
+// only look leave places to whoever has to do something.
+func (c caller) limit() int {
+	if c.err != nil || c.UID != 0 {
+		return maxUsers
+	}
+	return maxClients
+}
+
+func (s *server) enter(c net.Conn, limit int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.conns) >= maxClients {
+	if len(s.conns) >= limit {
 		return false
 	}
 	s.conns[c] = true
@@ -130,10 +148,10 @@ func (s *server) closeAll() {
 }
 
 // client serves one connection: one request, one answer or one stream.
-func (s *server) client(ctx context.Context, conn net.Conn) {
+func (s *server) client(ctx context.Context, conn net.Conn, who caller) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })
 	defer stop()
-	req, rest, err := s.request(ctx, conn)
+	req, rest, err := s.request(ctx, conn, who)
 	if err != nil {
 		if !errors.Is(err, io.EOF) && ctx.Err() == nil {
 			reply(conn, Response{Error: err.Error()}, s.write)
@@ -156,7 +174,7 @@ func (s *server) client(ctx context.Context, conn net.Conn) {
 }
 
 // request reads and checks the request, and stamps it with who asks.
-func (s *server) request(ctx context.Context, conn net.Conn) (Request, io.Reader, error) {
+func (s *server) request(ctx context.Context, conn net.Conn, who caller) (Request, io.Reader, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return Request{}, nil, err
 	}
@@ -175,14 +193,13 @@ func (s *server) request(ctx context.Context, conn net.Conn) (Request, io.Reader
 	if err != nil {
 		return Request{}, nil, err
 	}
-	peer, err := s.identify(conn)
-	if err != nil {
-		return Request{}, nil, fmt.Errorf("cannot tell who asks: %w", err)
+	if who.err != nil {
+		return Request{}, nil, fmt.Errorf("cannot tell who asks: %w", who.err)
 	}
-	if Changes(req.Command) && peer.UID != 0 {
-		return Request{}, nil, fmt.Errorf("%s changes the cluster and needs root, and you are uid %d: try again with sudo", req.Command, peer.UID)
+	if Changes(req.Command) && who.UID != 0 {
+		return Request{}, nil, fmt.Errorf("%s changes the cluster and needs root, and you are uid %d: try again with sudo", req.Command, who.UID)
 	}
-	req.Who = peer.String()
+	req.Who = who.String()
 	if ctx.Err() == nil {
 		err = conn.SetReadDeadline(time.Time{})
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/configfs/configfstest"
+	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/dlm/dlmtest"
 	"github.com/quorate/quorate/membership/fence/manual"
 	"github.com/quorate/quorate/membership/secret"
@@ -27,6 +29,7 @@ type alone struct {
 	t      *testing.T
 	dir    string
 	kernel *dlmtest.Kernel
+	cfg    config.Config
 	ended  chan error
 }
 
@@ -66,6 +69,7 @@ dir = %q
 	if _, err := identify(cfg); err != nil {
 		t.Skip(err)
 	}
+	a.cfg = cfg
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan struct{})
 	go func() {
@@ -173,5 +177,21 @@ func TestOneNodeByAList(t *testing.T) {
 	}
 	if _, err := os.Stat(a.path("state")); !os.IsNotExist(err) {
 		t.Errorf("a group without a memory left something: %v", err)
+	}
+}
+
+// A second daemon ends before it touches the kernel, which the first one drives.
+func TestSecondDaemon(t *testing.T) {
+	a := newAlone(t)
+	a.list("alpha\n")
+	a.until("everything is well", func(s control.Status) bool { return s.Level == control.OK })
+	touched := false
+	err := Run(t.Context(), Options{Config: a.cfg, Socket: a.path("sock"), Log: slog.New(slog.DiscardHandler), Fencer: manual.New(a.cfg.Config),
+		fake: func(o dlm.Options) dlm.Options { touched = true; return a.kernel.Options(o) }})
+	if !errors.Is(err, control.ErrRunning) || touched {
+		t.Fatalf("%v, the kernel was touched: %v", err, touched)
+	}
+	if err := <-a.kernel.Create("gfs"); err != nil {
+		t.Errorf("mount at the first daemon: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -64,6 +65,7 @@ type Daemon struct {
 	fencer membership.Fencer
 	// members watches the list of members; nil: there is none.
 	members *memberList
+	socket  net.Listener // the control socket, until it is served
 
 	inputs chan node.Input
 	asks   chan func()
@@ -129,7 +131,7 @@ func runOnce(ctx context.Context, opt Options) error {
 }
 
 // open opens everything, the kernel last: nothing may answer a mount before
-// the rest is there.
+// the rest is there, and nothing may touch a kernel that another daemon drives.
 func (d *Daemon) open() (err error) {
 	if d.events, err = newEventLog(d.log, d.cfg.EventsTo); err != nil {
 		return fmt.Errorf("[events] send_to = %q: %w", d.cfg.EventsTo, err)
@@ -152,6 +154,9 @@ func (d *Daemon) open() (err error) {
 		return err
 	}
 	if err := d.openNetwork(key); err != nil {
+		return err
+	}
+	if d.socket, err = control.Listen(d.opt.Socket); err != nil {
 		return err
 	}
 	if err := d.openKernel(); err != nil {
@@ -270,15 +275,10 @@ func (d *Daemon) async(f func()) {
 func (d *Daemon) fail(err error) { d.cancel(fmt.Errorf("%w: %w", ErrBroken, err)) }
 
 func (d *Daemon) serve(ctx context.Context) error {
-	l, err := control.Listen(d.opt.Socket)
-	if err != nil {
-		close(d.done)
-		return err
-	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.comm.Run(gctx) })
 	g.Go(func() error { return d.prober.Run(gctx) })
-	g.Go(func() error { return control.Serve(gctx, l, d) })
+	g.Go(func() error { return control.Serve(gctx, d.socket, d) })
 	g.Go(func() error {
 		defer close(d.done)
 		return d.loop(gctx)
@@ -290,7 +290,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	if d.opt.Ready != nil {
 		d.opt.Ready()
 	}
-	err = g.Wait()
+	err := g.Wait()
 	d.work.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
@@ -316,6 +316,9 @@ func (d *Daemon) signals(ctx context.Context) error {
 // closeAll ends what is open. Unless the end is clean every lockspace is
 // stopped before dlm-monitor is closed.
 func (d *Daemon) closeAll(clean bool) {
+	if d.socket != nil {
+		_ = d.socket.Close() // by Serve already, if there was anything to serve
+	}
 	if d.kernel != nil {
 		if !clean {
 			if err := d.kernel.Halt("quorated ends"); err != nil {

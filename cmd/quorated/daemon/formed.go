@@ -38,10 +38,20 @@ func noteFormed(cfg config.Config) error {
 	path := formedPath(cfg)
 	tmp := path + ".new"
 	text := cfg.Cluster + "\n# This node was in the cluster of that name: where its log is lost it forms no new one (quorate init).\n"
-	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
+	if err := writeDurably(tmp, text); err != nil {
 		return fmt.Errorf("an empty log will not be known as a lost one: %w", err)
 	}
 	return os.Rename(tmp, path)
+}
+
+// writeDurably writes a file that a loss of power does not leave empty.
+func writeDurably(path, text string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // setAside keeps a log that is given up beside the new one, in the place of an

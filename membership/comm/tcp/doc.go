@@ -16,7 +16,8 @@
 // that both derive from the cluster's secret (membership/secret), with its
 // cluster and node id in a URI: quorate://<cluster>/node/<id>. Both ends check
 // signature, cluster and id: a dialled peer must be the one that was meant, an
-// accepted one must be configured. Clocks play no part.
+// accepted one must be configured, and come from one of its configured addresses: a
+// second machine with the id of another must not take its place. Clocks play no part.
 //
 // # On the wire
 //
@@ -30,9 +31,11 @@
 //	message  either way, at most membership.MaxMessage
 //
 // The listener speaks first, when it has checked the dialler's certificate, so
-// that a refusal is never lost in a reset of the connection. All up to ready must be done within five seconds. A stranger without the
-// secret never gets past TLS; how many may try at once is bounded, apart for
-// the configured addresses and for all others, so strangers cannot keep peers out.
+// that a refusal is never lost in a reset of the connection. All up to ready must
+// be done within five seconds. A stranger without the secret never gets past TLS;
+// how many may try at once, and in a second, is bounded, apart for each of the
+// configured addresses and for all others, so that strangers neither keep peers
+// out nor use up the processor.
 //
 // # A dead connection
 //

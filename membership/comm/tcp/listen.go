@@ -20,6 +20,10 @@ const (
 	// Connections that have not yet proved who they are, at one time.
 	maxPeersPending     = 64 // from the nodes' addresses
 	maxStrangersPending = 16 // from all others
+	// How many may try in a second. To find out who it is costs a millisecond of a
+	// processor, with the daemon's priority: none may take it away from the probes.
+	peerRate     = 50 // from each of the nodes' addresses; a node tries at most ten times
+	strangerRate = 10 // from all others, who are only told why not
 	// userTimeout is for how long sent data may stay unacknowledged, or a full
 	// receiver may take nothing. It is longer than stall_limit (10 s): a daemon
 	// that is only stopped keeps its connections as long as it keeps its place.
@@ -110,7 +114,7 @@ func (c *Comm) accept(ctx context.Context, l net.Listener, gate *admission, wg *
 			sleep(ctx, retryMin)
 			continue
 		}
-		leave, ok := gate.enter(remoteOf(raw).Addr())
+		leave, ok := gate.enter(time.Now(), remoteOf(raw).Addr())
 		if !ok {
 			_ = raw.Close()
 			continue
@@ -154,26 +158,53 @@ func (c *Comm) refused(addr netip.AddrPort, err error) {
 
 // admission bounds the connections that have not proved who they are.
 type admission struct {
-	known            map[netip.Addr]bool
 	peers, strangers chan struct{}
+
+	mu    sync.Mutex
+	known map[netip.Addr]*allowance
+	other allowance
 }
 
 func newAdmission(known map[netip.Addr]bool) *admission {
-	return &admission{known, make(chan struct{}, maxPeersPending), make(chan struct{}, maxStrangersPending)}
+	a := &admission{peers: make(chan struct{}, maxPeersPending), strangers: make(chan struct{}, maxStrangersPending),
+		known: map[netip.Addr]*allowance{}, other: allowance{rate: strangerRate, burst: maxStrangersPending}}
+	for addr := range known {
+		a.known[addr] = &allowance{rate: peerRate, burst: maxPeersPending}
+	}
+	return a
 }
 
 // enter gives a place, to be left once, or says that there is none.
-func (a *admission) enter(from netip.Addr) (leave func(), ok bool) {
-	places := a.strangers
-	if a.known[from.WithZone("")] {
-		places = a.peers
+func (a *admission) enter(now time.Time, from netip.Addr) (leave func(), ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	places, rate := a.strangers, &a.other
+	if known := a.known[from.WithZone("")]; known != nil {
+		places, rate = a.peers, known
 	}
-	select {
-	case places <- struct{}{}:
-		return func() { <-places }, true
-	default:
+	if len(places) == cap(places) || !rate.take(now) {
 		return nil, false
 	}
+	places <- struct{}{} // it has room, and only here is it filled
+	return func() { <-places }, true
+}
+
+// allowance lets so many pass a second, and a burst of them at once.
+type allowance struct {
+	rate, burst int
+	used        time.Time // the moment up to which what passed has used it up
+}
+
+func (a *allowance) take(now time.Time) bool {
+	one := time.Second / time.Duration(a.rate)
+	if full := now.Add(-time.Duration(a.burst) * one); a.used.Before(full) {
+		a.used = full
+	}
+	if a.used.Add(one).After(now) {
+		return false
+	}
+	a.used = a.used.Add(one)
+	return true
 }
 
 // refusals passes each text once in a while. It remembers a bounded number.

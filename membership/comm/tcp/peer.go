@@ -44,6 +44,18 @@ func newPeer(c *Comm, n membership.Node) *peer {
 	return &peer{c: c, node: n, kick: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
+// at refuses a connection from an address that is none of the peer's: another
+// machine was given its id, and would take the place of its connection.
+func (p *peer) at(from netip.Addr) error {
+	from = from.WithZone("")
+	for _, a := range p.node.Addrs {
+		if a.Unmap().WithZone("") == from {
+			return nil
+		}
+	}
+	return refuse(ErrNode, "it says that it is node %d and comes from %s; node %d configures %v for that node", p.node.ID, from, p.c.opt.Self, p.node.Addrs)
+}
+
 // serve makes s the peer's session, in place of any other, tells the handler of
 // it and returns when it has ended and all has been told.
 func (p *peer) serve(ctx context.Context, s *session) error {

@@ -70,6 +70,9 @@ func (c *Comm) admit(s *session) error {
 		return s.refuse(err)
 	}
 	s.peer = c.peers[id]
+	if err := s.peer.at(s.remote.Addr()); err != nil {
+		return s.refuse(err)
+	}
 	if err := s.write(frameHello, c.hello(id).marshal()); err != nil {
 		return err
 	}

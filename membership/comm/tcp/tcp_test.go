@@ -107,6 +107,34 @@ func TestHalfOpenIsReplaced(t *testing.T) {
 	}
 }
 
+// Another machine says, with the right key, that it is a node which is there
+// already: it is told why not, and the node keeps its connection.
+func TestDuplicateID(t *testing.T) {
+	r := &rig{}
+	nodes, key := r.nodes(t, 3), commtest.Secret(t)
+	elsewhere := slices.Clone(nodes)
+	elsewhere[0].Addrs, elsewhere[2].Addrs = nodes[2].Addrs, nodes[0].Addrs
+	refused := make(chan error, 2)
+	watch := func(err error) { refused <- err }
+	b, _ := r.start(t, commtest.Spec{Self: 2, Nodes: nodes, Secret: key, Refused: watch}, nil)
+	a, _ := r.start(t, commtest.Spec{Self: 1, Nodes: nodes, Secret: key}, nil)
+	b.Await(commtest.Connected, 1, 1)
+	second, _ := r.start(t, commtest.Spec{Self: 1, Nodes: elsewhere, Secret: key, Refused: watch}, nil)
+	for range 2 { // at both ends
+		select {
+		case err := <-refused:
+			if !errors.Is(err, ErrNode) || !strings.Contains(err.Error(), nodes[2].Addrs[0].String()) {
+				t.Errorf("refused: %v", err)
+			}
+		case <-time.After(commtest.Patience):
+			t.Fatal("nobody is told")
+		}
+	}
+	if n := b.Count(commtest.Disconnected, 1) + a.Count(commtest.Disconnected, 2) + second.Count(commtest.Connected, 2); n != 0 {
+		t.Errorf("the node was disturbed: %v", b.Calls())
+	}
+}
+
 // The first link carries nothing, or connects and then carries nothing: the
 // second is used.
 func TestSecondLink(t *testing.T) {
@@ -437,23 +465,55 @@ func TestNag(t *testing.T) {
 
 func TestAdmission(t *testing.T) {
 	known, stranger := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.9")
-	a := newAdmission(map[netip.Addr]bool{known: true})
+	a, at := newAdmission(map[netip.Addr]bool{known: true}), time.Now()
 	var leave func()
 	for range maxStrangersPending {
-		l, ok := a.enter(stranger)
+		l, ok := a.enter(at, stranger)
 		if !ok {
 			t.Fatal("no place")
 		}
 		leave = l
 	}
-	if _, ok := a.enter(stranger); ok {
+	at = at.Add(time.Minute)
+	if _, ok := a.enter(at, stranger); ok {
 		t.Error("one too many")
 	}
-	if _, ok := a.enter(known); !ok {
+	if _, ok := a.enter(at, known); !ok {
 		t.Error("strangers keep a peer out")
 	}
 	leave()
-	if _, ok := a.enter(stranger); !ok {
+	if _, ok := a.enter(at, stranger); !ok {
 		t.Error("a place that was left is not given again")
+	}
+}
+
+// Whoever connects again and again has its attempts bounded, and nobody else's.
+func TestAdmissionRate(t *testing.T) {
+	known, other, stranger := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("10.0.0.9")
+	a, at := newAdmission(map[netip.Addr]bool{known: true, other: true}), time.Now()
+	try := func(from netip.Addr, n int) (passed int) {
+		for range n {
+			if leave, ok := a.enter(at, from); ok {
+				leave()
+				passed++
+			}
+		}
+		return passed
+	}
+	for _, c := range []struct {
+		from        netip.Addr
+		burst, rate int
+	}{{stranger, maxStrangersPending, strangerRate}, {known, maxPeersPending, peerRate}, {other, maxPeersPending, peerRate}} {
+		if n := try(c.from, 1000); n != c.burst {
+			t.Errorf("%s: %d at once, expected %d", c.from, n, c.burst)
+		}
+		at = at.Add(time.Second)
+		if n := try(c.from, 1000); n != c.rate {
+			t.Errorf("%s: %d in a second, expected %d", c.from, n, c.rate)
+		}
+		at = at.Add(time.Hour)
+		if n := try(c.from, 1000); n != c.burst {
+			t.Errorf("%s: %d after an hour, expected %d", c.from, n, c.burst)
+		}
 	}
 }

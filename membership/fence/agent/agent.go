@@ -31,6 +31,7 @@ var (
 	ErrFailed    = errors.New("agent failed")
 	ErrLying     = errors.New("the device reported success and then said that the node is on")
 	ErrUnproved  = errors.New("the device reported success and could then not be asked")
+	ErrDeaf      = errors.New("agent ended without having read what it was asked: see that it is a fence agent and reads its options from standard input")
 	ErrCancelled = errors.New("cancelled")
 )
 

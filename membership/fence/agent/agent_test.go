@@ -80,6 +80,31 @@ func TestSkipVerify(t *testing.T) {
 	}
 }
 
+// TestDeafAgent: who answers without having read what it is asked has done nothing,
+// whether its word is believed or not.
+func TestDeafAgent(t *testing.T) {
+	for name, edit := range map[string]func(*membership.Device){
+		"believed": func(d *membership.Device) { d.SkipVerify = true },
+		"reboot":   func(d *membership.Device) { d.Options["action"] = "reboot" },
+		"asked":    func(*membership.Device) {},
+		"long":     func(d *membership.Device) { d.SkipVerify = true; d.Options["x"] = strings.Repeat("x", 200_000) },
+	} {
+		lab := fencetest.NewLab(t)
+		d := lab.Device("a", "ok")
+		d.Agent = filepath.Join(lab.Dir, "deaf")
+		if err := os.WriteFile(d.Agent, []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		edit(&d)
+		if res := fence(t, lab, d); res.OK || !strings.Contains(res.Err, ErrDeaf.Error()) {
+			t.Errorf("%s: %+v", name, res)
+		}
+		if err := mk(lab.Dir, d).(*Fencer).Monitor(t.Context(), 1); !errors.Is(err, ErrDeaf) {
+			t.Errorf("%s: monitor: %v", name, err)
+		}
+	}
+}
+
 // TestFirstPausesAreShort: the third question comes long before the pause configured.
 func TestFirstPausesAreShort(t *testing.T) {
 	lab := fencetest.NewLab(t)

@@ -8,7 +8,8 @@
 //
 // One device means: the program is started with key=value lines on its standard
 // input, action=off, and must exit with 0. Then it is asked for action=status,
-// which must say off (exit 2). A device that reported success and then says that
+// which must say off (exit 2). Neither counts from a program that ended without
+// having read all of its options: it cannot know what it was asked. A device that reported success and then says that
 // the victim is on lies (safety rule S13), and proves nothing. Options may say
 // action=reboot for programs that know no off; its success is believed, because
 // the machine is on again when it could be asked. So is every success of a device
@@ -33,8 +34,7 @@
 // do anything; one that acts without would cut its node off at every Monitor as
 // well. Fence uses what waits: the point of no return is then the first byte of the
 // options, the deadline is checked just before it and again before their end. What
-// has died, or is not the program installed now, is replaced by a cold start; a
-// success counts only from an agent that has read all of its options.
+// has died, or is not the program installed now, is replaced by a cold start.
 //
 // The input is a socket, not a pipe, so a program that opens /dev/stdin by its name
 // cannot read it; it is started cold when it has failed.

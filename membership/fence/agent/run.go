@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
@@ -112,11 +111,16 @@ const agentNice = -10
 
 func (f *Fencer) execute(ctx context.Context, path, input string, deadline membership.Mono) (result, error) {
 	out := &tail{max: maxCapture}
-	cmd := command(ctx, path, strings.NewReader(input), out, true)
-	err := f.start(cmd, deadline)
+	in, err := newInput(input)
+	if err != nil {
+		return result{code: -1}, err
+	}
+	defer in.close()
+	cmd := command(ctx, path, in.r, out, true)
+	err = f.start(cmd, deadline)
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) {
 		// No pid namespace here: the process group must do.
-		cmd = command(ctx, path, strings.NewReader(input), out, false)
+		cmd = command(ctx, path, in.r, out, false)
 		err = f.start(cmd, deadline)
 	}
 	if err != nil {
@@ -129,10 +133,46 @@ func (f *Fencer) execute(ctx context.Context, path, input string, deadline membe
 	}
 	awaitExit(cmd.Process.Pid)
 	r, err := reap(cmd, out)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		err = ctx.Err()
+	case err == nil && (r.code == 0 || r.code == 2) && !in.wasRead(): // success, or off
+		err = ErrDeaf
 	}
 	return r, err
+}
+
+// input is what a program reads, through a pipe of which this end stays open, so
+// that the kernel can say how much of it was not read.
+type input struct {
+	r    *os.File
+	done chan error // of writing it; closed after
+}
+
+func newInput(text string) (*input, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	in := &input{r: r, done: make(chan error, 1)}
+	go func() { // a pipe holds 64 KiB; what is longer waits for the reader
+		_, err := w.WriteString(text)
+		in.done <- errors.Join(err, w.Close())
+		close(in.done)
+	}()
+	return in, nil
+}
+
+// wasRead says whether all of it was read; nobody must read any more.
+func (in *input) wasRead() bool {
+	left, err := unix.IoctlGetInt(int(in.r.Fd()), unix.TIOCINQ)
+	return err == nil && left == 0 && in.close() == nil
+}
+
+// close ends it, and says whether all of it had found its way into the pipe.
+func (in *input) close() error {
+	_ = in.r.Close() // the writer ends with EPIPE, if it has not ended
+	return <-in.done
 }
 
 // reap collects a program that has ended.

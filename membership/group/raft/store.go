@@ -128,7 +128,7 @@ func (s *Store) segments() ([]uint64, error) {
 			continue
 		}
 		var seq uint64
-		if _, err := fmt.Sscanf(name, "%016x", &seq); err != nil || len(name) != 16 {
+		if _, err := fmt.Sscanf(name, "%016x", &seq); err != nil || len(name) != 16 || !e.Type().IsRegular() {
 			return nil, opError("read", filepath.Join(s.dir, e.Name()), ErrCorrupt)
 		}
 		seqs = append(seqs, seq)

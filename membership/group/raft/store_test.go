@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -481,6 +482,29 @@ func flip(t *testing.T, name string, off int) {
 	defer f.Close()
 	if _, err := f.WriteAt(b, 0); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSegmentIsNoFile: what stands in the place of a segment is damage, and opening
+// it, as of a fifo, must not wait for anybody.
+func TestSegmentIsNoFile(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"fifo":      func(p string) error { return syscall.Mkfifo(p, 0o600) },
+		"directory": func(p string) error { return os.Mkdir(p, 0o700) },
+		"link":      func(p string) error { return os.Symlink("spare", p) },
+	} {
+		dir := t.TempDir()
+		s, _ := open(t, dir)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := last(t, dir)
+		if err := errors.Join(os.Remove(path), put(path)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Open(dir); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

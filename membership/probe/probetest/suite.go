@@ -69,6 +69,7 @@ func Run(t *testing.T, p Provider) {
 		{"what is answered", testProbes},
 		{"overlapping keys", testKeys},
 		{"rate of answers", testRate},
+		{"replayed probes", testReplayed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, p) })
 	}

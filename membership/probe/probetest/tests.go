@@ -284,3 +284,23 @@ func testRate(t *testing.T, p Provider) {
 		t.Errorf("%d answers, expected 1 to %d", got, limit)
 	}
 }
+
+// A copy of a probe, as whoever saw it on the network can send without a key, is
+// not answered once the instance that sent it is known to run; one that was
+// overtaken is.
+func testReplayed(t *testing.T, p Provider) {
+	nodes := p.Nodes(t, 2, 1)
+	know(Start(t, p, Spec{Self: 1, Nodes: nodes}), 2)
+	w := Play(t, p, nodes[1], nodes[0], 0)
+	w.Fresh() // it is up
+	ask := probe.Packet{Type: probe.TypeProbe, Src: 2, Dst: 1, Prober: instance(2)}
+	for _, seq := range []uint64{7, 7, 9, 7, 8, 9, 10} {
+		ask.Seq = seq
+		w.Send(ask, Key(1))
+	}
+	for _, want := range []uint64{7, 9, 8, 10} {
+		if r, _ := w.Receive(probe.TypeReply); r.Seq != want {
+			t.Errorf("the answer to probe %d, expected that to %d", r.Seq, want)
+		}
+	}
+}

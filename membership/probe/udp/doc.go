@@ -22,8 +22,10 @@
 //
 // # Order of checks on what arrives
 //
-// Form, key epoch, tag, then destination, link and source; a probe then passes
-// the rate limit of its peer and link and is answered to that peer's configured
-// address; a reply must be for this instance, from the learnt instance, and
-// fresh in its Window. Each refusal is counted by its reason.
+// The kernel drops what has not the length and first bytes of a probe, or comes
+// from no configured address, before it takes room in the socket's buffer. Then:
+// form, key epoch, tag, destination, link and source; a probe then must not have
+// come before, passes the rate limit of its peer and link and is answered to that
+// peer's configured address; a reply must be for this instance, from the learnt
+// instance, and fresh in its Window. Each refusal is counted by its reason.
 package udp

@@ -3,6 +3,7 @@ package udp
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -154,11 +155,14 @@ func (p *Prober) open(ctx context.Context, l *link, wg *sync.WaitGroup) bool {
 		}
 		return false
 	}
+	var peers []netip.Addr
 	for _, t := range p.targets {
 		if t.link == l {
 			t.probeTo, t.replyTo = rawAddr(t.addr, zone), rawAddr(t.addr, zone)
+			peers = append(peers, t.addr.Addr())
 		}
 	}
+	setFilter(fd, filter(l.addr.Addr().Is4(), peers))
 	l.file = os.NewFile(uintptr(fd), what) // the socket does not block: the runtime's poller has it
 	l.fd.Store(int32(fd))                  // after the addresses: who sees it sees them
 	context.AfterFunc(ctx, func() {

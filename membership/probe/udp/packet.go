@@ -21,6 +21,7 @@ const (
 	dropDst                    // for another node
 	dropSource                 // from a node that is not configured on the link
 	dropLink                   // says another link than the one it came on
+	dropReplay                 // probes of the learnt instance that have come before
 	dropRate                   // probes beyond the rate of answers
 	dropProber                 // replies to another instance of this node
 	dropUnlearnt               // replies before the peer's instance is known
@@ -33,7 +34,7 @@ const (
 
 var reasonNames = [reasons]string{
 	"accepted", "answered", "sent", "send_failed", "form", "key_epoch", "tag", "destination", "source", "link",
-	"rate", "prober", "unlearnt", "instance", "unasked", "late", "old",
+	"replay", "rate", "prober", "unlearnt", "instance", "unasked", "late", "old",
 }
 
 // Counters returns how many packets came to what end: sent, answered, accepted,
@@ -78,12 +79,12 @@ func (p *Prober) receive(link int, b []byte, at membership.Mono, out *[probe.Siz
 		}
 		return nil
 	}
-	if !t.mayAnswer(at) {
-		p.count(dropRate)
+	why = t.mayAnswer(&pkt, at)
+	p.count(why)
+	if why != answered {
 		return nil
 	}
 	p.answer(&pkt, at, key, out)
-	p.count(answered)
 	return t
 }
 

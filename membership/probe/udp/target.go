@@ -21,7 +21,10 @@ type target struct {
 	window probe.Window
 	sample membership.Sample
 	seen   uint64 // instance of the last authentic reply, learnt or not
-	bucket bucket
+
+	replays probe.Replays // probes of the learnt instance that have come
+	bucket  bucket        // answers to its probes
+	others  bucket        // answers to those of instances not learnt: they may be copies of an earlier run's
 }
 
 func newTarget(peer membership.NodeID, l *link, addr netip.AddrPort, rate int) *target {
@@ -30,13 +33,16 @@ func newTarget(peer membership.NodeID, l *link, addr netip.AddrPort, rate int) *
 		probeTo: rawAddr(addr, 0), replyTo: rawAddr(addr, 0),
 		sample: membership.Sample{Peer: peer, Link: l.index},
 		bucket: bucket{rate: rate, level: int64(time.Second)},
+		others: bucket{rate: rate, level: int64(time.Second)},
 	}
 }
 
 func (t *target) learn(instance uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sample.Instance = instance
+	if t.sample.Instance != instance {
+		t.sample.Instance, t.replays = instance, probe.Replays{}
+	}
 }
 
 func (t *target) snapshot() membership.Sample {
@@ -54,11 +60,22 @@ func (t *target) next(at membership.Mono) uint64 {
 	return seq
 }
 
-// mayAnswer takes a place in the rate of answers.
-func (t *target) mayAnswer(at membership.Mono) bool {
+// mayAnswer takes a place in the rate of answers for an authentic probe. Whoever
+// has seen one on the network can send it again and again: a copy takes no place.
+func (t *target) mayAnswer(q *probe.Packet, at membership.Mono) reason {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.bucket.take(at)
+	bucket := &t.others
+	if q.Prober == t.sample.Instance {
+		if !t.replays.Fresh(q.Seq) {
+			return dropReplay
+		}
+		bucket = &t.bucket
+	}
+	if !bucket.take(at) {
+		return dropRate
+	}
+	return answered
 }
 
 // accept judges an authentic reply to this instance.

@@ -149,7 +149,9 @@ func TestCounters(t *testing.T) {
 	give(reply(func(q *probe.Packet) { q.Seq, q.Sent = 17, at }), key()[0]) // old
 	for range opt.Rate + 1 {
 		give(ask, key()[0]) // answered and, once, rate
+		ask.Seq++
 	}
+	give(edit(func(q *probe.Packet) { q.Seq-- }), key()[0]) // replay
 	got := p.Counters()
 	want := map[string]uint64{"answered": uint64(opt.Rate), "sent": 0, "send_failed": 0}
 	for name, n := range got {
@@ -163,6 +165,46 @@ func TestCounters(t *testing.T) {
 	}
 	if st := p.Status(); st.Peers[0].Learnt != 20 || st.Peers[0].Seen != 20 || st.Links[0].Open {
 		t.Errorf("%+v", st)
+	}
+}
+
+// Copies of a probe take no answers away from the peer that sent it, whichever run
+// of the peer that was.
+func TestReplaysUseNothingUp(t *testing.T) {
+	r := &rig{}
+	opt := r.options(probetest.Spec{Self: 1, Nodes: r.nodes(t, 2, 1), Interval: time.Second, Keys: key(), Instance: 10})
+	p, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetEpoch(2, 20)
+	at := now()
+	var out [probe.Size]byte
+	asks := func(instance, seq uint64) bool {
+		var b [probe.Size]byte
+		(&probe.Packet{Type: probe.TypeProbe, Src: 2, Dst: 1, Seq: seq, Prober: instance}).Marshal(&b, key()[0])
+		return p.receive(0, b[:], at, &out) != nil
+	}
+	if !asks(20, 1) {
+		t.Error("an honest probe is not answered")
+	}
+	for range 3 * opt.Rate {
+		asks(20, 1) // replayed
+		asks(19, 1) // and of an earlier run
+	}
+	for seq := range uint64(opt.Rate) - 1 {
+		if !asks(20, 2+seq) {
+			t.Fatalf("honest probe %d is not answered any more", 2+seq)
+		}
+	}
+	p.SetEpoch(2, 20) // known already
+	if asks(20, 2) {
+		t.Error("a replay is answered")
+	}
+	at += membership.Mono(time.Second)
+	p.SetEpoch(2, 21)
+	if !asks(21, 1) {
+		t.Error("the next run begins with 1 again, and is not answered")
 	}
 }
 
