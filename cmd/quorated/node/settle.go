@@ -343,11 +343,12 @@ func (n *Node) fullyLinked(id membership.NodeID, p *peer) bool {
 	return true
 }
 
-// expireJobs closes jobs of which nothing was heard within their lease and a margin.
+// expireJobs closes jobs of which nothing was heard within their lease and a
+// margin, unless proof of their actor's end will close them.
 func (n *Node) expireJobs() {
 	for k := range n.st.Cases {
 		c := &n.st.Cases[k]
-		if c.Job == nil {
+		if c.Job == nil || n.st.Acting(c) {
 			continue
 		}
 		t := n.clock(c.Victim)
