@@ -193,6 +193,8 @@ func (n *Node) localWaits(name string, since membership.Mono) []control.Wait {
 		w.Reason = "no leader: nothing can be agreed now"
 	case p == lockspace.Running:
 		return nil
+	case n.set.HeldBack(name, n.Self()) != "":
+		w.For, w.Reason = "recovery", fmt.Sprintf("lockspace %s has not been recovered from an earlier life of this node", n.set.HeldBack(name, n.Self()))
 	default:
 		w.For, w.Owner, w.Reason = "kernel", n.cfg.Self, fmt.Sprintf("this node is %s", p)
 		if e := n.local.Err(name); e != "" {
