@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/tools/cluster"
 	"github.com/quorate/quorate/tools/lab/fencedev"
@@ -414,6 +416,7 @@ func (w *world) actorWakes() []int {
 	time.Sleep(time.Until(still.Add(fiveExpiry + 2*time.Second))) // the story: longer than the lease
 	w.must(w.WaitMembers(w.ctx, rest, rest))
 	w.none(at, membership.KindOpened, membership.KindStarted)
+	w.must(w.waitsFor(victim, fmt.Sprintf("node%d may still be fencing its earlier incarnation", actor)))
 	if rs := w.requests(at, victim); len(rs) > 0 {
 		w.t.Fatalf("the actor stood still too late: %+v", rs)
 	}
@@ -431,6 +434,15 @@ func (w *world) actorWakes() []int {
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	w.t.Logf("requests for the victim's plug: %+v", w.requests(at, victim))
 	return []int{victim, actor}
+}
+
+// waitsFor checks that a node itself waits, for a reason with these words.
+func (w *world) waitsFor(i int, words string) error {
+	s, err := w.Status(w.ctx, i)
+	if err == nil && !slices.ContainsFunc(s.Waits, func(x control.Wait) bool { return strings.Contains(x.Reason, words) }) {
+		err = fmt.Errorf("node%d waits for %+v, not because %s", i, s.Waits, words)
+	}
+	return err
 }
 
 // requests are those to a node's plug after a time.
@@ -492,8 +504,8 @@ func (w *world) diesIn(victim int, k membership.Kind, rest []int, ask func(conte
 	if err := <-asked; err == nil {
 		w.t.Logf("node%d was done before it died", victim)
 	}
-	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	w.first(at, membership.KindEvicted, victim)
+	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	w.evictedOnly(at, victim)
 	w.t.Logf("node%d died at %s %d of node%d", victim, e.Kind, e.Change, e.Node)
 }
