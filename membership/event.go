@@ -27,6 +27,7 @@ const (
 	KindFormed           Kind = "formed"       // the cluster got its identity
 	KindInit             Kind = "init"         // an operator gave up a lost log
 	KindLeader           Kind = "leader"       // another leader
+	KindCampaign         Kind = "campaign"     // this node asks for votes, to lead
 	KindPeer             Kind = "peer"         // connection to a peer came or went, or was refused
 	KindSuspect          Kind = "suspect"      // a peer was silent for dead_after
 	KindCleared          Kind = "cleared"      // a suspicion was withdrawn

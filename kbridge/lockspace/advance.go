@@ -7,8 +7,10 @@ import (
 )
 
 func (s *Set) advanceAll(index uint64) {
-	for _, sp := range s.Spaces {
-		s.advance(index, sp)
+	for range 2 { // what is done with one may let a joiner into another
+		for _, sp := range s.Spaces {
+			s.advance(index, sp)
+		}
 	}
 	s.Spaces = slices.DeleteFunc(s.Spaces, func(sp *Space) bool {
 		if sp.Change != nil || len(sp.Live)+len(sp.Joins)+len(sp.Gone)+len(sp.Refused) > 0 {
@@ -24,7 +26,7 @@ func (s *Set) advance(index uint64, sp *Space) {
 	for range 4 { // begin, open, done, and the next one may begin
 		switch {
 		case sp.Change == nil:
-			if !sp.wishes() {
+			if !s.wishes(sp) {
 				return
 			}
 			s.begin(index, sp)
@@ -44,14 +46,56 @@ func (s *Set) advance(index uint64, sp *Space) {
 	}
 }
 
-func (sp *Space) wishes() bool {
+func (s *Set) wishes(sp *Space) bool {
 	return sp.dirty || sp.Restart != "" || len(sp.Leaves) > 0 || len(sp.Gone) > 0 ||
-		slices.ContainsFunc(sp.Joins, func(m Member) bool { return !sp.held(m) })
+		slices.ContainsFunc(sp.Joins, func(m Member) bool { return s.held(sp, m) == nil })
 }
 
-// held says that a joiner has to wait for the change that removes its node's old incarnation.
-func (sp *Space) held(m Member) bool {
-	return slices.ContainsFunc(sp.Gone, func(g Gone) bool { return g.Incarnation.Node == m.Incarnation.Node })
+// held is the lockspace whose change has to remove the old incarnation of a
+// joiner's node first: the one that it joins, or one that shares a member with it.
+// A kernel has one comms entry for a node, and gets the new one when every
+// lockspace there has been told that the old one is gone (S21); until then a
+// start with the joiner would never end.
+func (s *Set) held(sp *Space, m Member) *Space {
+	for _, o := range s.Spaces {
+		if o != sp && !o.shares(sp) {
+			continue
+		}
+		if slices.ContainsFunc(o.Gone, func(g Gone) bool {
+			return g.Incarnation.Node == m.Incarnation.Node && (o == sp || g.Incarnation != m.Incarnation)
+		}) {
+			return o
+		}
+	}
+	return nil
+}
+
+// shares says that a node has, or joins, both lockspaces.
+func (sp *Space) shares(o *Space) bool {
+	in := func(id membership.NodeID) func(Member) bool {
+		return func(m Member) bool { return m.Incarnation.Node == id }
+	}
+	for _, m := range slices.Concat(sp.Live, sp.Joins) {
+		if slices.ContainsFunc(o.Live, in(m.Incarnation.Node)) || slices.ContainsFunc(o.Joins, in(m.Incarnation.Node)) {
+			return true
+		}
+	}
+	return false
+}
+
+// HeldBack says which lockspace has to be done with an earlier life of a node
+// before it can join this one; empty: none, or it is not waiting to join.
+func (s *Set) HeldBack(name string, i membership.Incarnation) string {
+	sp := s.Space(name)
+	if sp == nil {
+		return ""
+	}
+	if m := sp.joining(i); m != nil {
+		if o := s.held(sp, *m); o != nil {
+			return o.Name
+		}
+	}
+	return ""
 }
 
 // begin starts a change, or replaces the one under way by one that knows more.
@@ -72,7 +116,7 @@ func (s *Set) begin(index uint64, sp *Space) {
 		}
 	}
 	for _, m := range sp.Joins {
-		if !sp.held(m) {
+		if s.held(sp, m) == nil {
 			c.New = append(c.New, m)
 		}
 	}

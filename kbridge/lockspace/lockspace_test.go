@@ -154,12 +154,7 @@ func TestAReturningNodeJoinsAfterItsOldSelfIsRecovered(t *testing.T) {
 	y.mount("gfs", 1, 2, 3)
 	lost := y.lose(3)
 	y.run()
-	// It is back with a new boot before the proof: another member, the same node.
-	m := y.nodes[2]
-	m.self.Incarnation.Boot, m.local, m.daemon, m.queue = "again", NewLocal(), true, nil
-	v := y.set.Current
-	v.Number, v.Left, v.Members = v.Number+1, nil, append(append([]membership.Incarnation{}, v.Members...), m.self.Incarnation)
-	y.view(v)
+	y.returns(3) // before the proof
 	mark := len(y.log)
 	y.mount("gfs", 3)
 	if s := y.told(mark); strings.Contains(s, "start") {
@@ -173,6 +168,32 @@ func TestAReturningNodeJoinsAfterItsOldSelfIsRecovered(t *testing.T) {
 	if first < 0 || again < first || strings.Index(s, "1 comms +3") < first {
 		t.Fatalf("recovered, then the comms entry anew, then joined: %s", s)
 	}
+}
+
+// A node has one comms entry in a kernel, and "lvm" has still to be told that its
+// old life is gone: its join of "gfs" waits for that, and nobody is stopped for it.
+func TestAReturningNodeIsHeldBackByAnotherLockspace(t *testing.T) { // S21
+	y := newStory(t, 4)
+	y.mount("gfs", 1, 2, 3)
+	y.mount("lvm", 1, 2, 3, 4)
+	lost, first := y.lose(4), y.lose(3)
+	y.run()
+	y.proved(first)
+	y.members("gfs", 1, 2)
+	y.settled("gfs", 1, 2)
+	m := y.returns(3)
+	mark := len(y.log)
+	y.mount("gfs", 3)
+	if s := y.told(mark); strings.Contains(s, "stop") || strings.Contains(s, "start") {
+		t.Fatalf("before lvm is recovered: %s", s)
+	}
+	if by := y.set.HeldBack("gfs", m); by != "lvm" {
+		t.Fatalf("held back by %q", by)
+	}
+	y.proved(lost)
+	y.members("gfs", 1, 2, 3)
+	y.settled("gfs", 1, 2, 3)
+	y.members("lvm", 1, 2)
 }
 
 func TestAllLostAndOneBack(t *testing.T) {

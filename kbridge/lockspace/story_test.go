@@ -158,6 +158,16 @@ func (y *story) lose(i int) membership.Incarnation {
 	return inc
 }
 
+// returns admits a node with a new boot: another member, the same node.
+func (y *story) returns(i int) membership.Incarnation {
+	m := y.nodes[i-1]
+	m.self.Incarnation.Boot, m.local, m.daemon, m.queue = m.self.Incarnation.Boot+"-again", NewLocal(), true, nil
+	v := y.set.Current
+	v.Number, v.Left, v.Members = v.Number+1, nil, append(slices.Clone(v.Members), m.self.Incarnation)
+	y.view(v)
+	return m.self.Incarnation
+}
+
 func (y *story) proved(i membership.Incarnation) {
 	y.index++
 	y.set.Proved(y.index, i)

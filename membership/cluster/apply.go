@@ -17,9 +17,9 @@ type Outcome struct {
 	Evicted []Case
 	// Proved are the incarnations that it proved to be gone.
 	Proved []membership.Incarnation
-	// Started is the job that it allowed, Ended the one that it closed.
+	// Started is the job that it allowed, Ended are those that it closed.
 	Started *Job
-	Ended   *Job
+	Ended   []Job
 }
 
 // Holder says whether an incarnation holds kernel state on which the shared
@@ -120,11 +120,26 @@ func (s *State) evict(index uint64, e *Evict, holds Holder, quorum Quorum) Outco
 	}
 	out := s.become(v, quorum)
 	for _, d := range v.Left {
-		c := Case{Victim: d.Incarnation, Reason: d.Reason, Observers: d.Observers, Index: index, Needed: e.Fence || holds(d.Incarnation)}
+		c := Case{Victim: d.Incarnation, Reason: d.Reason, Observers: d.Observers, Index: index, Needed: e.Fence || holds(d.Incarnation) || s.acts(d)}
 		s.Cases = append(s.Cases, c)
 		out.Evicted = append(out.Evicted, c)
 	}
 	return out
+}
+
+// acts says that an agent of the departing node may be running (S12): then its
+// death needs proof even if it held nothing. The agents of a daemon that has
+// started anew died with the one before.
+func (s *State) acts(d membership.Departure) bool {
+	if again(d.Reason) {
+		return false
+	}
+	return slices.ContainsFunc(s.Cases, func(c Case) bool { return c.Job != nil && c.Job.Actor == d.Incarnation })
+}
+
+// again: the node is there anew, its machine or its daemon.
+func again(r membership.Reason) bool {
+	return r == membership.ReasonRebooted || r == membership.ReasonRestarted
 }
 
 // restarting says that every departure is a node that came back by itself, so
@@ -132,7 +147,7 @@ func (s *State) evict(index uint64, e *Evict, holds Holder, quorum Quorum) Outco
 // powered off begins so.
 func restarting(e *Evict) bool {
 	for _, d := range e.Departures {
-		if d.Reason != membership.ReasonRebooted && d.Reason != membership.ReasonRestarted {
+		if !again(d.Reason) {
 			return false
 		}
 	}

@@ -200,6 +200,37 @@ func TestANewBootOfTheSameMachineIsProof(t *testing.T) { // S4
 	y.admit(3, "c2")
 }
 
+// An actor that was evicted and may wake up keeps its job: no time ends it, and
+// its victim's node is not let in (S12).
+func TestAnEvictedActorsJobDoesNotExpire(t *testing.T) {
+	y, a, b, c := three(t)
+	y.admit(4, "d")
+	y.holds[c] = true // the actor holds nothing: it has to be proved gone for its agent's sake
+	y.evict(membership.ReasonSilent, c)
+	y.done(y.start(c, a, 1))
+	y.evict(membership.ReasonSilent, a)
+	y.done(Command{NewBoot: &NewBoot{Victim: c, Boot: "c2", Machine: "m3"}})
+	y.refused(Command{FenceExpire: &FenceExpire{Victim: c, Attempt: 1}}, "not proved gone")
+	y.refused(Command{Admit: &Admit{Incarnation: inc(3, "c2", 0), Machine: "m3", View: y.s.View.Number}}, "being fenced")
+	y.done(y.start(a, b, 1))
+	o := y.done(Command{FenceEnd: &FenceEnd{Victim: a, Attempt: 1, OK: true}})
+	if len(o.Ended) != 2 || o.Ended[1].Victim != c {
+		t.Fatalf("%+v", o.Ended)
+	}
+	y.admit(3, "c2")
+}
+
+// The agents of a daemon died with it: one that starts anew need not be fenced for them.
+func TestARestartedActorNeedsNoProof(t *testing.T) {
+	y, a, _, c := three(t)
+	y.admit(4, "d")
+	y.holds[c] = true
+	y.evict(membership.ReasonSilent, c)
+	y.done(y.start(c, a, 1))
+	y.evict(membership.ReasonRestarted, a)
+	y.done(Command{FenceExpire: &FenceExpire{Victim: c, Attempt: 1}})
+}
+
 func TestAnActorThatIsProvedGoneRunsNothingMore(t *testing.T) {
 	y, a, b, c := three(t)
 	d := y.admit(4, "d")

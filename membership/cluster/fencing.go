@@ -32,7 +32,7 @@ func (s *State) fenceEnd(index uint64, f *FenceEnd, wall string) Outcome {
 	j := *c.Job
 	c.Job = nil
 	s.record(Record{Victim: c.Victim, How: "agent", Actor: j.Actor.Node, OK: f.OK, Wall: wall, Index: index, End: *f})
-	out := Outcome{Ended: &j}
+	out := Outcome{Ended: []Job{j}}
 	if f.OK {
 		return s.prove(out, c, Proof{How: "agent", Actor: j.Actor.Node, Index: index})
 	}
@@ -56,16 +56,30 @@ func (s *State) fenceExpire(index uint64, f *FenceExpire, wall string) Outcome {
 	if c == nil || c.Job == nil || c.Job.Attempt != f.Attempt {
 		return refuse("no such job")
 	}
-	return Outcome{Ended: s.abandon(index, c, wall, "nothing was heard of the job within its lease")}
+	if s.Acting(c) {
+		return refuse("its actor %v is evicted and not proved gone", c.Job.Actor)
+	}
+	return Outcome{Ended: []Job{s.abandon(index, c, wall, "nothing was heard of the job within its lease")}}
 }
 
-func (s *State) abandon(index uint64, c *Case, wall, why string) *Job {
+// Acting says that the actor of a case's job is evicted, and that nothing proves
+// that it will not wake up and go on. No time ends such a job: a machine that
+// stood still, and its clock perhaps with it, does not know how late it is.
+func (s *State) Acting(c *Case) bool {
+	if c.Job == nil {
+		return false
+	}
+	a := s.Case(c.Job.Actor)
+	return a != nil && a.Open()
+}
+
+func (s *State) abandon(index uint64, c *Case, wall, why string) Job {
 	j := *c.Job
 	c.Job = nil
 	s.record(Record{Victim: c.Victim, How: "agent", Actor: j.Actor.Node, Wall: wall, Index: index,
 		End: FenceEnd{Victim: c.Victim, Attempt: j.Attempt, Err: why}})
 	s.failed(c, j.Actor.Node, why)
-	return &j
+	return j
 }
 
 func (s *State) newBoot(index uint64, n *NewBoot, wall string) Outcome {
@@ -99,7 +113,7 @@ func (s *State) prove(out Outcome, c *Case, p Proof) Outcome {
 	for k := range s.Cases {
 		o := &s.Cases[k]
 		if o.Job != nil && o.Job.Actor == c.Victim {
-			s.abandon(p.Index, o, "", "its actor is gone")
+			out.Ended = append(out.Ended, s.abandon(p.Index, o, "", "its actor is gone"))
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package accept
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -36,13 +37,17 @@ func TestThreeNodes(t *testing.T) {
 	w.story("strangers and garbage change nothing", (*world).strangers)
 }
 
-func (w *world) leader() int {
+// leader waits until node 1 knows one: a busy machine changes leaders.
+func (w *world) leader() (l int) {
 	w.t.Helper()
-	l, err := w.Leader(w.ctx, 1)
-	w.must(err)
-	if l == 0 {
-		w.t.Fatal("no leader")
-	}
+	w.within(30*time.Second, "a leader", func(ctx context.Context) error {
+		return cluster.Until(ctx, 50*time.Millisecond, func() (err error) {
+			if l, err = w.Leader(ctx, 1); err == nil && l == 0 {
+				err = errors.New("no leader")
+			}
+			return err
+		})
+	})
 	return l
 }
 

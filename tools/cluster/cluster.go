@@ -29,6 +29,8 @@ type Options struct {
 	Grace   time.Duration
 	// DeadAfter is another dead_after than the profile's; 0: the profile's.
 	DeadAfter time.Duration
+	// FenceTimeout is the fence devices' timeout with the agent lab; 0: 20 s.
+	FenceTimeout time.Duration
 	// List has the nodes work by a list of members with these names (group = "static").
 	List []string
 	// Absent is how many nodes are configured besides that have no machine:
@@ -54,6 +56,9 @@ func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
 	opt.Profile, opt.Agent = orElse(opt.Profile, "lan"), orElse(opt.Agent, "lab")
 	if opt.Nodes == 0 {
 		opt.Nodes = 3
+	}
+	if opt.FenceTimeout == 0 {
+		opt.FenceTimeout = 20 * time.Second
 	}
 	if opt.Log == nil {
 		opt.Log = io.Discard

@@ -73,6 +73,6 @@ func (c *Cluster) fenceTables() string {
 		return fmt.Sprintf("\n[[fence]]\nnodes = %s\nagent = \"fence_redfish\"\ntimeout = \"60s\"\n"+
 			"options = { ip = %q, username = \"lab\", password = \"lab\", ssl_insecure = \"1\", systems_uri = \"/redfish/v1/Systems/{id}\" }\n", nodes, hostMgmt)
 	}
-	return fmt.Sprintf("\n[[fence]]\nnodes = %s\nagent = \"%s\"\ntimeout = \"20s\"\nverify = false\noptions = { ip = %q }\nplugs = { %s }\n",
-		nodes, fenceLab, hostMgmt, strings.Join(plugs, ", "))
+	return fmt.Sprintf("\n[[fence]]\nnodes = %s\nagent = \"%s\"\ntimeout = \"%v\"\nverify = false\noptions = { ip = %q }\nplugs = { %s }\n",
+		nodes, fenceLab, c.opt.FenceTimeout, hostMgmt, strings.Join(plugs, ", "))
 }

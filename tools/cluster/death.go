@@ -28,31 +28,40 @@ func (c *Cluster) HoldFlock(ctx context.Context, victim int, others []int) (stop
 			p.Stop()
 		}
 	}
-	hold := func(i int, how string) (*lab.Proc, error) {
-		p, err := c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{Labnode, "flock", how, file, "--notify", hostMgmt + ":9999"}})
-		if err == nil {
-			procs = append(procs, p)
-		}
-		return p, err
-	}
-	if _, err := hold(victim, "hold"); err != nil {
+	p, err := c.flock(ctx, victim, "hold", file)
+	if err != nil {
 		return stop, err
 	}
+	procs = append(procs, p)
 	wait, cancel := context.WithTimeoutCause(ctx, 20*time.Second, fmt.Errorf("node%d did not get the flock on %s", victim, file))
 	defer cancel()
 	if _, err := c.Events.Wait(wait, from, func(e Event) bool { return e.Told == "held" && e.File == file }); err != nil {
 		return stop, err
 	}
 	for _, i := range others {
-		p, err := hold(i, "wait")
-		if err != nil {
-			return stop, err
+		p, err := c.WaitFlock(ctx, i, file)
+		if p != nil {
+			procs = append(procs, p)
 		}
-		if err := c.waiting(ctx, i, p.Pid); err != nil {
+		if err != nil {
 			return stop, err
 		}
 	}
 	return stop, nil
+}
+
+func (c *Cluster) flock(ctx context.Context, i int, how, file string) (*lab.Proc, error) {
+	return c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{Labnode, "flock", how, file, "--notify", hostMgmt + ":9999"}})
+}
+
+// WaitFlock has a program of a node ask for a shared flock, and returns when it
+// is asleep for it. It tells the collector when it is granted.
+func (c *Cluster) WaitFlock(ctx context.Context, i int, file string) (*lab.Proc, error) {
+	p, err := c.flock(ctx, i, "wait", file)
+	if err != nil {
+		return nil, err
+	}
+	return p, c.waiting(ctx, i, p.Pid)
 }
 
 // waiting returns when the program is asleep in flock(2): one of its threads is

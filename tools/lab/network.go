@@ -130,6 +130,18 @@ func (l *Lab) CutNode(n int) error {
 	})
 }
 
+// CutApart drops everything between the nodes of two sets, all at once.
+func (l *Lab) CutApart(a, b []int) error {
+	return l.cutPaths(func(link int) (ps []path) {
+		for _, n := range a {
+			for _, o := range b {
+				ps = append(ps, path{link, n, o}, path{link, o, n})
+			}
+		}
+		return ps
+	})
+}
+
 // Heal undoes every cut.
 func (l *Lab) Heal() error {
 	return l.cuts.change(l.ns, func(m map[path]bool) { clear(m) })

@@ -38,7 +38,7 @@ type Node struct {
 	run    *boot // nil: powered off
 	gone   chan struct{}
 	hurry  func() // takes a dead life's processes away now
-	death  *Death
+	deaths []*Death
 	frozen bool
 	closed bool
 }
@@ -126,10 +126,29 @@ func (n *Node) BootID() string {
 func (n *Node) LastDeath() (Death, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.death == nil {
-		return Death{}, false
+	if d := n.lastDeath(); d != nil {
+		return *d, true
 	}
-	return *n.death, true
+	return Death{}, false
+}
+
+// lastDeath is nil before the first one; n.mu is held.
+func (n *Node) lastDeath() *Death {
+	if len(n.deaths) == 0 {
+		return nil
+	}
+	return n.deaths[len(n.deaths)-1]
+}
+
+// Deaths tells how all lives ended that have ended, the first one first.
+func (n *Node) Deaths() []Death {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]Death, len(n.deaths))
+	for i, d := range n.deaths {
+		out[i] = *d
+	}
+	return out
 }
 
 // Boot powers the node on and returns when it is ready for Exec. A node that
@@ -258,10 +277,10 @@ func (n *Node) kill(ctx context.Context, b *boot) (time.Time, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if b == nil || n.run != b {
-		if n.death == nil {
-			return time.Time{}, nil
+		if d := n.lastDeath(); d != nil {
+			return d.Asked, nil
 		}
-		return n.death.Asked, nil
+		return time.Time{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -270,7 +289,7 @@ func (n *Node) kill(ctx context.Context, b *boot) (time.Time, error) {
 		return d.Asked, fmt.Errorf("kill %s: %w", n.Name(), err)
 	}
 	d.Frozen = time.Now()
-	n.run, n.death = nil, d
+	n.run, n.deaths = nil, append(n.deaths, d)
 	b.end(fmt.Errorf("%s died: %w", n.Name(), ErrDown))
 	gone, hurry := n.gone, make(chan struct{})
 	n.hurry = sync.OnceFunc(func() { close(hurry) })

@@ -28,6 +28,7 @@ type devices struct {
 	w     *world
 	r     *rng
 	modes []mode // by actor*n+victim
+	actor *host  // who started an agent last
 }
 
 func newDevices(w *world) *devices {
@@ -38,9 +39,25 @@ func (f *devices) mode(actor, victim membership.NodeID) *mode {
 	return &f.modes[int(actor-1)*f.w.plan.nodes+int(victim-1)]
 }
 
+// later runs do after a time in which the agent's host itself ran. What an agent
+// of a host that stood still does next it does when the host wakes up, late as it
+// is: nothing says that the daemon, which would end it, runs first.
+func (f *devices) later(d *daemon, after time.Duration, do func()) {
+	f.w.after(after, func() {
+		switch {
+		case d.dead:
+		case d.h.frozen > 0:
+			f.later(d, 10*time.Millisecond, do)
+		default:
+			do()
+		}
+	})
+}
+
 // fence runs an agent. It dies with the daemon that started it.
 func (f *devices) fence(d *daemon, job membership.FenceJob) {
 	m := *f.mode(d.h.id, job.Victim.Node)
+	f.actor = d.h
 	d.h.tracef("fence agent starts against %v, attempt %d (%s)", job.Victim, job.Attempt, modeNames[m])
 	limit := 2 * f.w.plan.timeout
 	wait := f.r.Between(time.Millisecond, 20*time.Millisecond)
@@ -55,29 +72,23 @@ func (f *devices) fence(d *daemon, job membership.FenceJob) {
 	case hangs:
 		end = limit
 	}
-	f.w.after(wait, func() {
-		if d.dead {
-			return
-		}
+	f.later(d, wait, func() {
 		if d.h.mono() > job.Deadline {
 			f.end(d, job, membership.FenceResult{Err: "its deadline has passed"})
 			return
 		}
 		if m != fails && m != hangs {
-			f.w.after(cut-wait, func() { f.cut(d, job, m) })
+			f.later(d, cut-wait, func() { f.cut(d, job, m) })
 		}
 		r := membership.FenceResult{OK: m == works || m == slow || m == late, Agent: "fence_sim", Took: end}
 		if !r.OK {
 			r.Err = "the device says no"
 		}
-		f.w.after(end-wait, func() { f.end(d, job, r) })
+		f.later(d, end-wait, func() { f.end(d, job, r) })
 	})
 }
 
 func (f *devices) cut(d *daemon, job membership.FenceJob, m mode) {
-	if d.dead {
-		return
-	}
 	v := f.w.host(job.Victim.Node)
 	if !v.on {
 		return
@@ -94,9 +105,6 @@ func (f *devices) cut(d *daemon, job membership.FenceJob, m mode) {
 }
 
 func (f *devices) end(d *daemon, job membership.FenceJob, r membership.FenceResult) {
-	if d.dead {
-		return
-	}
 	d.h.tracef("fence agent against %v ends: ok %v %s", job.Victim, r.OK, r.Err)
 	d.give(node.FenceDone{Job: job, Result: r})
 }

@@ -48,9 +48,7 @@ func (d *daemon) emitted(e membership.Event) {
 		}
 		d.h.tracef("  %-12s %s %s", e.Kind, ls, e.Text)
 	}
-	if w.milestone != nil {
-		w.milestone(e)
-	}
+	w.logged(e)
 }
 
 func (d *daemon) exit(e node.Exit) {

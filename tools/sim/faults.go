@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/membership"
 )
 
 // faults are the random ones: some bursts of one or two at once, then the end
@@ -129,6 +130,7 @@ var kinds = []func(f *faults){
 	(*faults).fencing, (*faults).fencing, (*faults).fencing, (*faults).hangStop, (*faults).failStart,
 	(*faults).mounts, (*faults).mounts, (*faults).mounts, (*faults).leave, (*faults).fenceNode,
 	(*faults).crashBetween, (*faults).crashBetween, (*faults).powerAll,
+	(*faults).halves, (*faults).actorFails, (*faults).actorFails, (*faults).electionDies, (*faults).changeDies, (*faults).changeDies,
 }
 
 func (f *faults) one() {
@@ -221,14 +223,76 @@ func (f *faults) isolate() {
 func (f *faults) partition() {
 	d, mask := f.log(100*time.Millisecond, 20*time.Second), f.r.Uint64()
 	f.w.tracef("fault: partition %b for %v", mask&(1<<f.w.plan.nodes-1), d)
-	for _, a := range f.w.hosts {
-		for _, b := range f.w.hosts {
-			if mask>>(a.id-1)&1 != mask>>(b.id-1)&1 {
-				f.cut(-1, a, b, d)
-			}
+	f.w.net.splitBy(func(h *host) bool { return mask>>(h.id-1)&1 != 0 }, func(a, b *host) { f.cut(-1, a, b, d) })
+	f.w.net.changed()
+}
+
+// halves cuts the nodes in two, as evenly as they go.
+func (f *faults) halves() {
+	d, in := f.log(100*time.Millisecond, 20*time.Second), map[*host]bool{}
+	for len(in) < len(f.w.hosts)/2 {
+		in[f.host()] = true
+	}
+	for _, h := range f.w.hosts {
+		if in[h] {
+			h.tracef("fault: in the half that is cut off for %v", d)
 		}
 	}
+	f.w.net.splitBy(func(h *host) bool { return in[h] }, func(a, b *host) { f.cut(-1, a, b, d) })
 	f.w.net.changed()
+}
+
+// when does something a moment after the next event of a kind.
+func (f *faults) when(k membership.Kind, do func(membership.Event)) {
+	gap := f.gap()
+	f.w.triggers = append(f.w.triggers, &trigger{kind: k, do: func(e membership.Event) {
+		f.w.after(gap, func() {
+			if f.w.healed == 0 {
+				f.w.tracef("fault: %v after %s at node %d", gap, e.Kind, e.Node)
+				do(e)
+			}
+		})
+	}})
+}
+
+// actorFails: who fences the next victim dies meanwhile, or stands still for long.
+func (f *faults) actorFails() {
+	still := f.r.Chance(0.5)
+	f.when(membership.KindFenceStart, func(membership.Event) {
+		switch a := f.w.devs.actor; {
+		case a == nil || !a.on:
+		case still:
+			a.freeze(f.log(200*time.Millisecond, 40*time.Second))
+		default:
+			f.killHost(a)
+		}
+	})
+	f.kill()
+}
+
+// electionDies: the leader dies, and who campaigns next or leads next dies as well.
+func (f *faults) electionDies() {
+	k := membership.KindLeader
+	if f.r.Chance(0.5) {
+		k = membership.KindCampaign
+	}
+	f.when(k, func(e membership.Event) { f.killHost(f.w.host(subject(e))) })
+	f.killLeader()
+}
+
+// changeDies: somebody dies at a step of the next change, and one is asked for.
+func (f *faults) changeDies() {
+	steps := [...]membership.Kind{membership.KindJoin, membership.KindLeave, membership.KindChange, membership.KindStopped, membership.KindOpened,
+		membership.KindStarted, membership.KindRecovered, membership.KindJoined, membership.KindLeft}
+	asks := f.host()
+	f.when(steps[f.r.Intn(len(steps))], func(e membership.Event) {
+		victim := asks
+		if f.r.Chance(0.3) {
+			victim = f.w.host(e.Node)
+		}
+		f.killHost(victim)
+	})
+	f.mountsOn(asks)
 }
 
 func (f *faults) flap() {
@@ -331,8 +395,10 @@ func (f *faults) failStart() {
 }
 
 // mounts unmounts or mounts something, and perhaps back again soon.
-func (f *faults) mounts() {
-	h, i := f.host(), f.r.Intn(len(f.w.plan.spaces))
+func (f *faults) mounts() { f.mountsOn(f.host()) }
+
+func (f *faults) mountsOn(h *host) {
+	i := f.r.Intn(len(f.w.plan.spaces))
 	set := func(v bool) {
 		if f.w.healed != 0 {
 			return

@@ -60,6 +60,17 @@ func (n *network) cut(link int, from, to membership.NodeID, by int) {
 	}
 }
 
+// splitBy calls cut for every direction between those who are in and those who are not.
+func (n *network) splitBy(in func(*host) bool, cut func(from, to *host)) {
+	for _, a := range n.w.hosts {
+		for _, b := range n.w.hosts {
+			if in(a) != in(b) {
+				cut(a, b)
+			}
+		}
+	}
+}
+
 func (n *network) path(link int, from, to membership.NodeID) bool {
 	return n.cuts[link][int(from-1)*n.n+int(to-1)] == 0
 }

@@ -86,8 +86,18 @@ func TestScenarios(t *testing.T) {
 				if r.Violation != nil {
 					t.Fatalf("seed %d: %s\n%s", seed, r.Violation, strings.Join(lines[max(0, len(lines)-40):], "\n"))
 				}
+				if seed == 0 {
+					sameTwice(t, r, Options{Seed: seed, Story: s})
+				}
 			}
 		})
+	}
+}
+
+func sameTwice(t *testing.T, first Result, o Options) {
+	t.Helper()
+	if again := Run(o); again.Hash != first.Hash || again.Steps != first.Steps {
+		t.Fatalf("told twice, it is not the same: %+v, then %+v", first, again)
 	}
 }
 
@@ -107,18 +117,27 @@ func readStory(t *testing.T, file string) *Story {
 
 func TestParseStoryNamesTheLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"running 5s\njump 3":    `line 2, "jump 3": unknown word`,
-		"kill":                  "0 words follow, expected 1",
-		"kill ten":              "invalid syntax",
-		"kill 0":                "1 to 9",
-		"wait 5":                "missing unit",
-		"profile quick # hm":    "one of [safe lan fast]",
-		"fencing perhaps":       "one of [works",
-		"expect 3s evicted":     "2 words follow, expected 3",
-		"nodes 3 4":             "2 words follow, expected 1",
-		"xdp maybe":             "one of [on off]",
-		"cut 1 2 3":             "3 words follow, expected 2",
-		"\n\n  pause 1 forever": "line 3",
+		"running 5s\njump 3":     `line 2, "jump 3": unknown word`,
+		"kill":                   "0 words follow, expected 1",
+		"kill ten":               "invalid syntax",
+		"kill 0":                 "1 to 9",
+		"wait 5":                 "missing unit",
+		"profile quick # hm":     "one of [safe lan fast]",
+		"fencing perhaps":        "one of [works",
+		"expect 3s evicted":      "2 words follow, expected 3",
+		"nodes 3 4":              "2 words follow, expected 1",
+		"xdp maybe":              "one of [on off]",
+		"cut 1 2 3":              "3 words follow, expected 2",
+		"\n\n  pause 1 forever":  "line 3",
+		"kill a":                 "invalid syntax",
+		"call a":                 "1 words follow, expected 2",
+		"split":                  "0 words follow, expected 1",
+		"split 1 ten":            "invalid syntax",
+		"fencing-of 1 perhaps":   "one of [works",
+		"when evicted 1":         "expected a kind, a node and what to do",
+		"when evicted 1 wait 5s": `"wait" cannot be done in an instant`,
+		"when evicted ten heal":  "invalid syntax",
+		"when evicted any jump":  "unknown word",
 	} {
 		_, err := ParseStory(strings.NewReader(text))
 		if !errors.Is(err, ErrStory) || !strings.Contains(err.Error(), want) {
@@ -135,6 +154,8 @@ func TestStoryFails(t *testing.T) {
 		"running 30s\nkill 3\nnever 20s evicted 3":       "it happened",
 		"running 30s\nkill 9":                            "no such node",
 		"running 30s\nmount 1 swap":                      "no such lockspace",
+		"running 30s\nkill hit":                          "no such node",
+		"running 30s\nwhen evicted 3 kill 2\nwait 1s":    "never came",
 		"running 30s\nfencing fails\nkill 3\nrunning 9s": `line 4, "running 9s"`,
 	} {
 		s, err := ParseStory(strings.NewReader(text))

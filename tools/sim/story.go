@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -29,8 +28,18 @@ var ErrStory = errors.New("scenario")
 //	wait 2s
 //	kill N | kill-leader | kill-all | boot N | reboot N | wipe N | crash N
 //	pause N 2s | freeze N 2s | cut A B | cut-way A B | isolate N | heal
+//	split N N …                   these are cut from all others, and not from each other
 //	mount N gfs | unmount N gfs | leave N | ack N VICTIM | fence-node N VICTIM
-//	fencing works|fails|cut-fails|slow|hangs|late | hang-stop N 5s | slow-disk N 1s
+//	fencing works|fails|cut-fails|slow|hangs|late | fencing-of N hangs
+//	hang-stop N 5s | slow-disk N 1s
+//	call a leader                 from now on a is that node
+//	when fence-start 3 kill actor as soon as some node logs that event about node 3
+//	                              (any: about whichever), once; it must come
+//
+// In the place of a number N there may be a name that was called; leader; actor,
+// who started a fence agent last; and after a `when` has come true: it, the node
+// that the event was about; by, the node that logged it; hit, the node that
+// something was done to.
 type Story struct {
 	lines []line
 	setup []line
@@ -42,12 +51,16 @@ type line struct {
 	text   string
 }
 
+// setup are the words that say what the cluster is.
+const setup = " nodes links profile xdp manual lockspaces "
+
 // maxStory bounds a scenario, in lines.
 const maxStory = 1000
 
 // ParseStory reads a scenario.
 func ParseStory(r io.Reader) (*Story, error) {
 	s := &Story{}
+	names := map[string]bool{"leader": true, "actor": true, "it": true, "by": true, "hit": true}
 	in := bufio.NewScanner(r)
 	for n := 1; in.Scan(); n++ {
 		text, _, _ := strings.Cut(in.Text(), "#")
@@ -58,10 +71,13 @@ func ParseStory(r io.Reader) (*Story, error) {
 		if n > maxStory {
 			return nil, fmt.Errorf("%w: more than %d lines", ErrStory, maxStory)
 		}
-		if err := l.check(); err != nil {
+		if err := l.check(names); err != nil {
 			return nil, fmt.Errorf("%w: line %d, %q: %w", ErrStory, n, l.text, err)
 		}
-		if strings.Contains(" nodes links profile xdp manual lockspaces ", " "+l.words[0]+" ") {
+		if l.words[0] == "call" {
+			names[l.words[1]] = true
+		}
+		if strings.Contains(setup, " "+l.words[0]+" ") {
 			s.setup = append(s.setup, l)
 			continue
 		}
@@ -73,49 +89,93 @@ func ParseStory(r io.Reader) (*Story, error) {
 	return s, nil
 }
 
-// forms says what follows each word: n a node, d a duration, i a number, w a word, * words.
+// forms says what follows each word: n a node, d a duration, i a number, w a
+// word, + more of the last, * words.
 var forms = map[string]string{
 	"nodes": "i", "links": "i", "profile": "w", "xdp": "w", "manual": "", "lockspaces": "*",
 	"running": "d", "expect": "dwn", "never": "dwn", "wait": "d",
 	"kill": "n", "kill-leader": "", "kill-all": "", "boot": "n", "reboot": "n", "wipe": "n", "crash": "n",
 	"pause": "nd", "freeze": "nd", "cut": "nn", "cut-way": "nn", "isolate": "n", "heal": "",
 	"mount": "nw", "unmount": "nw", "leave": "n", "ack": "nn", "fence-node": "nn",
-	"fencing": "w", "hang-stop": "nd", "slow-disk": "nd",
+	"fencing": "w", "fencing-of": "nw", "hang-stop": "nd", "slow-disk": "nd",
+	"split": "n+", "call": "wn", "when": "*",
 }
 
-func (l line) check() error {
+// waiting are the words that take time; a `when` cannot do them.
+const waiting = " running expect never wait when call "
+
+// mostNodes bounds what a `split` names.
+const mostNodes = 9
+
+func (l line) check(names map[string]bool) error {
 	form, ok := forms[l.words[0]]
 	if !ok {
 		return errors.New("unknown word")
 	}
+	if l.words[0] == "when" {
+		return l.checkWhen(names)
+	}
 	if form == "*" {
 		return nil
+	}
+	if last := len(form) - 1; last > 0 && form[last] == '+' {
+		form = form[:last] + strings.Repeat(form[last-1:last], min(max(len(l.words)-1-last, 0), mostNodes))
 	}
 	if len(l.words) != len(form)+1 {
 		return fmt.Errorf("%d words follow, expected %d", len(l.words)-1, len(form))
 	}
 	for i, f := range form {
-		var err error
-		switch w := l.words[i+1]; f {
-		case 'n', 'i':
-			var v uint64
-			if v, err = strconv.ParseUint(w, 10, 8); err == nil && (v < 1 || v > 9) {
-				err = fmt.Errorf("%d: 1 to 9", v)
-			}
-		case 'd':
-			_, err = time.ParseDuration(w)
-		}
-		if err != nil {
+		if err := checkWord(byte(f), l.words[i+1], names); err != nil {
 			return err
 		}
 	}
+	return l.checkChoice()
+}
+
+func checkWord(form byte, w string, names map[string]bool) (err error) {
+	switch form {
+	case 'n', 'i':
+		if form == 'n' && names[w] {
+			return nil
+		}
+		var v uint64
+		if v, err = strconv.ParseUint(w, 10, 8); err == nil && (v < 1 || v > 9) {
+			err = fmt.Errorf("%d: 1 to 9", v)
+		}
+	case 'd':
+		_, err = time.ParseDuration(w)
+	}
+	return err
+}
+
+// checkWhen looks at kind, node and what is to be done.
+func (l line) checkWhen(names map[string]bool) error {
+	if len(l.words) < 4 {
+		return fmt.Errorf("%d words follow, expected a kind, a node and what to do", len(l.words)-1)
+	}
+	if l.words[2] != "any" {
+		if err := checkWord('n', l.words[2], names); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(setup+waiting, " "+l.words[3]+" ") {
+		return fmt.Errorf("%q cannot be done in an instant", l.words[3])
+	}
+	return l.then().check(names)
+}
+
+// then is what a `when` does.
+func (l line) then() line { return line{number: l.number, words: l.words[3:], text: l.text} }
+
+// checkChoice looks at words of which there are a few.
+func (l line) checkChoice() error {
 	switch l.words[0] {
 	case "profile":
 		return oneOf(l.words[1], "safe", "lan", "fast")
 	case "xdp":
 		return oneOf(l.words[1], "on", "off")
-	case "fencing":
-		return oneOf(l.words[1], modeNames[:]...)
+	case "fencing", "fencing-of":
+		return oneOf(l.words[len(l.words)-1], modeNames[:]...)
 	}
 	return nil
 }
@@ -166,178 +226,4 @@ func (s *Story) plan(_ plan) plan {
 		p.wants = append(p.wants, w)
 	}
 	return p
-}
-
-// teller tells a story to a world, one line after the other.
-type teller struct {
-	w     *world
-	s     *Story
-	f     *faults
-	next  int
-	since int // milestones before that are of an earlier line
-	seen  []milestone
-}
-
-// milestone is an event that some node logged.
-type milestone struct {
-	kind    string
-	subject membership.NodeID
-}
-
-func (s *Story) start(w *world) {
-	t := &teller{w: w, s: s, f: newFaults(w)}
-	w.milestone = func(e membership.Event) {
-		subject := e.Subject
-		if subject == 0 {
-			subject = e.Node
-		}
-		t.seen = append(t.seen, milestone{string(e.Kind), subject})
-	}
-	w.after(0, t.tell)
-}
-
-// tell does the next line; one that waits calls it again.
-func (t *teller) tell() {
-	if t.next == len(t.s.lines) {
-		t.w.check.states()
-		t.w.done = true
-		return
-	}
-	l := t.s.lines[t.next]
-	t.next++
-	t.w.tracef("story: %s", l.text)
-	switch l.words[0] {
-	case "wait":
-		t.w.after(l.duration(1), t.tell)
-	case "running":
-		t.await(l, t.w.now+l.duration(1), func() string { return t.w.check.missing() })
-	case "expect":
-		t.await(l, t.w.now+l.duration(1), func() string { return t.saw(l) })
-	case "never":
-		from := len(t.seen)
-		t.w.after(l.duration(1), func() {
-			t.since = from
-			if t.saw(l) == "" {
-				t.w.violate("story", "line %d, %q: it happened", l.number, l.text)
-			}
-			t.tell()
-		})
-	default:
-		t.since = len(t.seen)
-		if err := t.act(l); err != "" {
-			t.w.violate("story", "line %d, %q: %s", l.number, l.text, err)
-		}
-		t.w.net.changed()
-		t.w.after(0, t.tell)
-	}
-}
-
-func (t *teller) saw(l line) string {
-	if slices.Contains(t.seen[t.since:], milestone{l.words[2], membership.NodeID(l.num(3))}) {
-		return ""
-	}
-	return "not seen"
-}
-
-func (t *teller) await(l line, until time.Duration, missing func() string) {
-	switch why := missing(); {
-	case why == "":
-		t.tell()
-	case t.w.now > until:
-		t.w.violate("story", "line %d, %q: %s", l.number, l.text, why)
-	default:
-		t.w.after(20*time.Millisecond, func() { t.await(l, until, missing) })
-	}
-}
-
-// act does what a line says; it returns what is wrong with it.
-func (t *teller) act(l line) string {
-	var h *host
-	if form := forms[l.words[0]]; form != "" && form[0] == 'n' {
-		if h = t.w.host(membership.NodeID(l.num(1))); h == nil {
-			return "no such node"
-		}
-	}
-	switch l.words[0] {
-	case "kill":
-		h.stayOff = true
-		h.powerCut("story")
-	case "kill-leader":
-		h = t.f.leader()
-		h.stayOff = true
-		h.powerCut("story")
-	case "kill-all":
-		for _, h := range t.w.hosts {
-			h.stayOff = true
-			h.powerCut("story")
-		}
-	case "boot":
-		h.stayOff = false
-		h.powerOn()
-	case "reboot":
-		h.reboot("story", 2*time.Second)
-	case "wipe":
-		h.wipe()
-	case "crash":
-		h.daemonCrash("story")
-	case "pause":
-		h.pause(l.duration(2))
-	case "freeze":
-		h.freeze(l.duration(2))
-	case "hang-stop":
-		h.kern.stopHangs = l.duration(2)
-	case "slow-disk":
-		h.writes = l.duration(2)
-	default:
-		return t.actMore(l, h)
-	}
-	return ""
-}
-
-func (t *teller) actMore(l line, h *host) string {
-	n := t.w.net
-	switch l.words[0] {
-	case "cut", "cut-way":
-		n.cut(-1, h.id, membership.NodeID(l.num(2)), 1)
-		if l.words[0] == "cut" {
-			n.cut(-1, membership.NodeID(l.num(2)), h.id, 1)
-		}
-	case "isolate":
-		for _, o := range t.w.hosts {
-			if o != h {
-				n.cut(-1, h.id, o.id, 1)
-				n.cut(-1, o.id, h.id, 1)
-			}
-		}
-	case "heal":
-		for _, c := range n.cuts {
-			clear(c)
-		}
-		for _, h := range t.w.hosts {
-			if h.on {
-				h.kern.stopHangs = 0
-			}
-			h.writes = 0
-		}
-	case "mount", "unmount":
-		i := slices.Index(t.w.plan.spaces, l.words[2])
-		if i < 0 {
-			return "no such lockspace"
-		}
-		h.wants[i] = l.words[0] == "mount"
-		if h.on {
-			h.kern.programs()
-		}
-	case "leave":
-		h.d.give(node.Operator{Command: "leave"})
-	case "ack", "fence-node":
-		cmd := map[string]string{"ack": "fence-ack", "fence-node": "fence-node"}[l.words[0]]
-		h.d.give(node.Operator{Command: cmd, Node: membership.NodeID(l.num(2)), Who: "story"})
-	case "fencing":
-		m := mode(slices.Index(modeNames[:], l.words[1]))
-		for i := range t.w.devs.modes {
-			t.w.devs.modes[i] = m
-		}
-	}
-	return ""
 }

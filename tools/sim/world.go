@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/membership"
@@ -63,6 +64,36 @@ type world struct {
 	bad       *Violation
 	done      bool
 	milestone func(membership.Event)
+	triggers  []*trigger
+}
+
+// trigger is what happens as soon as a node logs an event of a kind, once.
+type trigger struct {
+	kind  membership.Kind
+	about membership.NodeID // 0: any
+	do    func(membership.Event)
+}
+
+// subject is the node that an event is about: where it was seen, if no other.
+func subject(e membership.Event) membership.NodeID {
+	if e.Subject != 0 {
+		return e.Subject
+	}
+	return e.Node
+}
+
+// logged is an event of a node's log.
+func (w *world) logged(e membership.Event) {
+	if w.milestone != nil {
+		w.milestone(e)
+	}
+	w.triggers = slices.DeleteFunc(w.triggers, func(t *trigger) bool {
+		if t.kind != e.Kind || t.about != 0 && t.about != subject(e) {
+			return false
+		}
+		w.after(0, func() { t.do(e) })
+		return true
+	})
 }
 
 // Run makes one run.

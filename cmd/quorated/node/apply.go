@@ -176,7 +176,7 @@ func (n *Node) fencing(index uint64, o cluster.Outcome) {
 			n.do(Fence{Job: membership.FenceJob{Victim: j.Victim, Attempt: j.Attempt, Deadline: mine.deadline}})
 		}
 	}
-	if j := o.Ended; j != nil {
+	for _, j := range o.Ended {
 		n.clock(j.Victim).ended = n.now
 		delete(n.jobs, jobKey{j.Victim, j.Attempt})
 		e := membership.Event{Kind: membership.KindFenceEnd, Subject: j.Victim.Node, Index: index, Incident: n.incident(j.Victim),

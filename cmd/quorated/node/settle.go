@@ -313,6 +313,8 @@ func (n *Node) inadmissible(id membership.NodeID) string {
 		return fmt.Sprintf("it speaks protocol %d, we speak %d: install the same quorated on all nodes", p.hello.Protocol, Protocol)
 	case len(p.differs) > 0:
 		return "its configuration differs in " + strings.Join(p.differs, ", ") + ": make quorate.toml the same on all nodes"
+	case len(p.hello.Holding) > 0 && n.live.Age(id) > n.cfg.Timing.DeadAfter:
+		return quietly // it is gone: its hello is the last one of the life that was lost
 	case len(p.hello.Holding) > 0:
 		return "its kernel holds lockspaces of an earlier time: " + strings.Join(p.hello.Holding, ", ") + "; reboot it"
 	case p.hello.Leaving:
@@ -343,11 +345,12 @@ func (n *Node) fullyLinked(id membership.NodeID, p *peer) bool {
 	return true
 }
 
-// expireJobs closes jobs of which nothing was heard within their lease and a margin.
+// expireJobs closes jobs of which nothing was heard within their lease and a
+// margin, unless proof of their actor's end will close them.
 func (n *Node) expireJobs() {
 	for k := range n.st.Cases {
 		c := &n.st.Cases[k]
-		if c.Job == nil {
+		if c.Job == nil || n.st.Acting(c) {
 			continue
 		}
 		t := n.clock(c.Victim)

@@ -161,6 +161,8 @@ func (n *Node) changeWaits(sp *lockspace.Space, at time.Duration) (string, []con
 	return state, ws
 }
 
+const onlyWhenOff = " (only when it is off or cut from the disk)"
+
 func (n *Node) fenceWait(what string, v membership.Incarnation) control.Wait {
 	w := control.Wait{What: what, For: "fencing", Owner: v.Node, Since: n.now.Sub(n.clock(v).since), Command: "quorate fence ack " + n.cfg.Name(v.Node)}
 	w.Reason = fmt.Sprintf("%s was lost and nothing proves yet that it cannot write to the shared disk", n.cfg.Name(v.Node))
@@ -169,6 +171,10 @@ func (n *Node) fenceWait(what string, v membership.Incarnation) control.Wait {
 	case c == nil:
 	case c.Job != nil:
 		w.Reason += fmt.Sprintf("; %s is fencing it (attempt %d)", n.cfg.Name(c.Job.Actor.Node), c.Attempts)
+		if n.st.Acting(c) {
+			w.Reason += ", but was evicted itself: nobody else may before it is proved gone"
+			break
+		}
 		w.Deadline = max(c.Job.Lease-n.now.Sub(n.clock(v).jobSeen), 0)
 	case n.lease(v.Node) == 0:
 		w.Reason += "; no fence device is configured for it"
@@ -176,7 +182,7 @@ func (n *Node) fenceWait(what string, v membership.Incarnation) control.Wait {
 		w.Reason += fmt.Sprintf("; fencing failed %d times, last: %s", c.Attempts, c.LastErr)
 		w.Deadline = max(n.nextAttempt(c).Sub(n.now), 0)
 	}
-	w.Command += " (only when it is off or cut from the disk)"
+	w.Command += onlyWhenOff
 	return w
 }
 
@@ -193,6 +199,8 @@ func (n *Node) localWaits(name string, since membership.Mono) []control.Wait {
 		w.Reason = "no leader: nothing can be agreed now"
 	case p == lockspace.Running:
 		return nil
+	case n.set.HeldBack(name, n.Self()) != "":
+		w.For, w.Reason = "recovery", fmt.Sprintf("lockspace %s has not been recovered from an earlier life of this node", n.set.HeldBack(name, n.Self()))
 	default:
 		w.For, w.Owner, w.Reason = "kernel", n.cfg.Self, fmt.Sprintf("this node is %s", p)
 		if e := n.local.Err(name); e != "" {
@@ -237,8 +245,7 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	if !n.Member() && n.quorate && g.Waiting == "" {
 		w := control.Wait{What: "this node", For: "join", Owner: g.Leader, Since: up, Reason: "the leader has not admitted it"}
 		if c := n.st.Blocked(n.cfg.Self); c != nil {
-			w.Reason = fmt.Sprintf("its earlier incarnation %v has to be proved gone first", c.Victim)
-			w.For = "fencing"
+			n.blockedWait(&w, c)
 		}
 		if p := n.peers[g.Leader]; p != nil && len(p.differs) > 0 {
 			w.For, w.Reason = "config", fmt.Sprintf("its quorate.toml differs from %s's in %v", n.cfg.Name(g.Leader), p.differs)
@@ -254,6 +261,21 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 		}
 	}
 	return ws
+}
+
+// blockedWait says what of its earlier life keeps a node out.
+func (n *Node) blockedWait(w *control.Wait, c *cluster.Case) {
+	w.For = "fencing"
+	if c.Open() {
+		w.Reason = fmt.Sprintf("its earlier incarnation %v has to be proved gone first", c.Victim)
+		return
+	}
+	w.Owner = c.Job.Actor.Node
+	w.Reason = fmt.Sprintf("%s may still be fencing its earlier incarnation %v", n.cfg.Name(w.Owner), c.Victim)
+	if n.st.Acting(c) {
+		w.Reason += ", and has to be proved gone itself"
+		w.Command = "quorate fence ack " + n.cfg.Name(w.Owner) + onlyWhenOff
+	}
 }
 
 func (n *Node) warnings() []string {

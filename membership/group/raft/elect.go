@@ -196,11 +196,11 @@ func (m *Machine) campaign() {
 	r := &m.role
 	r.tries++
 	if r.convicted && r.forced && r.judge.Rank == 0 && r.tries == 1 && r.state == raftlib.StateFollower {
-		m.trace("campaign", "for term %d, without pre-vote", r.term+1)
+		m.trace(string(membership.KindCampaign), "for term %d, without pre-vote", r.term+1)
 		_ = m.node.Step(&pb.Message{Type: pb.MsgTimeoutNow.Enum(), From: new(m.id.RaftID), To: new(m.id.RaftID)})
 	} else {
 		if r.tries == 1 || r.tries%32 == 0 {
-			m.trace("campaign", "for term %d, try %d", r.term+1, r.tries)
+			m.trace(string(membership.KindCampaign), "for term %d, try %d", r.term+1, r.tries)
 		}
 		_ = m.node.Campaign()
 	}
