@@ -21,7 +21,7 @@ VERIFY  = $(BUILD) -o bin/ ./tools/bootstrap/verify && $(IN) bin/verify
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 
-# What `make demo` may be told.
+# What `make demo` may be told; KERNEL= also names the kernels of demo-matrix.
 NODES   ?= 3
 VICTIM  ?= follower
 AGENT   ?= lab
@@ -34,7 +34,7 @@ SEEDS ?= 2000
 SEED  ?=
 BUG   ?=
 
-.PHONY: help build demo test test-full accept sim bench-view lint fuzz man install clean race
+.PHONY: help build demo demo-matrix test test-full accept sim bench-view lint fuzz man install clean race
 
 help: ## this list
 	@echo 'make <goal>:'
@@ -48,6 +48,11 @@ demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|r
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/demo
 	@$(IN) bin/demo
+
+demo-matrix: ## the demo on each kernel, UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 7.3, and a table (25 min); KERNEL=uml-7.2,... for some
+	@mkdir -p bin
+	@$(BUILD) -o bin/ ./tools/demo
+	@$(IN) bin/demo matrix
 
 test: race ## everything: lint, tests, 2,000 simulated clusters, fuzz, real kernels (up to 40 min)
 	@$(VERIFY)
