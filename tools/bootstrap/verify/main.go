@@ -32,7 +32,7 @@ func verify(ctx context.Context, args []string, out io.Writer) int {
 		return 64
 	}
 	r.defaults()
-	chosen, err := choose(phases, fs.Args())
+	chosen, err := choose(phases, fs.Args(), r.full)
 	if err != nil {
 		fmt.Fprintln(out, "verify:", err)
 		return 64
@@ -56,16 +56,14 @@ func (r *run) defaults() {
 	}
 }
 
-// choose returns the named phases in their own order, or all without a name.
-func choose(all []phase, names []string) ([]phase, error) {
-	if len(names) == 0 {
-		return all, nil
-	}
+// choose returns the named phases in their own order; without a name all, or all
+// that are not for -full alone.
+func choose(all []phase, names []string, full bool) ([]phase, error) {
 	var out []phase
 	var known []string
 	for _, p := range all {
 		known = append(known, p.name)
-		if slices.Contains(names, p.name) {
+		if slices.Contains(names, p.name) || len(names) == 0 && (full || !p.long) {
 			out = append(out, p)
 		}
 	}
@@ -100,6 +98,9 @@ func runAll(r *run, chosen []phase) Tally {
 	}
 	s.collect(r)
 	fmt.Fprintf(r.out, "== times: %s; all %v\n", strings.Join(s.times, ", "), time.Since(begin).Round(time.Second))
+	for _, x := range s.sum.Later {
+		fmt.Fprintln(r.out, "left to -full:", x)
+	}
 	for _, x := range s.sum.Skipped {
 		fmt.Fprintln(r.out, "skipped:", x)
 	}
