@@ -34,7 +34,7 @@ SEEDS ?= 2000
 SEED  ?=
 BUG   ?=
 
-.PHONY: help build demo demo-matrix test test-full accept sim bench-view lint fuzz man install clean race
+.PHONY: help build demo demo-matrix test test-full accept sim bench-view evidence lint fuzz man install clean race
 
 help: ## this list
 	@echo 'make <goal>:'
@@ -73,6 +73,9 @@ bench-view: ## from a silent death to the agreed view, idle cost, fsyncs; SIZES=
 	@command -v strace >/dev/null || sh tools/bootstrap/install.sh 'to count fsyncs' strace
 	@$(BUILD) -o bin/ ./cmd/quorated ./tools/bench
 	@bin/bench -profile=$(PROFILE) $(if $(SIZES),-nodes=$(SIZES)) $(if $(KILLS),-kills=$(KILLS))
+
+evidence: ## docs/evidence.md: which faults are tried where, and how often, from the sources
+	@$(IN) go run ./tools/evidence -w
 
 lint: ## gofmt, go vet, staticcheck, the import rules
 	@$(VERIFY) format vet lint

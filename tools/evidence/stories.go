@@ -1,0 +1,294 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// number reads a number out of a file.
+func number(file string, what *regexp.Regexp) (int, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	m := what.FindSubmatch(b)
+	if m == nil {
+		return 0, fmt.Errorf("%s: nothing like %s", file, what)
+	}
+	return strconv.Atoi(string(m[1]))
+}
+
+// story is a call of world.story, under one name.
+type story struct {
+	name  string
+	times int
+	full  bool
+}
+
+// function is one of tools/accept.
+type function struct {
+	stories []story
+	calls   []string // every name that it speaks of
+	full    bool     // it calls onlyFull
+}
+
+// readStories reads the stories of tools/accept. A test without any is one itself.
+func (s *sources) readStories(top string) error {
+	files, err := filepath.Glob(filepath.Join(top, "tools/accept/*.go"))
+	if err != nil {
+		return err
+	}
+	set := token.NewFileSet()
+	all := map[string]*function{}
+	var order []string
+	for _, name := range files {
+		f, err := parser.ParseFile(set, name, nil, 0)
+		if err != nil {
+			return err
+		}
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Body == nil {
+				continue
+			}
+			if all[fn.Name.Name], err = readFunction(set, fn); err != nil {
+				return err
+			}
+			order = append(order, fn.Name.Name)
+		}
+	}
+	for _, name := range order {
+		if strings.HasPrefix(name, "Test") {
+			s.addTest(name, all)
+		}
+	}
+	return nil
+}
+
+// addTest adds the stories of a test and of all functions that it leads to.
+func (s *sources) addTest(test string, all map[string]*function) {
+	var told []story
+	seen := map[string]bool{}
+	var visit func(name string)
+	visit = func(name string) {
+		f := all[name]
+		if f == nil || seen[name] {
+			return
+		}
+		seen[name] = true
+		told = append(told, f.stories...)
+		for _, n := range f.calls {
+			if n != "story" && !strings.HasPrefix(n, "Test") {
+				visit(n)
+			}
+		}
+	}
+	visit(test)
+	if len(told) == 0 {
+		told = []story{{times: 1}}
+	}
+	for _, x := range told {
+		t := tried{ref: strings.TrimSuffix(test+"/"+x.name, "/"), must: true}
+		if x.full || all[test].full {
+			t.full = x.times
+		} else {
+			t.real = x.times
+		}
+		s.add(t)
+	}
+}
+
+func readFunction(set *token.FileSet, fn *ast.FuncDecl) (*function, error) {
+	f := &function{}
+	var err error
+	var above []ast.Node
+	ast.Inspect(fn.Body, func(n ast.Node) bool {
+		if n == nil {
+			above = above[:len(above)-1]
+			return true
+		}
+		above = append(above, n)
+		switch n := n.(type) {
+		case *ast.Ident:
+			f.calls = append(f.calls, n.Name)
+		case *ast.CallExpr:
+			if id, ok := n.Fun.(*ast.Ident); ok && id.Name == "onlyFull" {
+				f.full = true
+			}
+			if sel, ok := n.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "story" && len(n.Args) == 2 && err == nil {
+				err = f.read(set, n, above)
+			}
+		}
+		return true
+	})
+	return f, err
+}
+
+// read adds the stories of one call: several, when the name comes out of a list.
+func (f *function) read(set *token.FileSet, call *ast.CallExpr, above []ast.Node) error {
+	names := namesOf(call.Args[0], above)
+	if len(names) == 0 {
+		return fmt.Errorf("%s: the story's name cannot be read here: say it in words, with Sprintf, or from the list that the loop goes through", set.Position(call.Pos()))
+	}
+	times, full := 1, false
+	for _, n := range above {
+		switch n := n.(type) {
+		case *ast.ForStmt:
+			times *= bound(n)
+		case *ast.RangeStmt:
+			times *= max(literal(n.X), 1)
+		case *ast.IfStmt:
+			full = full || speaksOfFull(n.Cond)
+		}
+	}
+	for _, name := range names {
+		f.stories = append(f.stories, story{name, times, full})
+	}
+	return nil
+}
+
+// verbs are what Sprintf fills in: the number of a round, mostly.
+var verbs = regexp.MustCompile(`\s*%[a-z]`)
+
+// namesOf reads the names that a story's name may have.
+func namesOf(name ast.Expr, above []ast.Node) []string {
+	switch e := name.(type) {
+	case *ast.BasicLit:
+		s, err := strconv.Unquote(e.Value)
+		if err == nil {
+			return []string{s}
+		}
+	case *ast.CallExpr: // fmt.Sprintf
+		if len(e.Args) > 0 {
+			names := namesOf(e.Args[0], above)
+			for i := range names {
+				names[i] = verbs.ReplaceAllString(names[i], "")
+			}
+			return names
+		}
+	case *ast.Ident:
+		return fromList(e.Name, "", above)
+	case *ast.SelectorExpr:
+		if x, ok := e.X.(*ast.Ident); ok {
+			return fromList(x.Name, e.Sel.Name, above)
+		}
+	}
+	return nil
+}
+
+// fromList reads the values that a loop's variable takes, or a field of it.
+func fromList(variable, field string, above []ast.Node) (names []string) {
+	for _, n := range above {
+		loop, ok := n.(*ast.RangeStmt)
+		if !ok {
+			continue
+		}
+		list, ok := loop.X.(*ast.CompositeLit)
+		if !ok {
+			continue
+		}
+		isKey, isValue := is(loop.Key, variable), is(loop.Value, variable)
+		if !isKey && !isValue {
+			continue
+		}
+		for _, e := range list.Elts {
+			kv, pair := e.(*ast.KeyValueExpr)
+			switch {
+			case pair && isKey:
+				e = kv.Key
+			case pair:
+				e = kv.Value
+			}
+			names = append(names, namesOf(fieldOf(e, field, list.Type), nil)...)
+		}
+	}
+	return names
+}
+
+func is(e ast.Expr, name string) bool {
+	id, ok := e.(*ast.Ident)
+	return ok && id.Name == name
+}
+
+// fieldOf is the value of a field in one element of a list of structs.
+func fieldOf(e ast.Expr, field string, list ast.Expr) ast.Expr {
+	lit, ok := e.(*ast.CompositeLit)
+	if field == "" || !ok {
+		return e
+	}
+	at := 0
+	if a, ok := list.(*ast.ArrayType); ok {
+		at = position(a.Elt, field)
+	}
+	for i, x := range lit.Elts {
+		if kv, ok := x.(*ast.KeyValueExpr); ok {
+			if is(kv.Key, field) {
+				return kv.Value
+			}
+		} else if i == at {
+			return x
+		}
+	}
+	return nil
+}
+
+func position(t ast.Expr, field string) int {
+	s, ok := t.(*ast.StructType)
+	if !ok {
+		return 0
+	}
+	i := 0
+	for _, f := range s.Fields.List {
+		for _, n := range f.Names {
+			if n.Name == field {
+				return i
+			}
+			i++
+		}
+	}
+	return 0
+}
+
+// bound is how often a loop like `for n := 1; n <= 3; n++` goes round.
+func bound(f *ast.ForStmt) int {
+	c, ok := f.Cond.(*ast.BinaryExpr)
+	a, isAssign := f.Init.(*ast.AssignStmt)
+	if !ok || !isAssign || len(a.Rhs) != 1 {
+		return 1
+	}
+	n := literal(c.Y) - literal(a.Rhs[0])
+	if c.Op == token.LEQ {
+		n++
+	}
+	return max(n, 1)
+}
+
+func literal(e ast.Expr) int {
+	l, ok := e.(*ast.BasicLit)
+	if !ok {
+		return 0
+	}
+	n, _ := strconv.Atoi(l.Value)
+	return n
+}
+
+// speaksOfFull says whether a condition asks for `make test-full`.
+func speaksOfFull(e ast.Expr) (does bool) {
+	ast.Inspect(e, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Ident:
+			does = does || strings.Contains(strings.ToLower(n.Name), "full")
+		case *ast.BasicLit:
+			does = does || strings.Contains(n.Value, "QUORATE_FULL")
+		}
+		return true
+	})
+	return does
+}
