@@ -8,7 +8,8 @@
 //
 // `demo matrix` tells the story once on every kernel of the lab, or on each that
 // KERNEL names, and ends with a table. PROFILE and KEEP are not asked: emulated
-// nodes have profile safe, since their time dilates, all others lan.
+// nodes have profile safe, since their time dilates, all others lan with a
+// dead_after of 500 ms, so that a busy machine fences nobody.
 package main
 
 import (
@@ -70,8 +71,10 @@ type set struct {
 	agent   string
 	profile string
 	kernels []string
-	keep    bool
-	out     string
+	// deadAfter is another dead_after than the profile's; 0: the profile's.
+	deadAfter time.Duration
+	keep      bool
+	out       string
 }
 
 func settings() (set, error) {

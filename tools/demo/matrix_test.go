@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quorate/quorate/tools/cluster"
 	"github.com/quorate/quorate/tools/lab"
@@ -10,13 +11,13 @@ import (
 
 func TestTable(t *testing.T) {
 	rows := []row{
-		{Kernel: "uml-6.1", Release: "6.1.1", Profile: "lan", OK: true, TookS: 61.2, Report: &report{RejoinMS: 900,
+		{Kernel: "uml-6.1", Release: "6.1.1", Profile: "lan", DeadMS: 500, OK: true, TookS: 61.2, Report: &report{RejoinMS: 900,
 			Recovery: cluster.Recovery{StallMS: 801, LastMS: 950, OursMS: 420, DetectMS: 210, AgreeMS: 240, FenceMS: 100, KernelMS: 381}}},
-		{Kernel: "qemu-7.3", Profile: "safe", Error: "no boot\nits console", TookS: 300},
+		{Kernel: "qemu-7.3", Profile: "safe", DeadMS: 2000, Error: "no boot\nits console", TookS: 300},
 	}
-	want := `kernel    release          profile  stall_ms  ours_ms  detect  agree  fence  kernel  rejoin  took_s
-uml-6.1   6.1.1    ok      lan      801/950   420      210     240    100    381     900     61
-qemu-7.3           FAILED  safe     -         -        -       -      -      -       -       300
+	want := `kernel    release          profile  dead_after  stall_ms  ours_ms  detect  agree  fence  kernel  rejoin  took_s
+uml-6.1   6.1.1    ok      lan      500         801/950   420      210     240    100    381     900     61
+qemu-7.3           FAILED  safe     2000        -         -        -       -      -      -       -       300
 qemu-7.3: no boot
 `
 	if got := table(rows); got != want {
@@ -33,14 +34,11 @@ qemu-7.3: no boot
 	}
 }
 
-func TestProfileOn(t *testing.T) {
+func TestTimesOn(t *testing.T) {
 	for _, k := range lab.KernelNames() {
-		want := "lan"
-		if strings.HasPrefix(k, "qemu-") {
-			want = "safe"
-		}
-		if got := profileOn(k); got != want {
-			t.Errorf("%s: %s", k, got)
+		profile, deadAfter := timesOn(k)
+		if emulated := strings.HasPrefix(k, "qemu-"); emulated != (profile == "safe") || emulated != (deadAfter >= 2*time.Second) {
+			t.Errorf("%s: %s, %v", k, profile, deadAfter)
 		}
 	}
 }
