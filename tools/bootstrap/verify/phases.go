@@ -149,7 +149,9 @@ func (r *run) sim() Tally {
 	if len(sum.Failed) > 0 {
 		return sum
 	}
-	sum = r.check("sim", nil, program, fmt.Sprintf("--seeds=%d", r.seeds), fmt.Sprintf("--workers=%d", runtime.NumCPU()))
+	workers := fmt.Sprintf("--workers=%d", runtime.NumCPU())
+	sum = r.check("sim", nil, program, fmt.Sprintf("--seeds=%d", r.seeds), workers)
+	sum.add(r.check("sim -static", nil, program, "--static", fmt.Sprintf("--seeds=%d", r.seeds/4), workers))
 	for _, b := range bugs {
 		sum.add(r.finds("sim --bug="+b, program, "--bug="+b, fmt.Sprintf("--seeds=%d", r.seeds)))
 	}
