@@ -90,7 +90,7 @@ func runAll(r *run, chosen []phase) Tally {
 			s.start(r, p)
 			continue
 		}
-		if p.alone {
+		if p.alone || p.aloneFull && r.full {
 			s.collect(r)
 		}
 		fmt.Fprintf(r.out, "== %s: %s\n", p.name, p.what)

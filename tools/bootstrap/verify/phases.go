@@ -41,6 +41,8 @@ type phase struct {
 	beside bool // begins in its turn, beside what follows
 	alone  bool // waits for those beside: it measures, or needs the machine
 	long   bool // only with -full
+
+	aloneFull bool // is alone with -full
 }
 
 var phases = []phase{
@@ -51,7 +53,7 @@ var phases = []phase{
 	{name: "peace", what: "five minutes without a fault on real kernels, on a busy host", run: (*run).peace, beside: true},
 	{name: "sim", what: "simulated clusters", run: (*run).sim},
 	{name: "fuzz", what: "every fuzz target", run: (*run).fuzz},
-	{name: "bootstrap", what: "a clone in a clean root without Go", run: (*run).bootstrap},
+	{name: "bootstrap", what: "a clone in a clean root without Go", run: (*run).bootstrap, aloneFull: true},
 	{name: "kernel", what: "real kernels", run: (*run).kernel, alone: true},
 	{name: "others", what: "other kernels", run: (*run).others, alone: true, long: true},
 }
@@ -227,11 +229,11 @@ func (r *run) peace() Tally {
 
 // kernel runs what boots real kernels: -p 1, so that no two labs share the cores.
 func (r *run) kernel() Tally {
-	env := []string{"QUORATE_LAB=1"}
+	env, limit := []string{"QUORATE_LAB=1"}, "30m" // for one package
 	if r.full {
-		env = append(env, envFull+"=1")
+		env, limit = append(env, envFull+"=1"), "60m"
 	}
-	t := r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "30m", "-skip", peaceful, "./tools/lab/...", "./tools/accept/...")
+	t := r.tests(true, env, "-p", "1", "-count", "1", "-timeout", limit, "-skip", peaceful, "./tools/lab/...", "./tools/accept/...")
 	if r.ci {
 		t.noSkips()
 	}
