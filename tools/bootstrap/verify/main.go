@@ -26,8 +26,8 @@ func verify(ctx context.Context, args []string, out io.Writer) int {
 	fs := flag.NewFlagSet("verify", flag.ContinueOnError)
 	fs.SetOutput(out)
 	fs.BoolVar(&r.full, "full", false, "the long form of every phase")
-	fs.IntVar(&r.seeds, "seeds", 0, "simulated `clusters` (default 2000, -full 20000)")
-	fs.DurationVar(&r.fuzztime, "fuzztime", 0, "for each fuzz target (default 3s, -full 1m)")
+	fs.IntVar(&r.seeds, "seeds", 0, "simulated `clusters` (default 2000, -full 10000)")
+	fs.DurationVar(&r.fuzztime, "fuzztime", 0, "for each fuzz target (default 3s, -full 20s)")
 	if err := fs.Parse(args); err != nil {
 		return 64
 	}
@@ -46,7 +46,7 @@ func verify(ctx context.Context, args []string, out io.Writer) int {
 func (r *run) defaults() {
 	seeds, fuzztime := 2000, 3*time.Second
 	if r.full {
-		seeds, fuzztime = 20000, time.Minute
+		seeds, fuzztime = 10000, 20*time.Second
 	}
 	if r.seeds == 0 {
 		r.seeds = seeds
