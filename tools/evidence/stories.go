@@ -46,28 +46,62 @@ func (s *sources) readStories(top string) error {
 		return err
 	}
 	set := token.NewFileSet()
-	all := map[string]*function{}
-	var order []string
+	var decls []*ast.FuncDecl
 	for _, name := range files {
 		f, err := parser.ParseFile(set, name, nil, 0)
 		if err != nil {
 			return err
 		}
 		for _, d := range f.Decls {
-			fn, ok := d.(*ast.FuncDecl)
-			if !ok || fn.Body == nil {
-				continue
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
+				decls = append(decls, fn)
 			}
-			if all[fn.Name.Name], err = readFunction(set, fn); err != nil {
-				return err
-			}
-			order = append(order, fn.Name.Name)
 		}
 	}
-	for _, name := range order {
-		if strings.HasPrefix(name, "Test") {
-			s.addTest(name, all)
+	told, all := tellers(decls), map[string]*function{}
+	for _, fn := range decls {
+		if all[fn.Name.Name], err = readFunction(set, fn, told); err != nil {
+			return err
 		}
+	}
+	for _, fn := range decls {
+		if strings.HasPrefix(fn.Name.Name, "Test") {
+			s.addTest(fn.Name.Name, all)
+		}
+	}
+	return nil
+}
+
+// tellers are the functions whose first argument is the name of a story: story
+// itself, and those that pass theirs on to it.
+func tellers(decls []*ast.FuncDecl) map[string]bool {
+	told := map[string]bool{"story": true}
+	for known := 0; known < len(told); {
+		known = len(told)
+		for _, fn := range decls {
+			params := fn.Type.Params.List
+			if len(params) == 0 || len(params[0].Names) == 0 {
+				continue
+			}
+			ast.Inspect(fn.Body, func(n ast.Node) bool {
+				if call := telling(n, told); call != nil && is(call.Args[0], params[0].Names[0].Name) {
+					told[fn.Name.Name] = true
+				}
+				return true
+			})
+		}
+	}
+	return told
+}
+
+// telling is n when it is a call of a teller.
+func telling(n ast.Node, told map[string]bool) *ast.CallExpr {
+	call, ok := n.(*ast.CallExpr)
+	if !ok || len(call.Args) < 2 {
+		return nil
+	}
+	if sel, ok := call.Fun.(*ast.SelectorExpr); ok && told[sel.Sel.Name] {
+		return call
 	}
 	return nil
 }
@@ -85,7 +119,7 @@ func (s *sources) addTest(test string, all map[string]*function) {
 		seen[name] = true
 		told = append(told, f.stories...)
 		for _, n := range f.calls {
-			if n != "story" && !strings.HasPrefix(n, "Test") {
+			if !strings.HasPrefix(n, "Test") {
 				visit(n)
 			}
 		}
@@ -105,8 +139,13 @@ func (s *sources) addTest(test string, all map[string]*function) {
 	}
 }
 
-func readFunction(set *token.FileSet, fn *ast.FuncDecl) (*function, error) {
+// readFunction reads what a function tells and calls. Of a teller that is nothing:
+// the names are where it is called.
+func readFunction(set *token.FileSet, fn *ast.FuncDecl, told map[string]bool) (*function, error) {
 	f := &function{}
+	if told[fn.Name.Name] {
+		return f, nil
+	}
 	var err error
 	var above []ast.Node
 	ast.Inspect(fn.Body, func(n ast.Node) bool {
@@ -122,7 +161,7 @@ func readFunction(set *token.FileSet, fn *ast.FuncDecl) (*function, error) {
 			if id, ok := n.Fun.(*ast.Ident); ok && id.Name == "onlyFull" {
 				f.full = true
 			}
-			if sel, ok := n.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "story" && len(n.Args) == 2 && err == nil {
+			if telling(n, told) != nil && err == nil {
 				err = f.read(set, n, above)
 			}
 		}
@@ -133,7 +172,7 @@ func readFunction(set *token.FileSet, fn *ast.FuncDecl) (*function, error) {
 
 // read adds the stories of one call: several, when the name comes out of a list.
 func (f *function) read(set *token.FileSet, call *ast.CallExpr, above []ast.Node) error {
-	names := namesOf(call.Args[0], above)
+	names, list := namesOf(call.Args[0], above)
 	if len(names) == 0 {
 		return fmt.Errorf("%s: the story's name cannot be read here: say it in words, with Sprintf, or from the list that the loop goes through", set.Position(call.Pos()))
 	}
@@ -143,7 +182,9 @@ func (f *function) read(set *token.FileSet, call *ast.CallExpr, above []ast.Node
 		case *ast.ForStmt:
 			times *= bound(n)
 		case *ast.RangeStmt:
-			times *= max(literal(n.X), 1)
+			if n != list {
+				times *= elements(n.X)
+			}
 		case *ast.IfStmt:
 			full = full || speaksOfFull(n.Cond)
 		}
@@ -157,21 +198,21 @@ func (f *function) read(set *token.FileSet, call *ast.CallExpr, above []ast.Node
 // verbs are what Sprintf fills in: the number of a round, mostly.
 var verbs = regexp.MustCompile(`\s*%[a-z]`)
 
-// namesOf reads the names that a story's name may have.
-func namesOf(name ast.Expr, above []ast.Node) []string {
+// namesOf reads the names that a story has, and the loop that they come from.
+func namesOf(name ast.Expr, above []ast.Node) ([]string, *ast.RangeStmt) {
 	switch e := name.(type) {
 	case *ast.BasicLit:
 		s, err := strconv.Unquote(e.Value)
 		if err == nil {
-			return []string{s}
+			return []string{s}, nil
 		}
 	case *ast.CallExpr: // fmt.Sprintf
 		if len(e.Args) > 0 {
-			names := namesOf(e.Args[0], above)
+			names, list := namesOf(e.Args[0], above)
 			for i := range names {
 				names[i] = verbs.ReplaceAllString(names[i], "")
 			}
-			return names
+			return names, list
 		}
 	case *ast.Ident:
 		return fromList(e.Name, "", above)
@@ -180,11 +221,11 @@ func namesOf(name ast.Expr, above []ast.Node) []string {
 			return fromList(x.Name, e.Sel.Name, above)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // fromList reads the values that a loop's variable takes, or a field of it.
-func fromList(variable, field string, above []ast.Node) (names []string) {
+func fromList(variable, field string, above []ast.Node) (names []string, from *ast.RangeStmt) {
 	for _, n := range above {
 		loop, ok := n.(*ast.RangeStmt)
 		if !ok {
@@ -206,10 +247,11 @@ func fromList(variable, field string, above []ast.Node) (names []string) {
 			case pair:
 				e = kv.Value
 			}
-			names = append(names, namesOf(fieldOf(e, field, list.Type), nil)...)
+			more, _ := namesOf(fieldOf(e, field, list.Type), nil)
+			names, from = append(names, more...), loop
 		}
 	}
-	return names
+	return names, from
 }
 
 func is(e ast.Expr, name string) bool {
@@ -268,6 +310,14 @@ func bound(f *ast.ForStmt) int {
 		n++
 	}
 	return max(n, 1)
+}
+
+// elements is how often a loop over n or over a list goes round.
+func elements(e ast.Expr) int {
+	if list, ok := e.(*ast.CompositeLit); ok {
+		return max(len(list.Elts), 1)
+	}
+	return max(literal(e), 1)
 }
 
 func literal(e ast.Expr) int {
