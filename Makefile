@@ -49,7 +49,7 @@ demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|r
 	@$(BUILD) -o bin/ ./tools/demo
 	@$(IN) bin/demo
 
-demo-matrix: ## the demo on each kernel, UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 7.3, and a table (10 min); KERNEL=uml-7.2,... for some
+demo-matrix: ## the demo on UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 7.3, and a table (10 min); KERNEL=uml-7.2,... for some
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/demo
 	@$(IN) bin/demo matrix
@@ -57,7 +57,7 @@ demo-matrix: ## the demo on each kernel, UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 
 test: race ## everything: lint, tests, 2,000 simulated clusters, fuzz, real kernels (up to 40 min)
 	@$(VERIFY)
 
-test-full: race ## the same at length: more seeds, longer fuzz, the demo in a clean root, other kernels
+test-full: race ## the same at length: more seeds, longer fuzz, the demo in a clean root, other kernels, demo-matrix (up to 85 min)
 	@$(VERIFY) -full
 
 accept: ## the acceptance stories on real kernels
