@@ -21,7 +21,7 @@ VERIFY  = $(BUILD) -o bin/ ./tools/bootstrap/verify && $(IN) bin/verify
 PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 
-# What `make demo` may be told.
+# What `make demo` may be told; KERNEL= also names the kernels of demo-matrix.
 NODES   ?= 3
 VICTIM  ?= follower
 AGENT   ?= lab
@@ -34,7 +34,7 @@ SEEDS ?= 2000
 SEED  ?=
 BUG   ?=
 
-.PHONY: help build demo test test-full accept sim bench-view lint fuzz man install clean race
+.PHONY: help build demo demo-matrix test test-full accept sim bench-view evidence lint fuzz man install clean race
 
 help: ## this list
 	@echo 'make <goal>:'
@@ -49,10 +49,15 @@ demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|r
 	@$(BUILD) -o bin/ ./tools/demo
 	@$(IN) bin/demo
 
+demo-matrix: ## the demo on UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 7.3, and a table (10 min); KERNEL=uml-7.2,... for some
+	@mkdir -p bin
+	@$(BUILD) -o bin/ ./tools/demo
+	@$(IN) bin/demo matrix
+
 test: race ## everything: lint, tests, 2,000 simulated clusters, fuzz, real kernels (up to 40 min)
 	@$(VERIFY)
 
-test-full: race ## the same at length: more seeds, longer fuzz, the demo in a clean root, other kernels
+test-full: race ## the same at length: more seeds, longer fuzz, the demo in a clean root, other kernels, demo-matrix (up to 85 min)
 	@$(VERIFY) -full
 
 accept: ## the acceptance stories on real kernels
@@ -68,6 +73,9 @@ bench-view: ## from a silent death to the agreed view, idle cost, fsyncs; SIZES=
 	@command -v strace >/dev/null || sh tools/bootstrap/install.sh 'to count fsyncs' strace
 	@$(BUILD) -o bin/ ./cmd/quorated ./tools/bench
 	@bin/bench -profile=$(PROFILE) $(if $(SIZES),-nodes=$(SIZES)) $(if $(KILLS),-kills=$(KILLS))
+
+evidence: ## docs/evidence.md: which faults are tried where, and how often, from the sources
+	@$(IN) go run ./tools/evidence -w
 
 lint: ## gofmt, go vet, staticcheck, the import rules
 	@$(VERIFY) format vet lint

@@ -32,6 +32,14 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// onlyFull skips what is too long for every day.
+func onlyFull(t *testing.T) {
+	t.Helper()
+	if os.Getenv("QUORATE_FULL") != "1" {
+		t.Skip("QUORATE_FULL is not 1: this is a story of make test-full")
+	}
+}
+
 func newWorld(t *testing.T, opt cluster.Options) *world {
 	t.Helper()
 	if os.Getenv(lab.EnvGate) != "1" {

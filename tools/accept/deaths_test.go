@@ -63,8 +63,17 @@ func (w *world) creates(i int) {
 	w.must(err)
 }
 
-// dies: sudden death with writes in flight and a flock held.
+// dies: sudden death, and the return.
 func (w *world) dies(victim int) {
+	w.t.Helper()
+	wr := w.isLost(victim)
+	w.back(victim)
+	wr.verify(victim, w.Nodes()...)
+}
+
+// isLost: sudden death with writes in flight and a flock held. The others recover
+// and go on; the node stays off.
+func (w *world) isLost(victim int) *writers {
 	w.t.Helper()
 	rest := w.Others(victim)
 	wr := w.write(fmt.Sprintf("w%d", time.Now().UnixNano()), 20, w.Nodes()...)
@@ -92,8 +101,7 @@ func (w *world) dies(victim int) {
 	for _, i := range rest {
 		wr.verify(i, w.Nodes()...)
 	}
-	w.back(victim)
-	wr.verify(victim, w.Nodes()...)
+	return wr
 }
 
 // fencedBeforeStart compares the logs of all survivors, in the total order:

@@ -19,14 +19,18 @@ fi
 
 room=$(mktemp -d "${TMPDIR:-/tmp}/quorate-cleanroom.XXXXXX")
 chmod 755 "$room"
+# mounts lists what is mounted below the root, the innermost first: what this
+# script mounted, and what the goal did (a lab mounts /run/netns).
+mounts() { awk -v below="$room/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r; }
 finish() {
 	status=$?
 	trap - EXIT
-	umount -R -l "$room/dev" "$room/proc" "$room/sys" 2>/dev/null || true
+	mounts | while read -r at; do umount -l "$at" || true; done
 	if [ "${KEEP:-}" = 1 ]; then
 		echo "cleanroom: kept in $room"
-	elif mountpoint -q "$room/dev" || mountpoint -q "$room/sys"; then
-		echo "cleanroom: $room is still mounted and was left"
+	elif [ -n "$(mounts)" ]; then
+		echo "cleanroom: $room has mounts and was left:" $(mounts)
+		[ "$status" != 0 ] || status=1
 	else
 		rm -rf --one-file-system "$room"
 	fi

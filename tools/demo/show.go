@@ -118,11 +118,7 @@ func (d *demo) report(context.Context) error {
 	if err := d.c.SaveEvents(filepath.Join(d.set.out, "demo")); err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(d.r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(d.set.out, "demo.json"), append(b, '\n'), 0o644); err != nil {
+	if err := writeJSON(filepath.Join(d.set.out, "demo.json"), d.r); err != nil {
 		return err
 	}
 	svg := drawing.Timeline(d.lanes())
@@ -131,6 +127,14 @@ func (d *demo) report(context.Context) error {
 	}
 	d.act("written: %s/demo.json, demo.svg and the nodes' events in %s/demo", d.set.out, d.set.out)
 	return nil
+}
+
+func writeJSON(file string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(b, '\n'), 0o644)
 }
 
 // stretches are the parts of a recovery, each from one step to another.

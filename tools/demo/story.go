@@ -80,7 +80,7 @@ func (d *demo) form(ctx context.Context) error {
 		return errors.New("this machine lacks what the lines above say")
 	}
 	d.act("building quorated and the lab's nodes (the first run downloads about 200 MB)")
-	c, err := cluster.New(ctx, cluster.Options{Nodes: d.set.nodes, Profile: d.set.profile, Agent: d.set.agent, Kernels: d.set.kernels, Log: d.out})
+	c, err := cluster.New(ctx, cluster.Options{Nodes: d.set.nodes, Profile: d.set.profile, DeadAfter: d.set.deadAfter, Agent: d.set.agent, Kernels: d.set.kernels, Log: d.out})
 	if err != nil {
 		return err
 	}

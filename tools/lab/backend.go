@@ -52,8 +52,9 @@ func memOf(s kernelSpec, chosen int) (gets, costs int) {
 	return gets, gets + costs
 }
 
-func (n *Node) mem() int {
-	gets, _ := memOf(n.back.kernel().spec, n.lab.cfg.Mem)
+// mem is what the node gets with that kernel.
+func (n *Node) mem(k *Kernel) int {
+	gets, _ := memOf(k.spec, n.lab.cfg.Mem)
 	return gets
 }
 

@@ -34,7 +34,8 @@
 //
 // # Kernels
 //
-// Each node may have another kernel: Config.Kernels, `lab up --kernel NAME,NAME`.
+// Each node may have another kernel: Config.Kernels, `lab up --kernel NAME,NAME`. One
+// that is off may be given another of the lab's kernels: Node.SetKernel.
 //
 //	uml-6.1 uml-6.12 uml-7.2      package user-mode-linux of bookworm, trixie, sid
 //	qemu-6.1 qemu-6.12 qemu-7.3   linux-image-amd64 of bookworm, trixie, trixie-backports

@@ -45,6 +45,12 @@ func KernelNames() (names []string) {
 	return names
 }
 
+// Emulated says whether a kernel of KernelNames runs in an emulator.
+func Emulated(name string) bool {
+	s, err := findKernel(name)
+	return err == nil && !s.uml()
+}
+
 func findKernel(name string) (kernelSpec, error) {
 	for _, s := range kernelSpecs {
 		if s.name == name {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -321,5 +322,26 @@ func TestCommands(t *testing.T) {
 	}
 	if c.Dir != "/k" {
 		t.Errorf("runs in %s", c.Dir)
+	}
+}
+
+func TestSetKernel(t *testing.T) {
+	l := &Lab{cfg: Config{Nodes: 2, Links: 1}}
+	for _, s := range kernelSpecs[:2] {
+		l.backs = append(l.backs, &uml{&Kernel{s.name, s.name, "/k/" + s.name, s}, "/root"})
+	}
+	n := &Node{lab: l, id: 1, back: l.backs[0]}
+	if err := n.SetKernel("uml-6.12"); err != nil || n.Kernel() != "uml-6.12" {
+		t.Errorf("%s, %v", n.Kernel(), err)
+	}
+	if p := n.back.command(n, "once").Path; p != "/k/uml-6.12/linux.uml" {
+		t.Errorf("boots %s", p)
+	}
+	if err := n.SetKernel("uml-7.2"); err == nil || n.Kernel() != "uml-6.12" {
+		t.Errorf("a kernel that the lab has not: %s, %v", n.Kernel(), err)
+	}
+	n.run = &boot{}
+	if err := n.SetKernel("uml-6.1"); !errors.Is(err, ErrRunning) || n.Kernel() != "uml-6.12" {
+		t.Errorf("a running node: %s, %v", n.Kernel(), err)
 	}
 }

@@ -91,6 +91,7 @@ type Lab struct {
 	dir   string
 	cg    cgroup
 	ns    netns
+	backs []backend // of each node when the lab was made
 	nodes []*Node
 	cuts  cuts
 	hello net.Listener
@@ -127,13 +128,14 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	l := &Lab{cfg: cfg, owner: self(int(labs.Add(1))), log: &lineLog{w: cfg.Log}}
 	l.dir = filepath.Join(cfg.Dir, l.owner.String())
 	l.undo = prefer(os.Getpid())
-	if err := l.build(ctx, backends(img, cfg.kernels)); err != nil {
+	l.backs = backends(img, cfg.kernels)
+	if err := l.build(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) build(ctx context.Context, backs []backend) (err error) {
+func (l *Lab) build(ctx context.Context) (err error) {
 	for _, d := range []string{"proc", "mnt"} { // for labnode's first steps
 		if err = os.MkdirAll(filepath.Join(l.shareDir(), d), 0o755); err != nil {
 			return err
@@ -158,8 +160,8 @@ func (l *Lab) build(ctx context.Context, backs []backend) (err error) {
 	if err = sparse(l.SharedDisk(), l.cfg.SharedSize); err != nil {
 		return err
 	}
-	for i, back := range backs {
-		if !slices.Contains(backs[:i], back) {
+	for i, back := range l.backs {
+		if !slices.Contains(l.backs[:i], back) {
 			if err := back.prepare(l); err != nil {
 				return err
 			}

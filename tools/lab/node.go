@@ -30,12 +30,12 @@ var helloAddr = fmt.Sprintf("10.78.0.1:%d", wire.HelloPort)
 type Node struct {
 	lab     *Lab
 	id      int
-	back    backend
 	cg      cgroup
 	console *os.File
 
 	mu     sync.Mutex
-	run    *boot // nil: powered off
+	back   backend // of the running life and the next
+	run    *boot   // nil: powered off
 	gone   chan struct{}
 	hurry  func() // takes a dead life's processes away now
 	deaths []*Death
@@ -85,10 +85,33 @@ func (n *Node) ID() int { return n.id }
 func (n *Node) Name() string { return fmt.Sprintf("node%d", n.id) }
 
 // Kernel is the name of the node's kernel, such as uml-6.1.
-func (n *Node) Kernel() string { return n.back.kernel().Name }
+func (n *Node) Kernel() string { return n.kernel().Name }
 
 // KernelVersion is the release of the node's kernel.
-func (n *Node) KernelVersion() string { return n.back.kernel().Release }
+func (n *Node) KernelVersion() string { return n.kernel().Release }
+
+func (n *Node) kernel() *Kernel {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.back.kernel()
+}
+
+// SetKernel chooses the kernel of the node's next lives, among those that the lab
+// was made with. The node must be off. Its disks stay what they are.
+func (n *Node) SetKernel(name string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.run != nil {
+		return fmt.Errorf("kernel of %s: %w", n.Name(), ErrRunning)
+	}
+	for _, b := range n.lab.backs {
+		if b.kernel().Name == name {
+			n.back = b
+			return nil
+		}
+	}
+	return fmt.Errorf("kernel of %s: no node of this lab was made with %q", n.Name(), name)
+}
 
 // Addr is the node's address on the first cluster link.
 func (n *Node) Addr() string { return n.LinkAddr(0) }

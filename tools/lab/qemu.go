@@ -30,7 +30,7 @@ func (q *qemu) command(n *Node, nonce string) *exec.Cmd {
 	words = append(words, n.words("root", "modules", nonce)...)
 	args := []string{
 		"-name", n.Name(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", fmt.Sprint(n.mem()),
+		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", fmt.Sprint(n.mem(q.k)),
 		"-kernel", q.k.program(), "-initrd", q.initrd(n.lab), "-append", strings.Join(words, " "),
 		"-chardev", "file,id=console,append=on,path=" + n.ConsoleLog(), "-serial", "chardev:console",
 	}

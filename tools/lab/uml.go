@@ -20,7 +20,7 @@ func (u *uml) prepare(*Lab) error { return nil }
 
 func (u *uml) command(n *Node, nonce string) *exec.Cmd {
 	args := []string{
-		fmt.Sprintf("mem=%dM", n.mem()),
+		fmt.Sprintf("mem=%dM", n.mem(u.k)),
 		"umid=" + n.Name(), "uml_dir=" + filepath.Join(n.lab.dir, "uml") + "/",
 		"rootfstype=hostfs", "rootflags=" + n.lab.shareDir(), "ro", "init=/labnode",
 		"con=null", "con0=fd:0,fd:1", "quiet", "net.ifnames=0",

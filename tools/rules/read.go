@@ -51,7 +51,7 @@ func Read(root fs.FS) (pkgs []Package, texts []Text, err error) {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || name == ".git" { // a worktree's is a file
 			return nil
 		}
 		data, err := fs.ReadFile(root, name)

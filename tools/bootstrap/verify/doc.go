@@ -14,11 +14,13 @@
 //	fuzz       every fuzz target for a few seconds; they are found, not listed
 //	bootstrap  a clone in a clean Debian root without Go builds (-full: runs the demo)
 //	kernel     tools/lab and tools/accept on real kernels, one package at a time
-//	           (-full: short runs on other kernels as well, QUORATE_LAB_KERNEL)
+//	others     short runs on other kernels, and the demo on each (only with -full,
+//	           or by its name)
 //
 // Each phase prints its name, its findings and its time; a failure does not keep
 // the later phases from running. The last line is `N passed, N failed`, with
 // `, N skipped` where something was skipped, and the status is 1 when anything
 // failed. A phase without any check is a failure, and with CI=true so is a test
-// on real kernels that was skipped: what was not run has not passed.
+// on real kernels that was skipped: what was not run has not passed. A test that is
+// for -full alone (it says QUORATE_FULL when it is skipped) is named and not counted.
 package main

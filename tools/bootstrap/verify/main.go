@@ -26,13 +26,13 @@ func verify(ctx context.Context, args []string, out io.Writer) int {
 	fs := flag.NewFlagSet("verify", flag.ContinueOnError)
 	fs.SetOutput(out)
 	fs.BoolVar(&r.full, "full", false, "the long form of every phase")
-	fs.IntVar(&r.seeds, "seeds", 0, "simulated `clusters` (default 2000, -full 20000)")
-	fs.DurationVar(&r.fuzztime, "fuzztime", 0, "for each fuzz target (default 3s, -full 1m)")
+	fs.IntVar(&r.seeds, "seeds", 0, "simulated `clusters` (default 2000, -full 10000)")
+	fs.DurationVar(&r.fuzztime, "fuzztime", 0, "for each fuzz target (default 3s, -full 20s)")
 	if err := fs.Parse(args); err != nil {
 		return 64
 	}
 	r.defaults()
-	chosen, err := choose(phases, fs.Args())
+	chosen, err := choose(phases, fs.Args(), r.full)
 	if err != nil {
 		fmt.Fprintln(out, "verify:", err)
 		return 64
@@ -46,7 +46,7 @@ func verify(ctx context.Context, args []string, out io.Writer) int {
 func (r *run) defaults() {
 	seeds, fuzztime := 2000, 3*time.Second
 	if r.full {
-		seeds, fuzztime = 20000, time.Minute
+		seeds, fuzztime = 10000, 20*time.Second
 	}
 	if r.seeds == 0 {
 		r.seeds = seeds
@@ -56,16 +56,14 @@ func (r *run) defaults() {
 	}
 }
 
-// choose returns the named phases in their own order, or all without a name.
-func choose(all []phase, names []string) ([]phase, error) {
-	if len(names) == 0 {
-		return all, nil
-	}
+// choose returns the named phases in their own order; without a name all, or all
+// that are not for -full alone.
+func choose(all []phase, names []string, full bool) ([]phase, error) {
 	var out []phase
 	var known []string
 	for _, p := range all {
 		known = append(known, p.name)
-		if slices.Contains(names, p.name) {
+		if slices.Contains(names, p.name) || len(names) == 0 && (full || !p.long) {
 			out = append(out, p)
 		}
 	}
@@ -92,7 +90,7 @@ func runAll(r *run, chosen []phase) Tally {
 			s.start(r, p)
 			continue
 		}
-		if p.alone {
+		if p.alone || p.aloneFull && r.full {
 			s.collect(r)
 		}
 		fmt.Fprintf(r.out, "== %s: %s\n", p.name, p.what)
@@ -100,6 +98,9 @@ func runAll(r *run, chosen []phase) Tally {
 	}
 	s.collect(r)
 	fmt.Fprintf(r.out, "== times: %s; all %v\n", strings.Join(s.times, ", "), time.Since(begin).Round(time.Second))
+	for _, x := range s.sum.Later {
+		fmt.Fprintln(r.out, "left to -full:", x)
+	}
 	for _, x := range s.sum.Skipped {
 		fmt.Fprintln(r.out, "skipped:", x)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -71,15 +72,22 @@ func TestBeside(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	got, err := choose(phases, []string{"sim", "format"})
+	got, err := choose(phases, []string{"sim", "format"}, false)
 	if err != nil || len(got) != 2 || got[0].name != "format" {
 		t.Errorf("%v %v", got, err)
 	}
-	if _, err := choose(phases, []string{"simm"}); err == nil {
+	if _, err := choose(phases, []string{"simm"}, true); err == nil {
 		t.Error("an unknown phase was accepted")
 	}
-	if all, err := choose(phases, nil); err != nil || len(all) != len(phases) {
+	if all, err := choose(phases, nil, true); err != nil || len(all) != len(phases) {
 		t.Errorf("%v %v", all, err)
+	}
+	isLong := func(p phase) bool { return p.long }
+	if short, err := choose(phases, nil, false); err != nil || len(short) != len(phases)-1 || slices.ContainsFunc(short, isLong) {
+		t.Errorf("%v %v", short, err)
+	}
+	if named, err := choose(phases, []string{"others"}, false); err != nil || len(named) != 1 {
+		t.Errorf("%v %v", named, err)
 	}
 }
 

@@ -15,6 +15,10 @@ import (
 	"time"
 )
 
+// envFull is 1 for what is too long for every day. A test that is skipped without
+// it says "QUORATE_FULL is not 1".
+const envFull = "QUORATE_FULL"
+
 // staticcheck is pinned, so that a new release never breaks an old commit.
 const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
 
@@ -36,6 +40,9 @@ type phase struct {
 	run    func(*run) Tally
 	beside bool // begins in its turn, beside what follows
 	alone  bool // waits for those beside: it measures, or needs the machine
+	long   bool // only with -full
+
+	aloneFull bool // is alone with -full
 }
 
 var phases = []phase{
@@ -46,15 +53,16 @@ var phases = []phase{
 	{name: "peace", what: "five minutes without a fault on real kernels, on a busy host", run: (*run).peace, beside: true},
 	{name: "sim", what: "simulated clusters", run: (*run).sim},
 	{name: "fuzz", what: "every fuzz target", run: (*run).fuzz},
-	{name: "bootstrap", what: "a clone in a clean root without Go", run: (*run).bootstrap},
+	{name: "bootstrap", what: "a clone in a clean root without Go", run: (*run).bootstrap, aloneFull: true},
 	{name: "kernel", what: "real kernels", run: (*run).kernel, alone: true},
+	{name: "others", what: "other kernels", run: (*run).others, alone: true, long: true},
 }
 
 // command prepares a program of the checkout. CGO is off unless env turns it on.
 func (r *run) command(env []string, name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(r.ctx, name, args...)
 	c.Dir = r.dir
-	c.Env = append(os.Environ(), "CGO_ENABLED=0", "QUORATE_LAB=")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "QUORATE_LAB=", envFull+"=")
 	c.Env = append(c.Env, env...)
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 	c.WaitDelay = 2 * time.Minute
@@ -143,7 +151,9 @@ func (r *run) sim() Tally {
 	if len(sum.Failed) > 0 {
 		return sum
 	}
-	sum = r.check("sim", nil, program, fmt.Sprintf("--seeds=%d", r.seeds), fmt.Sprintf("--workers=%d", runtime.NumCPU()))
+	workers := fmt.Sprintf("--workers=%d", runtime.NumCPU())
+	sum = r.check("sim", nil, program, fmt.Sprintf("--seeds=%d", r.seeds), workers)
+	sum.add(r.check("sim -static", nil, program, "--static", fmt.Sprintf("--seeds=%d", r.seeds/4), workers))
 	for _, b := range bugs {
 		sum.add(r.finds("sim --bug="+b, program, "--bug="+b, fmt.Sprintf("--seeds=%d", r.seeds)))
 	}
@@ -219,19 +229,32 @@ func (r *run) peace() Tally {
 
 // kernel runs what boots real kernels: -p 1, so that no two labs share the cores.
 func (r *run) kernel() Tally {
-	env := []string{"QUORATE_LAB=1"}
+	env, limit := []string{"QUORATE_LAB=1"}, "30m" // for one package
 	if r.full {
-		env = append(env, "QUORATE_FULL=1")
+		env, limit = append(env, envFull+"=1"), "60m"
 	}
-	t := r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "30m", "-skip", peaceful, "./tools/lab/...", "./tools/accept/...")
-	if r.full {
-		for _, k := range otherKernels {
-			t.add(r.tests(true, append(env, "QUORATE_LAB_KERNEL="+k.name), "-p", "1", "-count", "1", "-timeout", "20m", "-run", k.tests, k.pkg))
-		}
+	t := r.tests(true, env, "-p", "1", "-count", "1", "-timeout", limit, "-skip", peaceful, "./tools/lab/...", "./tools/accept/...")
+	if r.ci {
+		t.noSkips()
+	}
+	return t
+}
+
+// others tries other kernels than the default one, and ends with the demo's table.
+func (r *run) others() (t Tally) {
+	for _, k := range otherKernels {
+		env := []string{"QUORATE_LAB=1", "QUORATE_LAB_KERNEL=" + k.name}
+		t.add(r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "20m", "-run", k.tests, k.pkg))
 	}
 	if r.ci {
 		t.noSkips()
 	}
+	program := filepath.Join("bin", "demo")
+	built := r.check("demo-matrix", nil, "go", "build", "-buildvcs=false", "-o", program, "./tools/demo")
+	if len(built.Failed) == 0 {
+		built = r.check("demo-matrix", []string{"KERNEL="}, program, "matrix")
+	}
+	t.add(built)
 	return t
 }
 

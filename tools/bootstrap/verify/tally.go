@@ -15,12 +15,14 @@ type Tally struct {
 	Passed  int
 	Failed  []string // in the order seen
 	Skipped []string
+	Later   []string // skipped, since they are for -full alone
 }
 
 func (t *Tally) add(o Tally) {
 	t.Passed += o.Passed
 	t.Failed = append(t.Failed, o.Failed...)
 	t.Skipped = append(t.Skipped, o.Skipped...)
+	t.Later = append(t.Later, o.Later...)
 }
 
 // empty says that nothing was checked.
@@ -60,6 +62,7 @@ type reader struct {
 	verbose bool
 	results map[string]map[string]string // package -> test -> pass, fail or skip
 	output  map[string][]string          // what a test that has not ended printed
+	later   map[string]bool              // tests that said that they are for -full alone
 	tally   Tally
 }
 
@@ -67,7 +70,7 @@ type reader struct {
 // line, the output of what failed, and with verbose everything as it comes.
 // Only tests without subtests are counted. Lines that are no events are shown.
 func readTests(in io.Reader, out io.Writer, verbose bool) (Tally, error) {
-	r := &reader{out: out, verbose: verbose, results: map[string]map[string]string{}, output: map[string][]string{}}
+	r := &reader{out: out, verbose: verbose, results: map[string]map[string]string{}, output: map[string][]string{}, later: map[string]bool{}}
 	sc := bufio.NewScanner(in)
 	sc.Buffer(nil, 16<<20)
 	for sc.Scan() {
@@ -92,6 +95,9 @@ func (r *reader) event(e testEvent) {
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
 	case "output":
+		if e.Test != "" && strings.Contains(e.Output, envFull+" is not 1") {
+			r.later[key] = true
+		}
 		r.print(key, e)
 	case "pass", "fail", "skip":
 		if e.Test == "" {
@@ -137,7 +143,11 @@ func (r *reader) endPackage(e testEvent) {
 		case "fail":
 			r.tally.Failed = append(r.tally.Failed, full)
 		case "skip":
-			r.tally.Skipped = append(r.tally.Skipped, full)
+			to := &r.tally.Skipped
+			if r.later[full] {
+				to = &r.tally.Later
+			}
+			*to = append(*to, full)
 		}
 	}
 	if e.Action == "fail" && len(r.tally.Failed) == failed {

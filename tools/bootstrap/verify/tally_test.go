@@ -20,6 +20,9 @@ const stream = `{"Action":"start","Package":"p/a"}
 {"Action":"fail","Package":"p/a","Test":"TestTwo","Elapsed":0}
 {"Action":"run","Package":"p/a","Test":"TestThree"}
 {"Action":"skip","Package":"p/a","Test":"TestThree","Elapsed":0}
+{"Action":"run","Package":"p/a","Test":"TestLong"}
+{"Action":"output","Package":"p/a","Test":"TestLong","Output":"    a_test.go:20: QUORATE_FULL is not 1: too long\n"}
+{"Action":"skip","Package":"p/a","Test":"TestLong","Elapsed":0}
 {"Action":"output","Package":"p/a","Output":"FAIL\n"}
 {"Action":"fail","Package":"p/a","Elapsed":0.5}
 {"Action":"start","Package":"p/b"}
@@ -34,6 +37,9 @@ func TestCountsLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Passed != 2 || !slices.Equal(got.Failed, []string{"p/a TestTwo/y"}) || !slices.Equal(got.Skipped, []string{"p/a TestThree"}) {
+		t.Errorf("%+v", got)
+	}
+	if !slices.Equal(got.Later, []string{"p/a TestLong"}) {
 		t.Errorf("%+v", got)
 	}
 	if s := out.String(); !strings.Contains(s, "the reason") || strings.Contains(s, "hidden") || !strings.Contains(s, "fail p/a (0.5 s)") {
