@@ -18,11 +18,12 @@ const (
 	// listenRetry is how often a missing own address is tried again.
 	listenRetry = time.Second
 	// Connections that have not yet proved who they are, at one time.
-	maxPeersPending     = 64 // from the nodes' addresses
+	maxPeerPending      = 8  // from each of the nodes' addresses; a node has one
 	maxStrangersPending = 16 // from all others
 	// How many may try in a second. To find out who it is costs a millisecond of a
 	// processor, with the daemon's priority: none may take it away from the probes.
 	peerRate     = 50 // from each of the nodes' addresses; a node tries at most ten times
+	peerBurst    = 64
 	strangerRate = 10 // from all others, who are only told why not
 	// userTimeout is for how long sent data may stay unacknowledged, or a full
 	// receiver may take nothing. It is longer than stall_limit (10 s): a daemon
@@ -156,20 +157,18 @@ func (c *Comm) refused(addr netip.AddrPort, err error) {
 	}
 }
 
-// admission bounds the connections that have not proved who they are.
+// admission bounds the connections that have not proved who they are. Whoever uses
+// up what one address may have, on that node perhaps, takes nothing from the others.
 type admission struct {
-	peers, strangers chan struct{}
-
-	mu    sync.Mutex
-	known map[netip.Addr]*allowance
-	other allowance
+	mu     sync.Mutex
+	known  map[netip.Addr]*allowance
+	others allowance
 }
 
 func newAdmission(known map[netip.Addr]bool) *admission {
-	a := &admission{peers: make(chan struct{}, maxPeersPending), strangers: make(chan struct{}, maxStrangersPending),
-		known: map[netip.Addr]*allowance{}, other: allowance{rate: strangerRate, burst: maxStrangersPending}}
+	a := &admission{known: map[netip.Addr]*allowance{}, others: allowance{places: maxStrangersPending, rate: strangerRate, burst: maxStrangersPending}}
 	for addr := range known {
-		a.known[addr] = &allowance{rate: peerRate, burst: maxPeersPending}
+		a.known[addr] = &allowance{places: maxPeerPending, rate: peerRate, burst: peerBurst}
 	}
 	return a
 }
@@ -178,19 +177,25 @@ func newAdmission(known map[netip.Addr]bool) *admission {
 func (a *admission) enter(now time.Time, from netip.Addr) (leave func(), ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	places, rate := a.strangers, &a.other
-	if known := a.known[from.WithZone("")]; known != nil {
-		places, rate = a.peers, known
+	of := a.known[from.WithZone("")]
+	if of == nil {
+		of = &a.others
 	}
-	if len(places) == cap(places) || !rate.take(now) {
+	if of.places == 0 || !of.take(now) {
 		return nil, false
 	}
-	places <- struct{}{} // it has room, and only here is it filled
-	return func() { <-places }, true
+	of.places--
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		of.places++
+	}, true
 }
 
-// allowance lets so many pass a second, and a burst of them at once.
+// allowance is what those of one kind may have: so many places at a time, and so
+// many attempts a second or a burst of them at once.
 type allowance struct {
+	places      int // free ones
 	rate, burst int
 	used        time.Time // the moment up to which what passed has used it up
 }

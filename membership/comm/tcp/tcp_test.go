@@ -464,8 +464,8 @@ func TestNag(t *testing.T) {
 }
 
 func TestAdmission(t *testing.T) {
-	known, stranger := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.9")
-	a, at := newAdmission(map[netip.Addr]bool{known: true}), time.Now()
+	known, other, stranger := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.9")
+	a, at := newAdmission(map[netip.Addr]bool{known: true, other: true}), time.Now()
 	var leave func()
 	for range maxStrangersPending {
 		l, ok := a.enter(at, stranger)
@@ -478,8 +478,16 @@ func TestAdmission(t *testing.T) {
 	if _, ok := a.enter(at, stranger); ok {
 		t.Error("one too many")
 	}
-	if _, ok := a.enter(at, known); !ok {
-		t.Error("strangers keep a peer out")
+	for range maxPeerPending {
+		if _, ok := a.enter(at, known); !ok {
+			t.Error("strangers keep a peer out")
+		}
+	}
+	if _, ok := a.enter(at, known); ok {
+		t.Error("one too many of a peer")
+	}
+	if _, ok := a.enter(at, other); !ok {
+		t.Error("one peer keeps another out")
 	}
 	leave()
 	if _, ok := a.enter(at, stranger); !ok {
@@ -503,7 +511,7 @@ func TestAdmissionRate(t *testing.T) {
 	for _, c := range []struct {
 		from        netip.Addr
 		burst, rate int
-	}{{stranger, maxStrangersPending, strangerRate}, {known, maxPeersPending, peerRate}, {other, maxPeersPending, peerRate}} {
+	}{{stranger, maxStrangersPending, strangerRate}, {known, peerBurst, peerRate}, {other, peerBurst, peerRate}} {
 		if n := try(c.from, 1000); n != c.burst {
 			t.Errorf("%s: %d at once, expected %d", c.from, n, c.burst)
 		}
