@@ -96,9 +96,9 @@ func (s *Store) open() (Restored, error) {
 // and without a home is what a crash in here leaves.
 func (s *Store) create(seqs []uint64) error {
 	if len(seqs) > 0 {
-		b, err := os.ReadFile(s.path(seqs[0]))
+		b, err := readSegment(s.path(seqs[0]))
 		if err != nil {
-			return opError("read", s.path(seqs[0]), err)
+			return err
 		}
 		if len(seqs) > 1 || seqs[0] != 1 || len(b) < segmentHeader || !isZero(b[segmentHeader:]) {
 			return opError("open", filepath.Join(s.dir, homeName), ErrTruncated)
@@ -149,9 +149,9 @@ func (s *Store) path(seq uint64) string {
 // load replays the segments and opens the last one for writing.
 func (s *Store) load(seqs []uint64, r *Restored) error {
 	for i, seq := range seqs {
-		b, err := os.ReadFile(s.path(seq))
+		b, err := readSegment(s.path(seq))
 		if err != nil {
-			return opError("read", s.path(seq), err)
+			return err
 		}
 		last := i == len(seqs)-1
 		if err := s.replay(b, seq, i == 0, last, r); err != nil {
@@ -162,6 +162,26 @@ func (s *Store) load(seqs []uint64, r *Restored) error {
 		}
 	}
 	return nil
+}
+
+// maxSegment is more than any segment is: one that holds the largest record.
+const maxSegment = maxRecord + 4*segmentSize
+
+// readSegment reads a whole segment. A file that cannot be one is not read: it may
+// be larger than memory.
+func readSegment(path string) ([]byte, error) {
+	fi, err := os.Stat(path)
+	if err == nil && fi.Size() > maxSegment {
+		err = fmt.Errorf("%d bytes: %w", fi.Size(), ErrCorrupt)
+	}
+	if err != nil {
+		return nil, opError("read", path, err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, opError("read", path, err)
+	}
+	return b, nil
 }
 
 // replay reads one segment; in the last one a torn write is wiped.

@@ -508,6 +508,28 @@ func TestSegmentIsNoFile(t *testing.T) {
 	}
 }
 
+// TestSegmentTooLarge: a sparse file of a terabyte is damage, and is not read.
+func TestSegmentTooLarge(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(last(t, dir), 1<<40); err != nil {
+		t.Skip(err)
+	}
+	for _, home := range []bool{true, false} { // found when opened, and when made anew
+		if !home {
+			if err := os.Remove(filepath.Join(dir, homeName)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := Open(dir); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("with its home %v: %v", home, err)
+		}
+	}
+}
+
 func FuzzRecord(f *testing.F) {
 	for _, rec := range history() {
 		b, err := appendRecord(nil, rec)
