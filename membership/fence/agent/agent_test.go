@@ -295,3 +295,38 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+// TestTailFill: what was printed is there without waiting for more of it.
+func TestTailFill(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	out := &tail{max: 10}
+	fill := func() (more, end bool) {
+		t.Helper()
+		if err := control(r, func(fd int) error { more, end = out.fill(fd); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return more, end
+	}
+	if _, err := w.Write([]byte("all of it")); err != nil {
+		t.Fatal(err)
+	}
+	if more, end := fill(); more || end || string(out.bytes()) != "all of it" {
+		t.Errorf("%q, more %v, end %v", out.bytes(), more, end)
+	}
+	if _, err := w.Write(make([]byte, pipeful)); err != nil {
+		t.Fatal(err)
+	}
+	if more, end := fill(); !more || end {
+		t.Errorf("a full pipe: more %v, end %v", more, end)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if more, end := fill(); more || !end {
+		t.Errorf("its end: more %v, end %v", more, end)
+	}
+}

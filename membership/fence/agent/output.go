@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -30,7 +33,9 @@ var header = regexp.MustCompile(`(?im)((?:proxy-)?authorization["']?\s*:\s*)[^\n
 // tail keeps the last max bytes written. Never an error: an agent that prints
 // a megabyte must not stop for it.
 type tail struct {
-	max int
+	max     int
+	filling sync.Mutex
+
 	mu  sync.Mutex
 	buf []byte
 	cut bool
@@ -48,6 +53,46 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.buf, t.cut = append(t.buf[:0], t.buf[over:]...), true
 	}
 	return n, nil
+}
+
+// pipeful is how much a pipe holds that nobody has changed (pipe(7)).
+const pipeful = 64 << 10
+
+// fill takes what a pipe holds now, and no more: who writes may never end. It says
+// whether to come again at once, when there is more, or not at all.
+func (t *tail) fill(fd int) (more, end bool) {
+	t.filling.Lock() // what is read before is written before
+	defer t.filling.Unlock()
+	var b [4096]byte
+	for left := pipeful; left > 0; {
+		n, err := unix.Read(fd, b[:])
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return false, false
+		case n <= 0:
+			return false, true
+		default:
+			left -= n
+			_, _ = t.Write(b[:n]) // never an error
+		}
+	}
+	return true, false
+}
+
+// follow takes what a pipe carries, to its end.
+func (t *tail) follow(r *os.File) {
+	c, err := r.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = c.Read(func(fd uintptr) bool {
+		for {
+			if more, end := t.fill(int(fd)); !more {
+				return end // else wait for more
+			}
+		}
+	})
 }
 
 func (t *tail) bytes() []byte {

@@ -208,7 +208,7 @@ func (f *Fencer) start(cmd *exec.Cmd, deadline membership.Mono) error {
 	return cmd.Start()
 }
 
-func command(ctx context.Context, path string, input io.Reader, out *tail, namespace bool) *exec.Cmd {
+func command(ctx context.Context, path string, input io.Reader, out io.Writer, namespace bool) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path)
 	namespace = namespace && os.Geteuid() == 0
 	if namespace {

@@ -63,6 +63,8 @@ type held struct {
 	path string
 	file os.FileInfo
 	wires
+	said *os.File // what it prints
+	read chan struct{}
 
 	mu      sync.Mutex
 	pid     int // of the first process in its namespace; 0 when it does not run
@@ -212,10 +214,13 @@ func (f *Fencer) hold(h *held) {
 		h.pid = 0
 		h.mu.Unlock()
 		h.res, h.err = reap(cmd, h.out)
+		_ = h.said.SetReadDeadline(time.Now().Add(time.Second)) // somebody outside may have been given its output
+		<-h.read
+		h.res.output = h.out.bytes()
 		h.mu.Lock()
 		h.look()
 		h.mu.Unlock()
-		_ = closeAll(h.ours)
+		_ = errors.Join(closeAll(h.ours), h.said.Close())
 	}
 	close(h.done)
 	f.lost(h)
@@ -322,7 +327,13 @@ func (f *Fencer) launch(h *held) (cmd *exec.Cmd, err error) {
 		return nil, err
 	}
 	defer func() { _ = closeAll(w.theirs) }()
-	cmd = command(context.Background(), h.path, nil, h.out, true)
+	said, out, err := os.Pipe()
+	if err != nil {
+		_ = closeAll(w.ours)
+		return nil, err
+	}
+	defer func() { _ = out.Close() }()
+	cmd = command(context.Background(), h.path, nil, out, true)
 	cmd.Args = []string{"/bin/sh", "-c", holdScript, h.path}
 	cmd.ExtraFiles = w.extra()
 	if h.isStopped() {
@@ -331,10 +342,11 @@ func (f *Fencer) launch(h *held) (cmd *exec.Cmd, err error) {
 		err = f.start(cmd, 0)
 	}
 	if err != nil {
-		_ = closeAll(w.ours)
+		_ = errors.Join(closeAll(w.ours), said.Close())
 		return nil, err
 	}
-	h.wires = w
+	h.wires, h.said, h.read = w, said, make(chan struct{})
+	go func() { h.out.follow(said); close(h.read) }()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pid = cmd.Process.Pid
@@ -432,6 +444,7 @@ func (f *Fencer) tell(ctx context.Context, h *held, input string, deadline membe
 	select {
 	case <-h.success:
 		if err == nil && !late && h.readAll() {
+			_ = control(h.said, func(fd int) error { h.out.fill(fd); return nil }) // what it printed before it ended
 			return result{output: h.out.bytes()}, nil
 		}
 	case <-h.done:
