@@ -17,7 +17,7 @@
 //	others     short runs on other kernels, and the demo on each (only with -full,
 //	           or by its name)
 //
-// On two processors all of it takes up to 40 minutes, and -full up to 85:
+// The budget, on two processors, is 40 minutes, and 85 with -full:
 //
 //	minutes    plain  -full
 //	lint         1      1    format, vet and lint
