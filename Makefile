@@ -49,7 +49,7 @@ demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|r
 	@$(BUILD) -o bin/ ./tools/demo
 	@$(IN) bin/demo
 
-demo-matrix: ## the demo on UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 7.3, and a table (10 min); KERNEL=uml-7.2,... for some
+demo-matrix: ## the demo on UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 7.3, and a table (6 min); KERNEL=uml-7.2,... for some
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/demo
 	@$(IN) bin/demo matrix

@@ -108,7 +108,7 @@ func firstLine(s string) string {
 func table(rows []row) string {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "kernel\trelease\t\tprofile\tdead_after\tstall_ms\tours_ms\tdetect\tagree\tfence\tkernel\trejoin\ttook_s")
+	fmt.Fprintln(t, "kernel\trelease\tresult\tprofile\tdead_after\tstall_ms\tours_ms\tdetect\tagree\tfence\tkernel\trejoin\ttook_s")
 	for _, r := range rows {
 		if !r.OK {
 			fmt.Fprintf(t, "%s\t%s\tFAILED\t%s\t%d\t-\t-\t-\t-\t-\t-\t-\t%.0f\n", r.Kernel, r.Release, r.Profile, r.DeadMS, r.TookS)

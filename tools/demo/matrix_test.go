@@ -15,7 +15,7 @@ func TestTable(t *testing.T) {
 			Recovery: cluster.Recovery{StallMS: 801, LastMS: 950, OursMS: 420, DetectMS: 210, AgreeMS: 240, FenceMS: 100, KernelMS: 381}}},
 		{Kernel: "qemu-7.3", Profile: "safe", DeadMS: 2000, Error: "no boot\nits console", TookS: 300},
 	}
-	want := `kernel    release          profile  dead_after  stall_ms  ours_ms  detect  agree  fence  kernel  rejoin  took_s
+	want := `kernel    release  result  profile  dead_after  stall_ms  ours_ms  detect  agree  fence  kernel  rejoin  took_s
 uml-6.1   6.1.1    ok      lan      500         801/950   420      210     240    100    381     900     61
 qemu-7.3           FAILED  safe     2000        -         -        -       -      -      -       -       300
 qemu-7.3: no boot

@@ -13,7 +13,7 @@ import (
 	"github.com/quorate/quorate/membership"
 )
 
-// generous is the timeout of devices that are not meant to reach it.
+// generous is the timeout of what is not meant to reach it.
 const generous = 30 * time.Second
 
 // Make returns the Fencer under test, that finds its agents in dir and takes a
@@ -109,7 +109,18 @@ func check(t *testing.T, lab *Lab, res membership.FenceResult) {
 			break
 		}
 	}
-	if left := lab.Survivors(); len(left) > 0 {
+	nothingLeft(t, lab, res.OK)
+}
+
+// nothingLeft: when an agent has failed, nothing that it started lives on. Success
+// is told at once; what is left then is being killed.
+func nothingLeft(t *testing.T, lab *Lab, success bool) {
+	t.Helper()
+	left := lab.Survivors()
+	for end := time.Now().Add(generous); success && len(left) > 0 && time.Now().Before(end); left = lab.Survivors() {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -236,9 +247,7 @@ func together(t *testing.T, mk Make) {
 			t.Errorf("got %+v", res)
 		}
 	}
-	if left := lab.Survivors(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	nothingLeft(t, lab, true)
 }
 
 func monitor(t *testing.T, mk Make) {
@@ -257,9 +266,7 @@ func monitor(t *testing.T, mk Make) {
 			t.Errorf("Monitor did %q", l)
 		}
 	}
-	if left := lab.Survivors(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	nothingLeft(t, lab, false)
 }
 
 // RunRefusing is the suite for a Fencer that never succeeds by itself.

@@ -17,6 +17,17 @@
 //	others     short runs on other kernels, and the demo on each (only with -full,
 //	           or by its name)
 //
+// The budget, on two processors, is 40 minutes, and 85 with -full:
+//
+//	minutes    plain  -full
+//	lint         1      1    format, vet and lint
+//	test         4      8    -full: twice
+//	sim          1      6    2,000 and 10,000 seeds, a quarter as many with a list of members
+//	fuzz         3     11    3 s each; -full: 8 minutes, shared
+//	bootstrap    2      4
+//	kernel      29     45    -full: the stories that QUORATE_FULL adds
+//	others       -     10
+//
 // Each phase prints its name, its findings and its time; a failure does not keep
 // the later phases from running. The last line is `N passed, N failed`, with
 // `, N skipped` where something was skipped, and the status is 1 when anything

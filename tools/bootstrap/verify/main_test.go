@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func fakeRun(out *strings.Builder) *run {
@@ -150,5 +151,23 @@ func TestCommandEnvironment(t *testing.T) {
 	}
 	if got := r.check("env", []string{"QUORATE_LAB=1"}, "sh", "-c", `test "$QUORATE_LAB" = 1`); got.Passed != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestFuzzFor(t *testing.T) {
+	for _, c := range []struct {
+		run     run
+		targets int
+		want    time.Duration
+	}{
+		{run{}, 24, 3 * time.Second},
+		{run{full: true}, 24, 20 * time.Second},
+		{run{full: true}, 1000, 3 * time.Second},
+		{run{full: true}, 0, fuzzBudget},
+		{run{full: true, fuzztime: time.Minute}, 24, time.Minute},
+	} {
+		if got := c.run.fuzzFor(c.targets); got != c.want {
+			t.Errorf("%+v, %d targets: %v", c.run, c.targets, got)
+		}
 	}
 }

@@ -30,7 +30,7 @@ type run struct {
 	full     bool
 	ci       bool
 	seeds    int
-	fuzztime time.Duration
+	fuzztime time.Duration // 0: see fuzzFor
 }
 
 // phase is one step of the verification.
@@ -136,7 +136,7 @@ func (r *run) format() Tally {
 func (r *run) unit() Tally {
 	args := []string{"-race", "-timeout", "20m"}
 	if r.full {
-		args = append(args, "-count", "3")
+		args = append(args, "-count", "2")
 	}
 	return r.tests(false, []string{"CGO_ENABLED=1"}, append(args, "./...")...)
 }
@@ -181,19 +181,33 @@ func (r *run) fuzz() Tally {
 	}
 	var sum Tally
 	for _, x := range targets {
-		sum.add(r.fuzzOne(x))
+		sum.add(r.fuzzOne(x, r.fuzzFor(len(targets))))
 	}
 	return sum
 }
 
+// fuzzBudget is what all fuzz targets have together with -full.
+const fuzzBudget = 8 * time.Minute
+
+// fuzzFor is what each of so many targets has.
+func (r *run) fuzzFor(targets int) time.Duration {
+	switch {
+	case r.fuzztime != 0:
+		return r.fuzztime
+	case r.full:
+		return max(fuzzBudget/time.Duration(max(targets, 1)), 3*time.Second).Round(time.Second)
+	}
+	return 3 * time.Second
+}
+
 // fuzzOne runs one target, again when Go's own race ended it.
-func (r *run) fuzzOne(x target) Tally {
+func (r *run) fuzzOne(x target, long time.Duration) Tally {
 	for try := 1; ; try++ {
 		var log bytes.Buffer
 		quiet := *r
 		quiet.out = &log
 		t := quiet.check("fuzz "+x.name, nil, "go", "test", "-run", "^$", "-fuzz", "^"+x.name+"$",
-			"-fuzztime", r.fuzztime.String(), x.pkg)
+			"-fuzztime", long.String(), x.pkg)
 		switch {
 		case len(t.Failed) == 0:
 			fmt.Fprintf(r.out, "ok   %s %s\n", x.pkg, x.name)

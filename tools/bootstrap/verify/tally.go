@@ -22,7 +22,11 @@ func (t *Tally) add(o Tally) {
 	t.Passed += o.Passed
 	t.Failed = append(t.Failed, o.Failed...)
 	t.Skipped = append(t.Skipped, o.Skipped...)
-	t.Later = append(t.Later, o.Later...)
+	for _, l := range o.Later { // the phase of unit tests meets them, too
+		if !slices.Contains(t.Later, l) {
+			t.Later = append(t.Later, l)
+		}
+	}
 }
 
 // empty says that nothing was checked.
