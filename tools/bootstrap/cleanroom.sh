@@ -1,5 +1,5 @@
 #!/bin/sh
-# cleanroom.sh [GOAL]: makes a Debian root with git and make and nothing else of
+# cleanroom.sh ['GOAL [NAME=VALUE ...]']: makes a Debian root with git and make and nothing else of
 # ours, clones this checkout's last commit into it and runs `make GOAL` there
 # (default: build). It shows that a clone needs no more than the README says.
 #

@@ -87,7 +87,7 @@ func runAll(r *run, chosen []phase) Tally {
 			s.start(r, p)
 			continue
 		}
-		if p.alone || p.aloneFull && r.full {
+		if p.alone {
 			s.collect(r)
 		}
 		fmt.Fprintf(r.out, "== %s: %s\n", p.name, p.what)
