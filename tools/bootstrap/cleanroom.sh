@@ -1,7 +1,8 @@
 #!/bin/sh
-# cleanroom.sh ['GOAL [NAME=VALUE ...]']: makes a Debian root with git and make and nothing else of
-# ours, clones this checkout's last commit into it and runs `make GOAL` there
-# (default: build). It shows that a clone needs no more than the README says.
+# cleanroom.sh ['GOAL [NAME=VALUE ...]']: makes a Debian root with git and make
+# and nothing else of ours, clones this checkout's last commit into it and runs
+# `make GOAL` there (default: build). It shows that a clone needs no more than the
+# README says.
 #
 # As root. The root lives in a private mount namespace and is removed at the end.
 # KEEP=1 keeps it and says where it is.
