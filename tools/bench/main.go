@@ -17,6 +17,7 @@ import (
 
 	"github.com/quorate/quorate/cmd/quorated/realtime"
 	"github.com/quorate/quorate/tools/bench/internal/figures"
+	"github.com/quorate/quorate/tools/bench/recovery"
 )
 
 const (
@@ -53,6 +54,9 @@ const priority = 5
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "recovery" {
+		os.Exit(recovery.Main(ctx, os.Args[2:], os.Stdout, os.Stderr))
+	}
 	if err := realtime.Threads(priority); err != nil && os.Geteuid() == 0 {
 		fmt.Fprintf(os.Stderr, "bench: %v: on a busy machine views are read late\n", err)
 	}
