@@ -55,8 +55,11 @@ func TestIncumbentsFiles(t *testing.T) {
 
 // TestOneRound is the smallest run of all, on real kernels.
 func TestOneRound(t *testing.T) {
-	if os.Getenv(lab.EnvGate) != "1" || os.Getenv("QUORATE_FULL") != "1" {
-		t.Skipf("%s and QUORATE_FULL are not both 1: this boots real kernels, for minutes", lab.EnvGate)
+	if os.Getenv(lab.EnvGate) != "1" {
+		t.Skipf("%s is not 1: this boots real kernels, as root", lab.EnvGate)
+	}
+	if os.Getenv("QUORATE_FULL") != "1" {
+		t.Skip("QUORATE_FULL is not 1: this is a part of make test-full")
 	}
 	var out, log bytes.Buffer
 	o, err := parseArgs([]string{"-rounds", "1", "-profiles", "safe", "-settings", "safe", "-out", filepath.Join(t.TempDir(), "r.json")}, &log)
