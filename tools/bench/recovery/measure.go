@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/quorate/quorate/membership"
@@ -70,7 +71,7 @@ func deathOf(all []cluster.Event, power []fencedev.Record, victim int, at time.T
 			d.FirstMS = s.granted
 		}
 	}
-	d.KernelMS = d.FirstMS - d.OursMS
+	d.KernelMS = math.Round((d.FirstMS-d.OursMS)*1000) / 1000
 	return d, nil
 }
 
