@@ -34,11 +34,11 @@ SEEDS ?= 2000
 SEED  ?=
 BUG   ?=
 
-.PHONY: help build demo demo-matrix test test-full accept sim bench-view evidence lint fuzz man install clean race
+.PHONY: help build demo demo-matrix test test-full accept sim bench-view bench-recovery evidence lint fuzz man install clean race
 
 help: ## this list
 	@echo 'make <goal>:'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 17
 
 build: ## bin/quorated, quorate, lab, sim, demo: static programs
 	@mkdir -p bin
@@ -73,6 +73,11 @@ bench-view: ## from a silent death to the agreed view, idle cost, fsyncs; SIZES=
 	@command -v strace >/dev/null || sh tools/bootstrap/install.sh 'to count fsyncs' strace
 	@$(BUILD) -o bin/ ./cmd/quorated ./tools/bench
 	@bin/bench -profile=$(PROFILE) $(if $(SIZES),-nodes=$(SIZES)) $(if $(KILLS),-kills=$(KILLS))
+
+bench-recovery: ## death, leave and mount beside corosync + dlm_controld on real kernels; ROUNDS= PROFILES=lan,safe SETTINGS=default,safe,extreme KERNEL= NODES=
+	@mkdir -p bin
+	@$(BUILD) -o bin/ ./tools/bench
+	@$(IN) bin/bench recovery -nodes=$(NODES) $(if $(KERNEL),-kernel=$(KERNEL)) $(if $(ROUNDS),-rounds=$(ROUNDS)) $(if $(PROFILES),-profiles=$(PROFILES)) $(if $(SETTINGS),-settings=$(SETTINGS))
 
 evidence: ## docs/evidence.md: which faults are tried where, and how often, from the sources
 	@$(IN) go run ./tools/evidence -w

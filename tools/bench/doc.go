@@ -28,6 +28,9 @@
 // except its temporary directory when it is killed with SIGKILL. The machine's own
 // network is not touched.
 //
+// bench recovery is another benchmark, on virtual nodes with real kernels: see
+// package recovery.
+//
 // Another system can be measured beside quorate: it implements System on the same
 // Fabric.
 package main

@@ -9,16 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/quorate/quorate/cmd/quorated/realtime"
+	"github.com/quorate/quorate/tools/bench/internal/figures"
+	"github.com/quorate/quorate/tools/bench/recovery"
 )
 
 const (
@@ -55,6 +54,9 @@ const priority = 5
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "recovery" {
+		os.Exit(recovery.Main(ctx, os.Args[2:], os.Stdout, os.Stderr))
+	}
 	if err := realtime.Threads(priority); err != nil && os.Geteuid() == 0 {
 		fmt.Fprintf(os.Stderr, "bench: %v: on a busy machine views are read late\n", err)
 	}
@@ -126,7 +128,7 @@ func (o options) run(ctx context.Context, out, errw io.Writer) error {
 	if _, err := exec.LookPath("strace"); o.fsyncs && err != nil {
 		return fmt.Errorf("%w: install the package strace, or run with -fsyncs=false", err)
 	}
-	report := Report{Machine: thisMachine()}
+	report := Report{Machine: figures.This(os.TempDir())}
 	for _, n := range o.nodes {
 		r, deaths, err := o.one(ctx, n, errw)
 		if err != nil {
@@ -138,7 +140,7 @@ func (o options) run(ctx context.Context, out, errw io.Writer) error {
 	if err := printTable(out, report.Rows); err != nil {
 		return err
 	}
-	return report.save(o.out)
+	return figures.Save(o.out, report)
 }
 
 // one measures one size, and leaves nothing of it.
@@ -169,39 +171,4 @@ func (o options) plan(nodes int, log io.Writer) plan {
 		p.trace = straced
 	}
 	return p
-}
-
-func thisMachine() Machine {
-	m := Machine{CPUs: runtime.NumCPU(), StateFS: "unknown"}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		m.Kernel = unix.ByteSliceToString(u.Release[:])
-	}
-	var fs unix.Statfs_t
-	if unix.Statfs(os.TempDir(), &fs) == nil {
-		m.StateFS = fsName(int64(fs.Type))
-	}
-	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
-		m.LoadStart, _ = parseLoad(data) // 0 when it does not parse
-	}
-	return m
-}
-
-// fsName is the type of the file systems that a state directory is likely on.
-func fsName(magic int64) string {
-	names := map[int64]string{unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
-		unix.TMPFS_MAGIC: "tmpfs", unix.OVERLAYFS_SUPER_MAGIC: "overlay"}
-	if n, ok := names[magic]; ok {
-		return n
-	}
-	return fmt.Sprintf("%#x", magic)
-}
-
-// parseLoad returns the load of the last minute.
-func parseLoad(data []byte) (float64, error) {
-	f := strings.Fields(string(data))
-	if len(f) < 3 {
-		return 0, fmt.Errorf("%w: load %q", errProc, data)
-	}
-	return strconv.ParseFloat(f[0], 64)
 }

@@ -42,12 +42,3 @@ func TestWrongUsage(t *testing.T) {
 		t.Errorf("%d %s", code, errw.String())
 	}
 }
-
-func TestThisMachine(t *testing.T) {
-	if m := thisMachine(); m.Kernel == "" || m.CPUs < 1 || m.StateFS == "" {
-		t.Errorf("%+v", m)
-	}
-	if fsName(0xef53) != "ext4" || fsName(1) != "0x1" {
-		t.Error(fsName(0xef53), fsName(1))
-	}
-}

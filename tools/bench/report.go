@@ -1,14 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"text/tabwriter"
+
+	"github.com/quorate/quorate/tools/bench/internal/figures"
 )
 
 // Row is one line of the table: one system with one number of nodes.
@@ -33,45 +31,24 @@ type Row struct {
 
 // Report is the file.
 type Report struct {
-	Machine Machine `json:"machine"`
-	Rows    []Row   `json:"rows"`
-	Deaths  []Death `json:"deaths"` // each, by the rows' order
-}
-
-// Machine is where it was measured.
-type Machine struct {
-	Kernel    string  `json:"kernel"`
-	CPUs      int     `json:"cpus"`
-	StateFS   string  `json:"state_fs"` // type of the file system with the daemons' logs
-	LoadStart float64 `json:"load_start"`
+	Machine figures.Machine `json:"machine"`
+	Rows    []Row           `json:"rows"`
+	Deaths  []Death         `json:"deaths"` // each, by the rows' order
 }
 
 func row(s System, profile string, p plan, r result) Row {
-	out := Row{System: s.Name(), Profile: profile, Nodes: p.nodes, Kills: len(r.deaths), CPU: round(r.cpu), RSS: round(r.rss), PPS: round(r.pps),
+	out := Row{System: s.Name(), Profile: profile, Nodes: p.nodes, Kills: len(r.deaths), CPU: figures.Round(r.cpu), RSS: figures.Round(r.rss), PPS: figures.Round(r.pps),
 		FsyncsLeader: -1, FsyncsFollower: -1, JoinFsyncsLeader: -1, JoinFsyncsFollower: -1}
 	var all []float64
 	for _, d := range r.deaths {
 		all = append(all, d.SeenMS)
 	}
-	out.P50MS, out.MaxMS = round(median(all)), round(slices.Max(append(all, 0)))
+	out.P50MS, out.MaxMS = figures.Round(figures.Median(all)), figures.Round(slices.Max(append(all, 0)))
 	if p.trace != nil { // else -1
 		out.FsyncsLeader, out.FsyncsFollower = r.death.leader, r.death.follower
 		out.JoinFsyncsLeader, out.JoinFsyncsFollower = r.join.leader, r.join.follower
 	}
 	return out
-}
-
-// round leaves one digit after the point.
-func round(v float64) float64 { return math.Round(v*10) / 10 }
-
-// median is the middle one, or the mean of the middle two; 0 of none.
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	v = slices.Sorted(slices.Values(v))
-	n := len(v)
-	return (v[(n-1)/2] + v[n/2]) / 2
 }
 
 func printTable(out io.Writer, rows []Row) error {
@@ -94,15 +71,4 @@ func pair(leader, follower int) string {
 		return "-"
 	}
 	return fmt.Sprintf("%d/%d", leader, follower)
-}
-
-func (r Report) save(file string) error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(data, '\n'), 0o644)
 }

@@ -9,19 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		in   []float64
-		want float64
-	}{{nil, 0}, {[]float64{7}, 7}, {[]float64{3, 1}, 2}, {[]float64{9, 1, 5}, 5}, {[]float64{4, 1, 3, 2}, 2.5}} {
-		in := slices.Clone(c.in)
-		if got := median(in); got != c.want || !slices.Equal(in, c.in) {
-			t.Errorf("%v: %v", c.in, got)
-		}
-	}
-}
+	"github.com/quorate/quorate/tools/bench/internal/figures"
+)
 
 func testRow(trace tracer) Row {
 	return row(newFake(3), "lan", plan{nodes: 3, trace: trace}, result{cpu: 1.26, rss: 16.04, pps: 100,
@@ -65,7 +55,7 @@ func TestTable(t *testing.T) {
 func TestFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a", "view.json")
 	r := Report{Rows: []Row{testRow(nil)}, Deaths: []Death{{Nodes: 3}}}
-	if err := r.save(file); err != nil {
+	if err := figures.Save(file, r); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(file)

@@ -174,6 +174,9 @@ func (c *Cluster) Install(ctx context.Context, i int) error {
 	return n.PutReader(ctx, strings.NewReader(c.tomlFile()), configDir+"/quorate.toml", 0o644)
 }
 
+// UseProfile is the liveness profile of the daemons that are started from now on.
+func (c *Cluster) UseProfile(profile string) { c.opt.Profile = profile }
+
 // WriteList gives a node another list of members.
 func (c *Cluster) WriteList(ctx context.Context, i int, names ...string) error {
 	n := c.Lab.Node(i)

@@ -1,6 +1,6 @@
 // Package cluster is a quorate cluster on the lab's nodes: real kernels, the
 // real daemon, the real GFS2. The demo and the acceptance stories are told with
-// it.
+// it, and the benchmark of recovery measures with it.
 //
 //	c, err := cluster.New(ctx, cluster.Options{Nodes: 3, Profile: "lan"})
 //	defer c.Close()

@@ -17,7 +17,8 @@ type Event struct {
 	membership.Event
 	Node int `json:"node"`
 	// Told is what labnode's programs tell: held, granted (a flock), append (that
-	// Number is on the disk).
+	// Number is on the disk), locked (the Number-th new file), kernel (Text is a line
+	// of the kernel's log).
 	Told   string `json:"told,omitempty"`
 	Number uint64 `json:"number,omitempty"`
 	File   string `json:"file,omitempty"`
@@ -60,6 +61,9 @@ func parse(in lab.Ev) (Event, bool) {
 	ev := Event{At: in.At, Node: in.FromNode(), Told: in.Event, File: in.File, Number: uint64(in.Seq)}
 	if in.Event != "" {
 		ev.Text, _ = in.JSON["error"].(string) // why a program had to give up
+		if text, ok := in.JSON["text"].(string); ok {
+			ev.Text = text
+		}
 		return ev, true
 	}
 	err := json.Unmarshal([]byte(in.Raw), &ev.Event)

@@ -25,7 +25,8 @@
 //	sim          1      6    2,000 and 10,000 seeds, a quarter as many with a list of members
 //	fuzz         3     11    3 s each; -full: 8 minutes, shared
 //	bootstrap    2      4
-//	kernel      29     45    -full: the stories that QUORATE_FULL adds
+//	kernel      29     45    -full: the stories that QUORATE_FULL adds, and
+//	                         a round of tools/bench/recovery
 //	others       -     10
 //
 // Each phase prints its name, its findings and its time; a failure does not keep

@@ -27,6 +27,7 @@ type event struct {
 	ID    int    `json:"id,omitempty"`
 	Seq   int    `json:"seq,omitempty"`
 	Error string `json:"error,omitempty"`
+	Text  string `json:"text,omitempty"`
 }
 
 // notifier sends events; a lost datagram is no error.
@@ -144,18 +145,31 @@ func appendLoop(args []string) error {
 		return err
 	}
 	defer f.Close()
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
-	start := time.Now()
-	for seq := 1; *count == 0 || seq <= *count; seq++ {
+	return paced(*rate, *count, func(seq int) error {
 		if err := appendOne(f, *id, seq); err != nil {
 			n.tell(event{Event: "append-error", File: pos[0], ID: *id, Seq: seq, Error: err.Error()})
 			return err
 		}
 		n.tell(event{Event: "append", File: pos[0], ID: *id, Seq: seq})
+		return nil
+	})
+}
+
+// paced calls f with 1, 2 and so on, rate times a second (0: without a pause) and
+// count times (0: for ever), until it fails or a signal ends the program. What
+// came late is made up for.
+func paced(rate float64, count int, f func(seq int) error) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
+	defer signal.Stop(stop)
+	start := time.Now()
+	for seq := 1; count == 0 || seq <= count; seq++ {
+		if err := f(seq); err != nil {
+			return err
+		}
 		var pause time.Duration
-		if *rate > 0 {
-			pause = time.Until(start.Add(time.Duration(float64(seq) / *rate * float64(time.Second))))
+		if rate > 0 {
+			pause = time.Until(start.Add(time.Duration(float64(seq) / rate * float64(time.Second))))
 		}
 		select {
 		case <-stop:

@@ -4,6 +4,8 @@
 //	labnode init                       process 1: mounts, network, modules; then run commands for the host
 //	labnode flock hold FILE            take an exclusive flock, print "held", keep it
 //	labnode flock wait FILE            block for a shared flock, tell the host when granted
+//	labnode cycle DIR --id N           lock a new file after the other, tell the host each one's number
+//	labnode kmsg WORD...               tell the host each new line of the kernel's log with one of the words
 //	labnode append FILE --id N         append + fsync for ever, tell the host each sequence
 //	labnode verify FILE --want N:SEQ   every append that was told is there exactly once
 //	labnode udp send|recv ADDR         does one node hear another?
@@ -19,13 +21,13 @@ import (
 
 func main() {
 	cmds := map[string]func([]string) error{
-		"init": initNode, "flock": flock, "append": appendLoop, "verify": verify, "udp": udp,
+		"init": initNode, "flock": flock, "append": appendLoop, "cycle": cycle, "kmsg": kmsg, "verify": verify, "udp": udp,
 	}
 	if os.Getpid() == 1 {
 		os.Args = []string{"labnode", "init"}
 	}
 	if len(os.Args) < 2 || cmds[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: labnode init|flock|append|verify|udp ...")
+		fmt.Fprintln(os.Stderr, "usage: labnode init|flock|cycle|kmsg|append|verify|udp ...")
 		os.Exit(2)
 	}
 	if err := cmds[os.Args[1]](os.Args[2:]); err != nil {
