@@ -20,6 +20,9 @@ type Outcome struct {
 	// Started is the job that it allowed, Ended are those that it closed.
 	Started *Job
 	Ended   []Job
+	// Held is the hold that it began, Unheld the one that it ended.
+	Held   *Held
+	Unheld *Held
 }
 
 // Holder says whether an incarnation holds kernel state on which the shared
@@ -52,6 +55,10 @@ func (s *State) Apply(index uint64, c Command, holds Holder, quorum Quorum) Outc
 		return s.fenceAck(index, c.FenceAck, c.Wall)
 	case c.List != nil:
 		return s.list(index, c.List, c.Wall, holds, quorum)
+	case c.Hold != nil:
+		return s.hold(index, c.Hold)
+	case c.HoldEnd != nil:
+		return s.holdEnd(c.HoldEnd)
 	}
 	return Outcome{}
 }
@@ -99,6 +106,7 @@ func (s *State) next() membership.View {
 func (s *State) become(v membership.View, quorum Quorum) Outcome {
 	v.Quorate = quorum(v.IDs())
 	s.View = v
+	s.dropHolds()
 	c := v
 	return Outcome{View: &c}
 }
@@ -111,6 +119,9 @@ func (s *State) evict(index uint64, e *Evict, holds Holder, quorum Quorum) Outco
 	for _, d := range e.Departures {
 		if !s.Member(d.Incarnation) {
 			return refuse("%v is not a member", d.Incarnation)
+		}
+		if s.excused(d) {
+			return refuse("%v is held: it is not evicted for being %s", d.Incarnation, d.Reason)
 		}
 		v.Members = slices.DeleteFunc(v.Members, func(m membership.Incarnation) bool { return m == d.Incarnation })
 	}

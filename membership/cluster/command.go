@@ -37,6 +37,8 @@ type Command struct {
 	NewBoot     *NewBoot     `json:"new_boot,omitempty"`
 	FenceAck    *FenceAck    `json:"fence_ack,omitempty"`
 	List        *List        `json:"list,omitempty"`
+	Hold        *Hold        `json:"hold,omitempty"`
+	HoldEnd     *HoldEnd     `json:"hold_end,omitempty"`
 	Message     *Message     `json:"msg,omitempty"`
 }
 
@@ -150,7 +152,7 @@ func Decode(b []byte) (Command, error) {
 func (c Command) count() int {
 	n := 0
 	for _, set := range []bool{c.Admit != nil, c.Evict != nil, c.Leave != nil, c.FenceStart != nil, c.FenceEnd != nil,
-		c.FenceExpire != nil, c.NewBoot != nil, c.FenceAck != nil, c.List != nil, c.Message != nil} {
+		c.FenceExpire != nil, c.NewBoot != nil, c.FenceAck != nil, c.List != nil, c.Hold != nil, c.HoldEnd != nil, c.Message != nil} {
 		if set {
 			n++
 		}

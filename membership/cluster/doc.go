@@ -19,4 +19,12 @@
 // itself: its writer's word). One job at a time runs against a victim; a job that was
 // started keeps the victim's next incarnation out until it has ended, has
 // expired, or its actor is proved dead.
+//
+// # Holds
+//
+// A member whose freeze was announced (Hold) is not evicted for being silent,
+// unlinked, stalled or stuck before a HoldEnd: an eviction that was decided
+// before the hold and is ordered after it is refused. A hold names an
+// incarnation and ends with it. Nothing else changes: the member stays in its
+// lockspaces, and a change that needs its word waits for it.
 package cluster

@@ -23,6 +23,8 @@ type State struct {
 	// Listed are the nodes that belong to the cluster by the newest List,
 	// ascending; empty: there was none, and the configuration's do.
 	Listed []membership.NodeID `json:"listed,omitempty"`
+	// Holds are the announced freezes of members, by node id.
+	Holds []Held `json:"holds,omitempty"`
 }
 
 // MaxHistory bounds State.History.

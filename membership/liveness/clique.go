@@ -11,9 +11,12 @@ import (
 const maxClique = 32
 
 // claim is what a node's row, or this node, says of the edge to another one. The
-// row of a node that is silent here is void.
+// row of a node that is silent here is void. Of a node in an announced freeze it
+// is taken that all is well.
 func (m *Machine) claim(i, j int) word {
 	switch {
+	case m.excused(m.peers[i]) || m.excused(m.peers[j]):
+		return fine
 	case i == m.self:
 		return m.ofPath(m.own[j])
 	case m.silent(i) || !m.fresh(m.peers[i]):
@@ -58,7 +61,7 @@ func (m *Machine) mark() {
 	m.doubt = false
 	changed := false
 	for i, p := range m.peers {
-		m.doubt = m.doubt || i != m.self && (p.suspect || p.stalled != 0 || p.lagging != 0)
+		m.doubt = m.doubt || i != m.self && (p.suspect || p.stalled != 0 || p.lagging != 0 || p.quiet != 0 && p.id == m.leader)
 		for j := i + 1; j < len(m.peers); j++ {
 			lost := m.inside(i) && m.inside(j) && m.edge(i, j) == accused
 			changed = changed || lost != m.down[i][j]

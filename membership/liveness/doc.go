@@ -43,6 +43,14 @@
 // that set first and hands over then. A verdict can be taken back until the
 // eviction is delivered; a new view takes it back silently.
 //
+// # Holds
+//
+// A member whose freeze was announced is not suspected before the end of that,
+// and then only after a further dead_after. Until then it is convicted of
+// nothing, it counts as linked with everybody, and as connected when this node
+// judges its own quorum. Rows say its ages as they are. A leader is replaced in a
+// hold as it is without: that is not an eviction.
+//
 // # Own pauses
 //
 // The machine asks to look every interval or quarter of dead_after, whichever is

@@ -47,6 +47,8 @@ func (m *Machine) departure(i int, reason membership.Reason, by []membership.Nod
 func (m *Machine) try(x int) (membership.Reason, []membership.NodeID) {
 	p := m.peers[x]
 	switch {
+	case m.excused(p):
+		return "", nil
 	case m.silent(x):
 		return membership.ReasonSilent, m.unanimous(x, p.since, m.ofKernel)
 	case p.stalled != 0:
@@ -57,11 +59,11 @@ func (m *Machine) try(x int) (membership.Reason, []membership.NodeID) {
 
 // unanimous returns the observers if every member whose row is not void accuses
 // x, and they are a quorum with this node. A row is void if its sender is silent,
-// or in an announced freeze, or if it did not come within link_settle.
+// or if it did not come within link_settle.
 func (m *Machine) unanimous(x int, since membership.Mono, read func(Age) word) []membership.NodeID {
 	by := []membership.NodeID{m.cfg.Self}
 	for j, p := range m.peers {
-		if j == x || j == m.self || !p.member || m.silent(j) || m.frozen(p) {
+		if j == x || j == m.self || !p.member || m.silent(j) {
 			continue
 		}
 		switch m.says(p, x, since, read) {
@@ -77,9 +79,6 @@ func (m *Machine) unanimous(x int, since membership.Mono, read func(Age) word) [
 	}
 	return m.quorum(by)
 }
-
-// frozen: in an announced freeze, and indeed silent.
-func (m *Machine) frozen(p *peer) bool { return m.at < p.hold && !p.hears }
 
 // quorum returns the set, sorted, if it is quorate, else nil.
 func (m *Machine) quorum(set []membership.NodeID) []membership.NodeID {
@@ -122,7 +121,7 @@ func (m *Machine) tellVerdict(v []membership.Departure, out []Effect) []Effect {
 func (m *Machine) ownQuorum(out []Effect) []Effect {
 	have := []membership.NodeID{m.cfg.Self}
 	for i, p := range m.peers {
-		if i != m.self && (p.member || !m.inView) && (p.hears || p.heard != 0 && m.at < p.hold) {
+		if i != m.self && (p.member || !m.inView) && (p.hears || p.heard != 0 && m.excused(p)) {
 			have = append(have, p.id)
 		}
 	}
@@ -140,7 +139,7 @@ func (m *Machine) tellJudge(out []Effect) []Effect {
 	j := membership.GroupJudge{Hears: m.Hears()}
 	if p := m.peer(m.leader); p != nil && m.at >= m.blind {
 		x, _ := slices.BinarySearch(m.ids, m.leader)
-		j.LeaderDead = m.silent(x) && m.majority(x, p.since, m.ofKernel)
+		j.LeaderDead = m.silent(x) && m.majority(x, p.quiet, m.ofKernel) // held or not: this evicts nobody
 		j.LeaderStalled = p.lagging != 0 && m.majority(x, p.lagging, m.ofDaemon(m.leaderLimit()+time.Nanosecond))
 		p.dead = p.dead || j.LeaderDead
 	}

@@ -22,7 +22,7 @@ type peer struct {
 	heard membership.Mono // last answer on any link, moved by own pauses; 0 never
 	path  membership.Mono // the same on the DLM's path
 	base  membership.Mono // silence is counted from here at the earliest
-	hold  membership.Mono // announced freeze
+	hold  membership.Mono // until when a freeze was announced; 0: none was
 
 	answered  membership.Mono // the newest answer's own stamp
 	daemonAge time.Duration   // as of that answer
@@ -33,6 +33,7 @@ type peer struct {
 	suspect bool
 	onPath  bool // suspect for the DLM's path alone
 	since   membership.Mono
+	quiet   membership.Mono // since when it is silent, held or not; 0: it is not
 	stalled membership.Mono // since when its daemon is over the stall limit; 0: it is not
 	lagging membership.Mono // since when the leader's daemon is over three heartbeats
 	dead    bool            // convicted, and not heard since
@@ -73,7 +74,7 @@ func (m *Machine) shift(now membership.Mono, gap time.Duration) {
 		}
 	}
 	for _, p := range m.peers {
-		for _, at := range []*membership.Mono{&p.heard, &p.path, &p.base, &p.since, &p.stalled, &p.lagging} {
+		for _, at := range []*membership.Mono{&p.heard, &p.path, &p.base, &p.since, &p.quiet, &p.stalled, &p.lagging} {
 			move(at)
 		}
 		p.rowVoid = true
@@ -115,9 +116,8 @@ func (m *Machine) look() {
 		if i == m.self {
 			continue
 		}
-		hold := min(p.hold, m.at)
 		m.own[i] = Age{
-			Peer: p.id, Age: m.cell(p.heard, max(p.last(), hold)), Path: m.cell(p.path, max(p.lastPath(), hold)),
+			Peer: p.id, Age: m.cell(p.heard, p.last()), Path: m.cell(p.path, p.lastPath()),
 			DaemonAge: p.daemonAge, Instance: p.instance,
 		}
 	}
@@ -139,6 +139,12 @@ func (m *Machine) watched(p *peer) bool { return p.member || p.id == m.leader }
 func (m *Machine) silent(i int) bool { return m.own[i].Age >= m.cfg.Timing.DeadAfter }
 func (m *Machine) cut(i int) bool    { return m.own[i].Path >= m.cfg.Timing.DeadAfter }
 
+// excused: its freeze was announced, and it has not yet had dead_after since the
+// end of that. Its ages are what they are; nobody is evicted for them.
+func (m *Machine) excused(p *peer) bool {
+	return p.hold != 0 && m.at < p.hold.Add(m.cfg.Timing.DeadAfter)
+}
+
 // suspicions begins and ends them. news says that others should know at once.
 func (m *Machine) suspicions(out []Effect) (_ []Effect, news bool) {
 	for i, p := range m.peers {
@@ -150,7 +156,8 @@ func (m *Machine) suspicions(out []Effect) (_ []Effect, news bool) {
 		p.hears = hears
 		p.dead = p.dead && !hears
 		silent, was := m.silent(i), p.suspect
-		p.suspect = m.watched(p) && (silent || m.cut(i))
+		p.note(&p.quiet, silent && m.watched(p), m.at)
+		p.suspect = m.watched(p) && (silent || m.cut(i)) && !m.excused(p)
 		switch {
 		case p.suspect && (!was || silent == p.onPath):
 			p.since, p.onPath, p.shaken = m.at, !silent, true
@@ -169,19 +176,22 @@ func (m *Machine) suspicions(out []Effect) (_ []Effect, news bool) {
 
 // daemon notes a daemon that stands still while its kernel answers.
 func (m *Machine) daemon(p *peer) (news bool) {
-	note := func(since *membership.Mono, slow bool) {
-		slow = slow && p.hears && m.watched(p)
-		if slow == (*since != 0) {
-			return
-		}
-		*since, news = 0, true
-		if slow {
-			*since = m.at
-		}
+	slow := p.hears && m.watched(p)
+	stalled := p.note(&p.stalled, slow && p.member && p.daemonAge >= m.stallLimit(p.id), m.at)
+	lagging := p.note(&p.lagging, slow && p.id == m.leader && p.daemonAge > m.leaderLimit(), m.at)
+	return stalled || lagging
+}
+
+// note keeps since when something is so, 0: it is not. It says whether that changed.
+func (*peer) note(since *membership.Mono, so bool, now membership.Mono) (changed bool) {
+	if so == (*since != 0) {
+		return false
 	}
-	note(&p.stalled, p.member && p.daemonAge >= m.stallLimit(p.id))
-	note(&p.lagging, p.id == m.leader && p.daemonAge > m.leaderLimit())
-	return news
+	*since = 0
+	if so {
+		*since = now
+	}
+	return true
 }
 
 func (m *Machine) stallLimit(n membership.NodeID) time.Duration {
@@ -207,6 +217,9 @@ func (m *Machine) viewIn(now membership.Mono, in ViewIn) {
 		p.member = isIn
 		if isIn && (!wasIn || was != is) {
 			p.base, p.dead = max(p.base, now), false
+		}
+		if was != is {
+			p.hold = 0
 		}
 		if wasIn && isIn && was != is {
 			p.cells, p.accuses = nil, nil

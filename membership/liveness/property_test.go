@@ -338,3 +338,43 @@ func TestLostLinkIsSettledInTime(t *testing.T) {
 		}
 	})
 }
+
+// While a freeze is announced nobody convicts that node, whatever its links do
+// besides; one that lasts longer is convicted, by all, dead_after after the end.
+func TestHeldIsConvictedAfterTheHold(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c, tm := drawCluster(t, 3, 6)
+		held := membership.NodeID(rapid.IntRange(1, len(c.nodes)).Draw(t, "held"))
+		other := c.nodes[int(held)%len(c.nodes)].id
+		span := func(what string, most time.Duration) time.Duration {
+			return time.Duration(rapid.Int64Range(0, int64(most)).Draw(t, what))
+		}
+		long := 2*tm.DeadAfter + span("hold", 10*tm.DeadAfter)
+		until := c.now.Add(long)
+		verdicts := 0
+		c.seen = func(h *host, e Effect) {
+			v, is := e.(Convicted)
+			if !is || len(v.Departures) == 0 || h.id == held {
+				return
+			}
+			if len(v.Departures) != 1 || v.Departures[0].Incarnation.Node != held || c.now < until.Add(tm.DeadAfter) {
+				t.Fatalf("node %d convicts %v %v after the end of the hold", h.id, v.Departures, c.now.Sub(until))
+			}
+			verdicts++
+		}
+		for _, h := range c.alive() {
+			c.step(h, Hold{Node: held, Until: until})
+		}
+		c.run(span("before", tm.DeadAfter))
+		if rapid.Bool().Draw(t, "a link first") {
+			c.both(held, other, true)
+			c.run(span("cut", long/2))
+			c.both(held, other, false)
+		}
+		c.freeze(held, until.Sub(c.now)+3*tm.DeadAfter)
+		c.run(until.Sub(c.now) + 2*tm.DeadAfter + 2*tm.Interval)
+		if verdicts < len(c.nodes)-1 {
+			t.Fatalf("%d verdicts of %d nodes", verdicts, len(c.nodes)-1)
+		}
+	})
+}

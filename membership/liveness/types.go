@@ -80,8 +80,9 @@ type Anew struct{ Node membership.NodeID }
 // PolicyIn replaces the policy: who has a vote has changed.
 type PolicyIn struct{ Policy quorum.Policy }
 
-// Hold announces a freeze: the node is not suspected before Until, and then
-// only after a further dead_after. An Until in the past ends a hold.
+// Hold announces a freeze of a member: it is not suspected before Until, and then
+// only after a further dead_after. An Until that has come ends a hold. It ends
+// with the member's incarnation, too.
 type Hold struct {
 	Node  membership.NodeID
 	Until membership.Mono
