@@ -63,7 +63,7 @@ test-full: race ## the same at length: more seeds, longer fuzz, the demo in a cl
 accept: ## the acceptance stories on real kernels
 	@$(VERIFY) kernel
 
-sim: ## simulated clusters; SEEDS= SEED= BUG=skip-fence|skip-stop|skip-quorum
+sim: ## simulated clusters; SEEDS= SEED= BUG=skip-fence|skip-stop|skip-quorum|skip-hold
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/sim/cmd/sim
 	@bin/sim --seeds=$(SEEDS) $(if $(SEED),--seed=$(SEED)) $(if $(BUG),--bug=$(BUG)) --workers=$$(nproc)

@@ -32,6 +32,7 @@ const (
 	KindSuspect          Kind = "suspect"      // a peer was silent for dead_after
 	KindCleared          Kind = "cleared"      // a suspicion was withdrawn
 	KindConvicted        Kind = "convicted"    // all who could hear it agree
+	KindHold             Kind = "hold"         // a freeze of a member was announced, or is over
 	KindEvicted          Kind = "evicted"      // the eviction was delivered
 	KindView             Kind = "view"         // a new view
 	KindQuorum           Kind = "quorum"       // own quorum lost or back

@@ -119,7 +119,7 @@ not answer, 64 wrong usage, 77 not permitted.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w: see `%s --help`", errUsage, err, c.CommandPath())
 	})
-	root.AddCommand(a.statusCmd(), a.nodesCmd(), a.lsCmd(), a.eventsCmd(), a.whyCmd(), a.leaveCmd(), a.initCmd(), a.fenceCmd(),
+	root.AddCommand(a.statusCmd(), a.nodesCmd(), a.lsCmd(), a.eventsCmd(), a.whyCmd(), a.leaveCmd(), a.initCmd(), a.nodeCmd(), a.fenceCmd(),
 		a.keygenCmd(), a.versionCmd(), manCmd())
 	return root
 }

@@ -170,6 +170,9 @@ func nodeNote(s *control.Status, x control.NodeStatus) string {
 	if x.Leader {
 		note = append(note, "leader")
 	}
+	if x.HeldBy != "" {
+		note = append(note, fmt.Sprintf("held, %s left, by %s", human(x.Hold), x.HeldBy))
+	}
 	if x.Reason != "" {
 		note = append(note, x.Reason)
 	}

@@ -5,8 +5,10 @@ import (
 	"hash/fnv"
 	"slices"
 
+	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/group/raft"
 )
 
 // checker holds the invariants. It knows what kernels, disks and power switches
@@ -18,6 +20,14 @@ type checker struct {
 	last      map[*daemon]uint64
 	changes   map[string][]lockspace.Member // lockspace/change -> members of the first start
 	crashed   map[crash]bool
+	promises  map[membership.NodeID]promise // of holds
+	votes     map[poll]raft.Ballot
+}
+
+// poll is what a node votes in once, whatever it lost in between.
+type poll struct {
+	node membership.NodeID
+	term uint64
 }
 
 // place is an index of one order. With raft there is only one.
@@ -43,7 +53,8 @@ type crash struct {
 
 func newChecker(w *world) *checker {
 	return &checker{w: w, log: map[place]uint64{}, snapshots: map[place]uint64{}, last: map[*daemon]uint64{},
-		changes: map[string][]lockspace.Member{}, crashed: map[crash]bool{}}
+		changes: map[string][]lockspace.Member{}, crashed: map[crash]bool{}, promises: map[membership.NodeID]promise{},
+		votes: map[poll]raft.Ballot{}}
 }
 
 func sum(b []byte) uint64 {
@@ -68,6 +79,23 @@ func (c *checker) delivered(h *host, e membership.GroupEffect) {
 	case membership.GroupRestore:
 		c.last[h.d] = e.Index
 	}
+}
+
+// sent: no node votes for two candidates in one term (S1, S2).
+func (c *checker) sent(h *host, data []byte) {
+	body, ok := node.GroupMessage(data)
+	if !ok {
+		return
+	}
+	b, ok := raft.ReadBallot(body)
+	if !ok {
+		return
+	}
+	p := poll{h.id, b.Term}
+	if was, ok := c.votes[p]; ok && was.For != b.For {
+		c.w.violate("one-vote", "node %d votes for %x in term %d, and did for %x", h.id, b.For, b.Term, was.For)
+	}
+	c.votes[p] = b
 }
 
 func (c *checker) order(h *host, index uint64) {

@@ -28,11 +28,13 @@ type daemon struct {
 	stepped  time.Duration
 	entries  []membership.GroupEffect // delivered in the step under way
 	crashIn  int                      // effects until it crashes; 0: it does not
+	asked    uint64                   // last token of an operator
+	answers  map[uint64]func(node.Reply)
 }
 
 func (h *host) startDaemon() {
 	h.runs++
-	d := &daemon{h: h, w: h.w, instance: h.r.Uint64() | 1}
+	d := &daemon{h: h, w: h.w, instance: h.r.Uint64() | 1, answers: map[uint64]func(node.Reply){}}
 	if !d.openGroup() {
 		return
 	}

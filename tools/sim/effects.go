@@ -12,6 +12,7 @@ func (d *daemon) do(e node.Effect) {
 	h, w := d.h, d.w
 	switch e := e.(type) {
 	case node.Send:
+		w.check.sent(h, e.Data)
 		w.net.send(h.id, e.To, e.Data)
 	case node.Drive:
 		h.kern.drive(e.Effect)
@@ -26,7 +27,7 @@ func (d *daemon) do(e node.Effect) {
 	case node.Reopen:
 		h.kern.quiesce(false)
 	case node.Reply:
-		h.tracef("operator is answered: %s%s", e.Text, e.Err)
+		d.answered(e)
 	case node.SelfFence:
 		h.tracef("ends itself: %s", e.Why)
 		h.reboot("self-fence", h.r.Between(time.Second, 5*time.Second))
@@ -47,6 +48,9 @@ func (d *daemon) emitted(e membership.Event) {
 			ls += " node " + itoa(uint64(e.Subject))
 		}
 		d.h.tracef("  %-12s %s %s", e.Kind, ls, e.Text)
+	}
+	if e.Kind == membership.KindEvicted {
+		w.check.evicted(d.h, e)
 	}
 	w.logged(e)
 }

@@ -131,6 +131,7 @@ var kinds = []func(f *faults){
 	(*faults).mounts, (*faults).mounts, (*faults).mounts, (*faults).leave, (*faults).fenceNode,
 	(*faults).crashBetween, (*faults).crashBetween, (*faults).powerAll,
 	(*faults).halves, (*faults).actorFails, (*faults).actorFails, (*faults).electionDies, (*faults).changeDies, (*faults).changeDies,
+	(*faults).hold, (*faults).hold,
 }
 
 func (f *faults) one() {
@@ -436,7 +437,26 @@ func (f *faults) leave() {
 func (f *faults) fenceNode() {
 	h, v := f.host(), f.host()
 	h.tracef("operator: fence node %d", v.id)
+	f.w.check.waive(v)
 	h.d.give(node.Operator{Command: "fence-node", Node: v.id, Who: "operator"})
+}
+
+// hold announces a freeze, which then comes: mostly as announced, at times too
+// long, and at times the hold is taken back in its middle.
+func (f *faults) hold() {
+	h, v, d := f.host(), f.host(), f.log(time.Second, 30*time.Second)
+	if f.r.Chance(0.3) {
+		v = f.leader()
+	}
+	h.hold(v, d)
+	f.w.after(f.r.Between(50*time.Millisecond, time.Second), func() {
+		if f.w.healed == 0 && v.on {
+			v.freeze(time.Duration(f.r.Float() * 1.3 * float64(d)))
+		}
+	})
+	if f.r.Chance(0.2) {
+		f.w.after(f.r.Between(time.Second, d+time.Second), func() { h.release(v) })
+	}
 }
 
 func (f *faults) crashBetween() {

@@ -27,6 +27,7 @@ func TestBroken(t *testing.T) {
 		"skip-fence":  "I3 fence-before-recover",
 		"skip-stop":   "I2 stop-before-start",
 		"skip-quorum": "I4 quorum-before-start",
+		"skip-hold":   "hold",
 	} {
 		t.Run(rule, func(t *testing.T) {
 			for seed := uint64(1); seed <= 300; seed++ {
@@ -156,6 +157,7 @@ func TestStoryFails(t *testing.T) {
 		"running 1ms":                                    "line 1",
 		"running 30s\nkill 3\nnever 20s evicted 3":       "it happened",
 		"running 30s\nkill 9":                            "no such node",
+		"running 30s\nhold 1 9 5s":                       "no such node",
 		"running 30s\nmount 1 swap":                      "no such lockspace",
 		"running 30s\nkill hit":                          "no such node",
 		"running 30s\nwhen evicted 3 kill 2\nwait 1s":    "never came",

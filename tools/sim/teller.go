@@ -222,6 +222,10 @@ func (t *teller) actMore(l line, h *host) string {
 	case "ack", "fence-node":
 		cmd := map[string]string{"ack": "fence-ack", "fence-node": "fence-node"}[l.words[0]]
 		h.d.give(node.Operator{Command: cmd, Node: t.node(l.words[2]).id, Who: "story"})
+	case "hold":
+		h.hold(t.node(l.words[2]), l.duration(3))
+	case "release":
+		h.release(t.node(l.words[2]))
 	case "fencing", "fencing-of":
 		m := mode(slices.Index(modeNames[:], l.words[len(l.words)-1]))
 		for _, actor := range t.w.hosts {

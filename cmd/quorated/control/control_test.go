@@ -162,6 +162,8 @@ func TestBadRequests(t *testing.T) {
 		`{"command":"status"}{"command":"x"}` + "\n":     "more than one",
 		`{"command":"shutdown"}` + "\n":                  "unknown command",
 		`{"command":"fence-ack"}` + "\n":                 "without a node",
+		`{"command":"hold","for":30000000000}` + "\n":    "without a node",
+		`{"command":"release"}` + "\n":                   "without a node",
 		`{"command":"status","node":4294967295}` + "\n":  "out of range",
 		`{"command":"why","lockspace":"a\u0007"}` + "\n": "printable",
 		strings.Repeat("x", MaxRequest+1):                "larger than 65536",

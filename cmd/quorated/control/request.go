@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -14,7 +15,7 @@ import (
 // commands are all commands; true: it changes something and needs uid 0.
 var commands = map[string]bool{
 	"status": false, "events": false, "why": false, "fence-history": false, "version": false,
-	"leave": true, "fence-ack": true, "fence-node": true, "init": true,
+	"leave": true, "fence-ack": true, "fence-node": true, "init": true, "hold": true, "release": true,
 }
 
 // Changes says whether a command changes something. Unknown ones do.
@@ -41,7 +42,7 @@ func ParseRequest(line []byte) (Request, error) {
 	if r.Node > math.MaxInt32 {
 		return Request{}, fmt.Errorf("node id %d is out of range", r.Node)
 	}
-	if (r.Command == "fence-ack" || r.Command == "fence-node") && r.Node == 0 {
+	if r.Node == 0 && slices.Contains([]string{"fence-ack", "fence-node", "hold", "release"}, r.Command) {
 		return Request{}, fmt.Errorf("%s without a node", r.Command)
 	}
 	if len(r.Lockspace) > 64 || strings.ContainsFunc(r.Lockspace, func(c rune) bool { return !unicode.IsPrint(c) }) {

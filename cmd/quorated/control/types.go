@@ -14,7 +14,7 @@ import (
 // Request is what a client asks.
 type Request struct {
 	// Command is one of status, events, why, leave, fence-ack, fence-node,
-	// fence-history, version.
+	// fence-history, version, hold, release, init.
 	Command string `json:"command"`
 
 	Node      membership.NodeID `json:"node,omitempty"`
@@ -22,6 +22,7 @@ type Request struct {
 	Since     uint64            `json:"since,omitempty"`
 	Follow    bool              `json:"follow,omitempty"`
 	Force     bool              `json:"force,omitempty"`
+	For       time.Duration     `json:"for,omitempty"` // of a hold
 	Who       string            `json:"who,omitempty"` // set by the server from the peer's credentials
 }
 
@@ -91,6 +92,8 @@ type NodeStatus struct {
 	Leader    bool              `json:"leader,omitempty"`
 	Reason    string            `json:"reason,omitempty"` // why it is not a member
 	Differs   []string          `json:"differs,omitempty"`
+	HeldBy    string            `json:"held_by,omitempty"` // who announced a freeze of it; empty: nobody
+	Hold      time.Duration     `json:"hold,omitempty"`    // what is left of that
 }
 
 // LockspaceStatus is one lockspace.

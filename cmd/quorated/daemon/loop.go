@@ -241,7 +241,7 @@ func (d *Daemon) operate(ctx context.Context, req control.Request) control.Respo
 	err := d.do(ctx, func() {
 		d.ask++
 		d.replies[d.ask] = c
-		in := node.Operator{Token: d.ask, Command: req.Command, Node: req.Node, Who: req.Who}
+		in := node.Operator{Token: d.ask, Command: req.Command, Node: req.Node, For: req.For, Who: req.Who}
 		d.async(func() { d.post(in) })
 	})
 	if err != nil {

@@ -43,6 +43,7 @@ func (n *Node) restore(e membership.GroupRestore) {
 		n.clock(c.Victim)
 	}
 	n.newView()
+	n.followHolds()
 }
 
 // State encodes the replicated state, as a snapshot holds it.
@@ -86,6 +87,10 @@ func (n *Node) apply(index uint64, c cluster.Command) {
 		holds = func(membership.Incarnation) bool { return false }
 	}
 	o := n.st.Apply(index, c, holds, n.quorum)
+	if n.brk == "skip-hold" {
+		n.st.Holds = nil
+	}
+	n.answerHold(c, o)
 	if o.Refused != "" {
 		return
 	}
@@ -107,6 +112,7 @@ func (n *Node) apply(index uint64, c cluster.Command) {
 		n.newView()
 		n.emit(membership.Event{Kind: membership.KindView, Index: index, View: o.View.Number, Text: viewText(*o.View)})
 	}
+	n.heldNow(index, o)
 	n.fencing(index, o)
 	for _, i := range o.Proved {
 		n.set.Proved(index, i)

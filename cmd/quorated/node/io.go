@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
 )
@@ -42,8 +44,9 @@ type FenceDone struct {
 // Operator is a wish of an operator; it is answered by Reply with the token.
 type Operator struct {
 	Token   uint64
-	Command string // leave, fence-ack, fence-node
+	Command string // leave, fence-ack, fence-node, hold, release, init
 	Node    membership.NodeID
+	For     time.Duration // of a hold
 	Who     string
 }
 

@@ -35,7 +35,7 @@ type Options struct {
 	// Boot are effects of the group's own construction, to be executed first.
 	Boot []membership.GroupEffect
 	// Break names a safety rule that the machine leaves out: skip-fence,
-	// skip-stop or skip-quorum. It exists to show that the simulator finds it.
+	// skip-stop, skip-quorum or skip-hold. It exists to show that the simulator finds it.
 	Break string
 }
 
@@ -91,6 +91,9 @@ type Node struct {
 	retryAt   membership.Mono
 	helloAt   membership.Mono
 	stages    map[string]*stage
+	holds     []holdClock                           // as State.Holds
+	unheld    map[membership.NodeID]membership.Mono // when its last hold ended
+	asks      []holdAsk
 	cases     map[membership.Incarnation]*caseClock
 	jobs      map[jobKey]*job
 	leaving   *leaving
@@ -174,6 +177,7 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 		now: now, started: now, helloAt: now,
 		peers: map[membership.NodeID]*peer{}, flights: map[string]flight{}, stages: map[string]*stage{},
 		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{},
+		unheld: map[membership.NodeID]membership.Mono{},
 	}
 	for _, id := range ids {
 		if id != n.cfg.Self {

@@ -16,6 +16,10 @@ func (n *Node) operator(in Operator) {
 		n.fenceAck(in)
 	case "fence-node":
 		n.fenceNode(in)
+	case "hold":
+		n.askHold(in)
+	case "release":
+		n.askRelease(in)
 	case "init":
 		n.initLost(in)
 	default:

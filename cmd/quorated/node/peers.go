@@ -24,6 +24,15 @@ func envelope(kind byte, data []byte) []byte {
 	return append([]byte{kind}, data...)
 }
 
+// GroupMessage returns what the groups say to each other in a message between
+// daemons; ok is false for all other messages.
+func GroupMessage(data []byte) (body []byte, ok bool) {
+	if len(data) == 0 || data[0] != kindGroup {
+		return nil, false
+	}
+	return data[1:], true
+}
+
 // Hello is what daemons tell each other of themselves, when a connection comes
 // up and every second.
 type Hello struct {

@@ -28,6 +28,7 @@ func (n *Node) settle() {
 		n.stageClocks()
 		n.fenceWishes()
 		n.leaveWish()
+		n.holdWishes()
 		if n.leads() {
 			n.lead()
 		}
@@ -134,6 +135,7 @@ func (n *Node) lead() {
 	n.evictConvicted()
 	n.admitAll()
 	n.expireJobs()
+	n.endHolds()
 	n.overrun()
 }
 
@@ -376,7 +378,7 @@ func (n *Node) overrun() {
 		}
 		late := missing(c)
 		if c.Opened == 0 {
-			n.overrunBy(late, s.since.Add(stopLimit), sp, "stop")
+			n.overrunBy(late, s.since, stopLimit, sp, "stop")
 			continue
 		}
 		joiners := slices.DeleteFunc(slices.Clone(c.New), func(m lockspace.Member) bool {
@@ -386,7 +388,7 @@ func (n *Node) overrun() {
 			n.refuseJoiners(sp, joiners, s.since.Add(n.cfg.JoinTimeout))
 			continue
 		}
-		n.overrunBy(late, s.since.Add(recoverLimit), sp, "recover")
+		n.overrunBy(late, s.since, recoverLimit, sp, "recover")
 	}
 }
 
@@ -403,19 +405,19 @@ func (n *Node) refuseJoiners(sp *lockspace.Space, joiners []lockspace.Member, at
 	}
 }
 
-func (n *Node) overrunBy(late []membership.NodeID, at membership.Mono, sp *lockspace.Space, step string) {
-	if len(late) == 0 {
-		return
-	}
-	if n.now < at {
-		n.wake(at)
-		return
-	}
+// overrunBy evicts who is late. In a hold nobody is: the limit counts from its end.
+func (n *Node) overrunBy(late []membership.NodeID, since membership.Mono, limit time.Duration, sp *lockspace.Space, step string) {
 	var deps []membership.Departure
 	for _, id := range late {
-		if m, ok := n.st.View.Find(id); ok {
-			deps = append(deps, membership.Departure{Incarnation: m, Reason: membership.ReasonStuck, Observers: []membership.NodeID{n.cfg.Self}})
+		m, ok := n.st.View.Find(id)
+		if !ok || n.st.Held(m) != nil {
+			continue
 		}
+		if at := max(since, n.unheld[id]).Add(limit); n.now < at {
+			n.wake(at)
+			continue
+		}
+		deps = append(deps, membership.Departure{Incarnation: m, Reason: membership.ReasonStuck, Observers: []membership.NodeID{n.cfg.Self}})
 	}
 	if len(deps) > 0 && len(deps) < len(n.st.View.Members) {
 		n.evict(fmt.Sprintf("stuck %s %s %d", step, sp.Name, sp.Change.Seq), deps)

@@ -70,6 +70,9 @@ func (n *Node) nodeStatus(c membership.Node, samples []membership.Sample) contro
 		}
 	}
 	ns.State, ns.Reason = n.stateOf(c.ID)
+	if h, left := n.holdOf(c.ID); h != nil {
+		ns.HeldBy, ns.Hold = h.Who, left
+	}
 	if m, ok := n.st.View.Find(c.ID); ok {
 		ns.Boot, ns.Session = m.Boot, m.Session
 	}
@@ -287,6 +290,13 @@ func (n *Node) warnings() []string {
 		}
 		if p.said != "" {
 			out = append(out, fmt.Sprintf("%s: %s", n.cfg.Name(id), p.said))
+		}
+	}
+	for _, h := range n.st.Holds {
+		id := h.Incarnation.Node
+		if _, left := n.holdOf(id); id != n.cfg.Self && !slices.Contains(n.live.Hears(), id) {
+			out = append(out, fmt.Sprintf("%s is silent and held: it is evicted if it has not answered %v after the end of its hold, in %v",
+				n.cfg.Name(id), n.cfg.Timing.DeadAfter, left.Round(time.Second)))
 		}
 	}
 	if n.Evicted() {

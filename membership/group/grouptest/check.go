@@ -13,10 +13,35 @@ type Checker struct {
 	Err       error // the first broken promise
 	Delivered int   // entries, counted once for each node and life
 	Highest   uint64
+	Votes     int // that were seen
 
 	sim     *Sim
 	byIndex map[uint64]ordered
 	leaders map[uint64]membership.NodeID
+	votes   map[poll]uint64 // for whom
+}
+
+// poll is what a node votes in once, whatever it lost in between.
+type poll struct {
+	node membership.NodeID
+	term uint64
+}
+
+// vote: no node votes for two candidates in one term.
+func (c *Checker) vote(n *Node, e membership.GroupSend) {
+	if c.sim.provider.Vote == nil {
+		return
+	}
+	term, candidate, ok := c.sim.provider.Vote(e.Data)
+	if !ok {
+		return
+	}
+	p := poll{n.ID, term}
+	if was, ok := c.votes[p]; ok && was != candidate {
+		c.fail("node %d votes for %x in term %d, and did for %x", n.ID, candidate, term, was)
+	}
+	c.votes[p] = candidate
+	c.Votes++
 }
 
 // ordered is what the first node that delivered an index got, and the state

@@ -24,6 +24,9 @@ type Provider struct {
 	Replaced func(membership.Group) bool
 	// Fault is a broken invariant inside the group; nil: there is none.
 	Fault func(membership.Group) error
+	// Vote reads a vote that a message carries: the term, and a name for whom it
+	// is. nil: the provider has no elections.
+	Vote func(data []byte) (term, candidate uint64, ok bool)
 }
 
 // Params is what a node's group is made from.
@@ -122,7 +125,7 @@ func NewSim(p Provider, o Options) *Sim {
 		epoch: map[[2]membership.NodeID]int{},
 		Trace: func(string, ...any) {},
 	}
-	s.Check = &Checker{sim: s, byIndex: map[uint64]ordered{}, leaders: map[uint64]membership.NodeID{}}
+	s.Check = &Checker{sim: s, byIndex: map[uint64]ordered{}, leaders: map[uint64]membership.NodeID{}, votes: map[poll]uint64{}}
 	for i := range o.Nodes {
 		id := membership.NodeID(i + 1)
 		s.ids = append(s.ids, id)
@@ -340,6 +343,7 @@ func (s *Sim) write(n *Node, p membership.GroupPersist) {
 func (s *Sim) execute(n *Node, e membership.GroupEffect) {
 	switch e := e.(type) {
 	case membership.GroupSend:
+		s.Check.vote(n, e)
 		s.send(n.ID, e)
 	case membership.GroupDeliver:
 		s.Check.deliver(n, e)

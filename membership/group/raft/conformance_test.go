@@ -57,6 +57,10 @@ func provider(tune func(*raft.Config)) grouptest.Provider {
 			}
 			return nil
 		},
+		Vote: func(data []byte) (term, candidate uint64, ok bool) {
+			b, ok := raft.ReadBallot(data)
+			return b.Term, b.For, ok
+		},
 	}
 }
 

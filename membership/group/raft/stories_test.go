@@ -268,6 +268,39 @@ func TestALostLogComesFromTheOthers(t *testing.T) {
 	await(t, s, "node 1 a voter again", func() bool { return settled(s) && s.Node(1).Group.Status().Voter })
 }
 
+// S1, S2: a voter that loses what it voted, or goes back to before it, votes in no
+// term a second time, although there are elections all the time.
+func TestAVoterNeverVotesTwice(t *testing.T) {
+	for name, lose := range map[string]func(s *grouptest.Sim, id membership.NodeID, records []any){
+		"wiped":       func(s *grouptest.Sim, id membership.NodeID, _ []any) { s.Wipe(id) },
+		"rolled back": func(s *grouptest.Sim, id membership.NodeID, records []any) { s.Node(id).Disk.Records = records },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := formed(t, 3, nil)
+			for range 12 {
+				l := leader(s)
+				voter := others(s, l)[0]
+				before := slices.Clone(s.Node(voter).Disk.Records)
+				order(t, s, 1, 2)
+				s.Crash(l)
+				votes := s.Check.Votes
+				s.Run(5*time.Second, func() bool { return s.Check.Votes > votes }) // for the third node, or by it
+				s.Crash(voter)
+				lose(s, voter, before)
+				s.Start(l)
+				s.Start(voter)
+				await(t, s, "three voters again", func() bool {
+					st := s.Node(voter).Group.Status()
+					return s.Node(voter).Alive && settled(s) && st.Voter && len(st.Voters) == 3
+				})
+			}
+			if s.Check.Votes < 12 {
+				t.Fatalf("only %d votes", s.Check.Votes)
+			}
+		})
+	}
+}
+
 // An old disk that returns after its id was replaced is refused, and its node told why.
 func TestReplacedDiskIsRefused(t *testing.T) {
 	p := provider(nil)

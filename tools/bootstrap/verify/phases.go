@@ -141,7 +141,7 @@ func (r *run) unit() Tally {
 
 // bugs are safety rules that the simulated nodes can be told to leave out. The
 // simulator must notice each, or its silence means nothing.
-var bugs = []string{"skip-fence", "skip-stop", "skip-quorum"}
+var bugs = []string{"skip-fence", "skip-stop", "skip-quorum", "skip-hold"}
 
 func (r *run) sim() Tally {
 	program := filepath.Join("bin", "sim")

@@ -26,7 +26,7 @@ func main() {
 	var f flags
 	flag.Uint64Var(&f.seeds, "seeds", 1000, "how many seeds to run")
 	flag.Uint64Var(&f.base, "seed", 1, "the first seed")
-	flag.StringVar(&f.brk, "bug", "", "a safety rule that the nodes leave out: skip-fence, skip-stop or skip-quorum")
+	flag.StringVar(&f.brk, "bug", "", "a safety rule that the nodes leave out: skip-fence, skip-stop, skip-quorum or skip-hold")
 	flag.StringVar(&f.story, "scenario", "", "tell the story in this file instead of random faults")
 	flag.BoolVar(&f.static, "static", false, "a list of members in the place of raft")
 	flag.BoolVar(&f.trace, "trace", false, "print the whole timeline of each run")
@@ -48,9 +48,9 @@ func main() {
 func run(f flags, out io.Writer) (found bool, err error) {
 	h := &hunt{flags: f, out: out, seeds: map[string][]uint64{}}
 	switch f.brk {
-	case "", "skip-fence", "skip-stop", "skip-quorum":
+	case "", "skip-fence", "skip-stop", "skip-quorum", "skip-hold":
 	default:
-		return false, fmt.Errorf("-bug %s: one of skip-fence, skip-stop, skip-quorum", f.brk)
+		return false, fmt.Errorf("-bug %s: one of skip-fence, skip-stop, skip-quorum, skip-hold", f.brk)
 	}
 	if f.story != "" {
 		if h.story, err = read(f.story); err != nil {

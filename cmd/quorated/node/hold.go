@@ -1,0 +1,180 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
+	"github.com/quorate/quorate/membership/liveness"
+)
+
+// askLimit is how long an operator waits for a hold to be agreed.
+const askLimit = 10 * time.Second
+
+// holdClock is until when a hold is in force by this node's own count, which
+// began when this run of the daemon learned of it.
+type holdClock struct {
+	node  membership.NodeID
+	index uint64
+	until membership.Mono
+}
+
+// holdAsk is an operator's hold, or the end of one, that is not agreed yet.
+type holdAsk struct {
+	token uint64
+	at    membership.Mono
+	order cluster.Command
+	text  string // the answer when it is agreed
+}
+
+// askHold has a freeze announced. It is answered when that is agreed and applied
+// here: from then on no eviction for silence can be ordered.
+func (n *Node) askHold(in Operator) {
+	name := n.cfg.Name(in.Node)
+	m, ok := n.st.View.Find(in.Node)
+	switch {
+	case !ok:
+		n.refuseOperator(in, "node %s is not a member; see `quorate nodes`", name)
+	case in.For < cluster.MinHold || in.For > cluster.MaxHold:
+		n.refuseOperator(in, "a hold lasts from %v to %v, not %v; announce a longer freeze again before the first hold ends", cluster.MinHold, cluster.MaxHold, in.For)
+	default:
+		h := &cluster.Hold{Incarnation: m, For: in.For, Who: in.Who + " on " + n.cfg.Name(n.cfg.Self), Ask: fmt.Sprintf("%d/%x/%d", n.cfg.Self, n.id.Instance, in.Token)}
+		n.asks = append(n.asks, holdAsk{in.Token, n.now, cluster.Command{Hold: h},
+			fmt.Sprintf("node %s is held for %v: it may stand still now; `quorate node release %s` ends it sooner", name, in.For, name)})
+	}
+}
+
+// askRelease has a hold ended.
+func (n *Node) askRelease(in Operator) {
+	name := n.cfg.Name(in.Node)
+	m, _ := n.st.View.Find(in.Node)
+	h := n.st.Held(m)
+	if h == nil {
+		n.refuseOperator(in, "node %s is not held; see `quorate nodes`", name)
+		return
+	}
+	end := &cluster.HoldEnd{Incarnation: m, Index: h.Index, Who: in.Who}
+	n.asks = append(n.asks, holdAsk{in.Token, n.now, cluster.Command{HoldEnd: end}, fmt.Sprintf("node %s is held no more", name)})
+}
+
+// holdKey names a hold's entry among all that are proposed; empty: it is another one.
+func holdKey(c cluster.Command) string {
+	switch {
+	case c.Hold != nil:
+		return "hold " + c.Hold.Ask
+	case c.HoldEnd != nil:
+		return fmt.Sprintf("hold-end %d", c.HoldEnd.Index)
+	}
+	return ""
+}
+
+// holdWishes proposes what operators asked for here, and gives up after a while.
+func (n *Node) holdWishes() {
+	n.asks = slices.DeleteFunc(n.asks, func(a holdAsk) bool {
+		if n.now < a.at.Add(askLimit) {
+			n.wake(a.at.Add(askLimit))
+			n.propose(holdKey(a.order), a.order)
+			return false
+		}
+		n.do(Reply{Token: a.token, Err: fmt.Sprintf("not agreed within %v: %s; see `quorate why`, and `quorate nodes` for whether it was after all",
+			askLimit, orElse(n.group.Status().Waiting, "the entry was not ordered"))})
+		return true
+	})
+}
+
+// answerHold tells the operator what became of an entry.
+func (n *Node) answerHold(c cluster.Command, o cluster.Outcome) {
+	key := holdKey(c)
+	if key == "" {
+		return
+	}
+	n.asks = slices.DeleteFunc(n.asks, func(a holdAsk) bool {
+		if holdKey(a.order) != key {
+			return false
+		}
+		r := Reply{Token: a.token, Text: a.text}
+		if o.Refused != "" {
+			r = Reply{Token: a.token, Err: o.Refused}
+		}
+		n.do(r)
+		return true
+	})
+}
+
+// endHolds is the leader's: it has those ended whose time is over by its count.
+func (n *Node) endHolds() {
+	for _, c := range n.holds {
+		if n.now < c.until {
+			n.wake(c.until)
+			continue
+		}
+		m, _ := n.st.View.Find(c.node)
+		end := cluster.Command{HoldEnd: &cluster.HoldEnd{Incarnation: m, Index: c.index}}
+		n.propose(holdKey(end), end)
+	}
+}
+
+// heldNow does what follows from an entry about a hold.
+func (n *Node) heldNow(index uint64, o cluster.Outcome) {
+	n.followHolds()
+	if h := o.Held; h != nil {
+		n.emit(membership.Event{Kind: membership.KindHold, Subject: h.Incarnation.Node, Index: index,
+			Text: fmt.Sprintf("%v is held for %v, by %s: its silence evicts it no sooner", h.Incarnation, h.For, h.Who)})
+		if h.Incarnation.Node == n.cfg.Self && n.leads() {
+			n.handOverHeld()
+		}
+	}
+	if h := o.Unheld; h != nil {
+		n.unheld[h.Incarnation.Node] = n.now
+		n.emit(membership.Event{Kind: membership.KindHold, Subject: h.Incarnation.Node, Index: index,
+			Text: fmt.Sprintf("%v is held no more", h.Incarnation)})
+	}
+}
+
+// followHolds makes this node's clocks, and what the detector knows, those of the
+// agreed holds. A hold that is new here counts from now.
+func (n *Node) followHolds() {
+	had := n.holds
+	n.holds = nil
+	for _, h := range n.st.Holds {
+		c := holdClock{h.Incarnation.Node, h.Index, n.now.Add(h.For)}
+		if i := slices.IndexFunc(had, func(o holdClock) bool { return o.index == c.index }); i >= 0 {
+			c = had[i]
+		} else {
+			n.liveness(liveness.Hold{Node: c.node, Until: c.until})
+		}
+		n.holds = append(n.holds, c)
+	}
+	for _, o := range had {
+		if !slices.ContainsFunc(n.holds, func(c holdClock) bool { return c.node == o.node }) {
+			n.liveness(liveness.Hold{Node: o.node, Until: n.now})
+		}
+	}
+}
+
+// handOverHeld passes leadership on before this node freezes, so that nothing
+// waits for an election then.
+func (n *Node) handOverHeld() {
+	for _, m := range n.st.View.Members {
+		if p := n.peers[m.Node]; p != nil && p.connected && n.st.Held(m) == nil {
+			n.step(membership.GroupHandOver{To: m.Node})
+			return
+		}
+	}
+}
+
+// holdOf is the hold of a node and how much of it is left by this node's count.
+func (n *Node) holdOf(id membership.NodeID) (h *cluster.Held, left time.Duration) {
+	m, _ := n.st.View.Find(id)
+	if h = n.st.Held(m); h == nil {
+		return nil, 0
+	}
+	for _, c := range n.holds {
+		if c.node == id {
+			left = max(c.until.Sub(n.now), 0)
+		}
+	}
+	return h, left
+}
