@@ -164,3 +164,21 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+func TestReadBallot(t *testing.T) {
+	vote := func(typ pb.MessageType, reject bool) []byte {
+		b, err := encodeRaft(&pb.Message{Type: typ.Enum(), From: new(uint64(7)), To: new(uint64(8)), Term: new(uint64(5)), Reject: new(reject)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	if b, ok := ReadBallot(vote(pb.MsgVoteResp, false)); !ok || b != (Ballot{Term: 5, Voter: 7, For: 8}) {
+		t.Errorf("%+v %v", b, ok)
+	}
+	for _, m := range [][]byte{vote(pb.MsgVoteResp, true), vote(pb.MsgPreVoteResp, false), vote(pb.MsgHeartbeat, false), encodeHello(hello{raftID: 7}), nil} {
+		if b, ok := ReadBallot(m); ok {
+			t.Errorf("%x is a vote %+v", m, b)
+		}
+	}
+}
