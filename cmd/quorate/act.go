@@ -19,11 +19,13 @@ import (
 
 func (a *app) leaveCmd() *cobra.Command {
 	var force, yes bool
+	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "leave",
 		Short: "Take this node out of the cluster cleanly",
-		Long: `leave takes this node out of the cluster and ends quorated. It is refused while
-a lockspace is in use here: unmount the file systems first.
+		Long: `leave takes this node out of the cluster, ends quorated, and returns when that
+has ended. It is refused while a lockspace is in use here: unmount the file
+systems first.
 
 With --force the node is evicted as if it had died: its lockspaces are stopped,
 everything that uses them hangs, and it is fenced.`,
@@ -39,12 +41,37 @@ data that is not written yet is lost, and the others fence this machine.`, s.Nam
 					return err
 				}
 			}
-			return a.act(c, control.Request{Command: "leave", Force: force})
+			return a.leave(c, control.Request{Command: "leave", Force: force}, wait)
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, "leave with lockspaces in use: the node is fenced")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.Flags().DurationVar(&wait, "wait", 30*time.Second, "how long to wait for the end of quorated; 0: not at all")
 	return c
+}
+
+// leave asks for it and waits until the daemon's process has ended: what comes
+// next may start another one, or touch its files.
+func (a *app) leave(c *cobra.Command, req control.Request, wait time.Duration) error {
+	client, err := control.Dial(a.socket)
+	if err != nil {
+		return err
+	}
+	p, err := client.Process()
+	if err != nil {
+		return errors.Join(err, client.Close())
+	}
+	defer func() { _ = p.Close() }() // nothing was written
+	r, err := client.Call(c.Context(), req)
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		if err := p.WaitEnd(c.Context(), wait); err != nil {
+			return err
+		}
+	}
+	return a.answer(r)
 }
 
 func (a *app) fenceCmd() *cobra.Command {
@@ -179,6 +206,11 @@ func (a *app) act(c *cobra.Command, req control.Request) error {
 	if err != nil {
 		return err
 	}
+	return a.answer(r)
+}
+
+// answer prints what the daemon said of something that was done.
+func (a *app) answer(r control.Response) error {
 	if a.output == "json" {
 		return a.json(struct {
 			Text string `json:"text"`
@@ -187,7 +219,7 @@ func (a *app) act(c *cobra.Command, req control.Request) error {
 	if r.Text == "" {
 		r.Text = "done"
 	}
-	_, err = fmt.Fprintln(a.out, printable(r.Text))
+	_, err := fmt.Fprintln(a.out, printable(r.Text))
 	return err
 }
 
