@@ -22,29 +22,73 @@ func TestState(t *testing.T) {
 	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
 	w.must(w.Mkfs(w.ctx, 1))
 	w.mountAll()
-	for _, c := range []struct{ name, do string }{
-		{"the state directory is lost", "rm -rf " + stateDir + "/*"},
-		{"a log is cut short", "f=$(ls " + logFiles + "/*-* | head -1); truncate -s -100 $f"},
-		{"a log is cut to nothing", "for f in " + logFiles + "/*; do truncate -s 0 $f; done"},
-		{"a log has a hole", "f=$(ls " + logFiles + "/*-* | head -1); dd if=/dev/zero of=$f bs=64 seek=2 count=1 conv=notrunc 2>/dev/null"},
-		{"a file of a log is gone", "rm $(ls " + logFiles + "/*-* | head -1)"},
-		{"a log is a copy", "cp -a " + logFiles + " " + stateDir + "/copy && rm -rf " + logFiles + " && mv " + stateDir + "/copy " + logFiles},
-	} {
-		w.story(c.name, func(w *world) { w.damaged(c.do) })
-	}
-	w.story("an old copy of a log is put back in place", (*world).oldCopy)
+	w.story("a log that is damaged is given up", (*world).damages)
 	w.story("the file system of the log is full", (*world).fullDisk)
 	w.story("every log is lost", (*world).allLost)
 }
 
-// damaged: a node leaves, loses something, and returns.
-func (w *world) damaged(do string) {
-	w.t.Helper()
+// damages: a node without a mount leaves, loses something and returns, again and
+// again; the others write all the time. In the end it mounts and reads it all.
+func (w *world) damages() {
 	i := w.follower()
-	from := w.leaves(i)
-	_, err := w.Lab.Node(i).Run(w.ctx, do)
+	from := time.Now()
+	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, i) })
+	wr := w.write("damages", 20, w.Others(i)...)
+	defer wr.stop()
+	const first = "f=$(ls " + logFiles + "/log-* | head -1); "
+	w.damaged(i, "the state directory is lost", "rm -rf "+stateDir+"/*", false)
+	for _, n := range []int{0, 1, 100, 512 << 10, 1<<20 - 1} {
+		w.damaged(i, fmt.Sprintf("a log is cut to %d bytes", n), first+fmt.Sprintf("truncate -s %d $f", n), true)
+	}
+	w.damaged(i, "a log has a hole", first+"dd if=/dev/zero of=$f bs=64 seek=2 count=1 conv=notrunc 2>/dev/null", true)
+	w.damaged(i, "a file of a log is gone", first+"rm $f", true)
+	w.damaged(i, "a log is a copy", "cp -a "+logFiles+" "+stateDir+"/copy && rm -rf "+logFiles+" && mv "+stateDir+"/copy "+logFiles, true)
+	w.oldCopy(i)
+	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, i) })
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	now := time.Now()
+	for _, j := range w.Others(i) {
+		wr.progress(j, now)
+	}
+	wr.stop()
+	w.none(from, evil...)
+	for _, j := range w.Nodes() {
+		wr.verify(j, w.Others(i)...)
+	}
+}
+
+// damaged: the node leaves, loses something, and returns by itself, with the log
+// that it had or without.
+func (w *world) damaged(i int, name, do string, givenUp bool) {
+	w.t.Helper()
+	w.story(name, func(w *world) {
+		w.leave(i)
+		before := w.givenUp(i)
+		_, err := w.Lab.Node(i).Run(w.ctx, do)
+		w.must(err)
+		w.rejoins(i)
+		if was := w.givenUp(i) > before; was != givenUp {
+			w.t.Fatalf("the log was given up: %v, want %v:\n%s", was, givenUp, w.Log(w.ctx, i, 50))
+		}
+	})
+}
+
+// givenUp counts how often a node has given up its log.
+func (w *world) givenUp(i int) int {
+	w.t.Helper()
+	r, err := w.Lab.Node(i).Exec(w.ctx, "cat "+cluster.LogFile)
 	w.must(err)
-	w.returns(i, from)
+	return strings.Count(r.Stdout, "the log is given up")
+}
+
+// leave takes a node without a mount out of the cluster.
+func (w *world) leave(i int) {
+	w.t.Helper()
+	w.within(60*time.Second, "leave", func(ctx context.Context) error {
+		_, err := w.Lab.Node(i).Run(ctx, "/usr/local/sbin/quorate leave")
+		return err
+	})
+	w.must(w.WaitMembers(w.ctx, w.Others(i), w.Others(i)))
 }
 
 // leaves: unmount and leave.
@@ -52,19 +96,21 @@ func (w *world) leaves(i int) time.Time {
 	w.t.Helper()
 	from := time.Now()
 	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, i) })
-	w.within(60*time.Second, "leave", func(ctx context.Context) error {
-		_, err := w.Lab.Node(i).Run(ctx, "/usr/local/sbin/quorate leave")
-		return err
-	})
-	w.must(w.WaitMembers(w.ctx, w.Others(i), w.Others(i)))
+	w.leave(i)
 	return from
+}
+
+// rejoins: the daemon of the node is started and is a member.
+func (w *world) rejoins(i int) {
+	w.t.Helper()
+	w.must(w.StartDaemon(w.ctx, i))
+	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
 }
 
 // returns: the node is a member again, mounts and writes, and nobody was fenced.
 func (w *world) returns(i int, from time.Time) {
 	w.t.Helper()
-	w.must(w.StartDaemon(w.ctx, i))
-	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
+	w.rejoins(i)
 	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, i) })
 	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
 	w.none(from, evil...)
@@ -76,19 +122,10 @@ func (w *world) returns(i int, from time.Time) {
 }
 
 // oldCopy puts old bytes back into the very files, as a restored disk image does.
-func (w *world) oldCopy() {
-	i := w.follower()
-	w.leaves(i)
-	_, err := w.Lab.Node(i).Run(w.ctx, "cp -a "+logFiles+" "+stateDir+"/old")
-	w.must(err)
-	w.returns(i, time.Now())
-	from := w.leaves(i)
-	_, err = w.Lab.Node(i).Run(w.ctx, "cd "+stateDir+"/old && for f in *; do cat $f > "+logFiles+"/$f; done && cd / && rm -rf "+stateDir+"/old")
-	w.must(err)
-	w.returns(i, from)
-	if log := w.Log(w.ctx, i, 400); !strings.Contains(log, "the log is given up") {
-		w.t.Fatal("an old log was gone on with")
-	}
+func (w *world) oldCopy(i int) {
+	w.t.Helper()
+	w.damaged(i, "a log is as it was", "cp -a "+logFiles+" "+stateDir+"/old", false)
+	w.damaged(i, "an old copy of a log is put back in place", "cd "+stateDir+"/old && for f in *; do cat $f > "+logFiles+"/$f; done && cd / && rm -rf "+stateDir+"/old", true)
 }
 
 // fullDisk: a full file system changes nothing, not even a failover.
