@@ -68,7 +68,7 @@ func (m *Machine) silenced(p *peer, msg *pb.Message) bool {
 		if r.deposed != 0 && msg.GetFrom() == r.deposed && msg.GetTerm() <= r.upTo && m.now < r.since.Add(m.cfg.Backstop) {
 			return true
 		}
-		return msg.GetType() == pb.MsgTimeoutNow && r.judge.Barred
+		return msg.GetType() == pb.MsgTimeoutNow && (r.judge.Barred || m.noDisk != "")
 	}
 	return false
 }
@@ -139,7 +139,7 @@ func (m *Machine) absolve() {
 
 // mayCampaign: formed, vetted, a voter, not barred, and not alone.
 func (m *Machine) mayCampaign() bool {
-	return m.node != nil && m.vetted && !m.role.judge.Barred &&
+	return m.node != nil && m.vetted && m.noDisk == "" && !m.role.judge.Barred &&
 		isVoter(m.cs, m.id.RaftID) && m.hearsMajority()
 }
 
@@ -260,7 +260,10 @@ func (m *Machine) newLeader(state raftlib.StateType) {
 	r.tickAt = m.now.Add(m.cfg.Heartbeat)
 	_, m.electedAt = m.last()
 	m.confWait = 0
-	if r.judge.Barred {
+	switch {
+	case m.noDisk != "":
+		m.abdicate()
+	case r.judge.Barred:
 		m.stepAside()
 	}
 }
@@ -285,7 +288,16 @@ func (m *Machine) stepAside() {
 	if m.role.handOver != 0 || m.role.state != raftlib.StateLeader {
 		return
 	}
-	var best membership.NodeID
+	best := m.heir()
+	if best == 0 {
+		m.stepDown()
+		return
+	}
+	m.handOver(best)
+}
+
+// heir is the most complete voter that is heard; 0: there is none.
+func (m *Machine) heir() (best membership.NodeID) {
 	var match uint64
 	progress := m.node.Status().Progress
 	for i := range m.peers {
@@ -298,11 +310,7 @@ func (m *Machine) stepAside() {
 			best, match = p.node, pr.Match
 		}
 	}
-	if best == 0 {
-		m.stepDown()
-		return
-	}
-	m.handOver(best)
+	return best
 }
 
 // giveUpHandOver takes leadership back, or gives it to nobody when it may not keep it.

@@ -20,6 +20,7 @@ type peer struct {
 	raftID    uint64 // 0: no hello yet
 	clusterID string // empty: it is empty
 	lost      bool   // it is empty and was not
+	noDisk    bool   // nothing is durable there any more
 	hash      [32]byte
 	helloAt   membership.Mono // when the next hello is due
 	snapshot  uint64          // index of the snapshot that was on its way at the last hello tick
@@ -57,6 +58,7 @@ func (m *Machine) sendHello(p *peer) {
 		term:      m.hs.GetTerm(),
 		retired:   p.raftID != 0 && m.members.isRetired(p.raftID),
 		lost:      m.cfg.Lost && m.id.ClusterID == "",
+		noDisk:    m.noDisk != "",
 		seen:      m.seen,
 	}
 	h.lastTerm, h.lastIndex = m.last()
@@ -127,7 +129,7 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 		return err
 	}
 	changed := p.raftID != h.raftID || p.clusterID != h.clusterID
-	p.raftID, p.clusterID, p.lost, p.hash = h.raftID, h.clusterID, h.lost, h.hash
+	p.raftID, p.clusterID, p.lost, p.noDisk, p.hash = h.raftID, h.clusterID, h.lost, h.noDisk, h.hash
 	if m.id.ClusterID != "" && h.clusterID != "" && h.clusterID != m.id.ClusterID {
 		if changed {
 			m.trace("refused", "node %d is of another cluster, %s", p.node, h.clusterID)

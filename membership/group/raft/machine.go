@@ -37,6 +37,7 @@ type Machine struct {
 	peers  []peer // the other configured nodes, ascending
 	seen   []seen // ascending by id
 	vetted bool   // may vote and acknowledge (S2)
+	noDisk string // why nothing is durable here any more; empty: it is
 
 	proposed      []*pb.Entry // in this step, not yet given to raft
 	proposedBytes int
@@ -388,7 +389,11 @@ func (m *Machine) nodeOf(id uint64) membership.NodeID {
 
 func (m *Machine) emit(e membership.GroupEffect) { m.out = append(m.out, e) }
 
-func (m *Machine) persist(r *Record) { m.emit(membership.GroupPersist{Record: r}) }
+func (m *Machine) persist(r *Record) {
+	if m.noDisk == "" {
+		m.emit(membership.GroupPersist{Record: r})
+	}
+}
 
 func (m *Machine) trace(kind, format string, v ...any) {
 	m.emit(membership.GroupTrace{Kind: kind, Text: fmt.Sprintf(format, v...)})

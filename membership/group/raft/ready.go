@@ -141,6 +141,9 @@ func (m *Machine) sendRaft(msg *pb.Message) {
 		m.node.ReportSnapshot(msg.GetTo(), raftlib.SnapshotFailure) // until WantsCompact was answered
 		return
 	}
+	if m.unbacked(msg) {
+		return
+	}
 	data, err := encodeRaft(msg)
 	must(err)
 	if len(data) > membership.MaxMessage {

@@ -35,6 +35,8 @@ func (m *Machine) reconcile() {
 func (m *Machine) change(p *peer) *pb.ConfChangeV2 {
 	known := m.members.node(p.raftID)
 	switch {
+	case known == p.node && p.noDisk:
+		return m.demotion(p)
 	case known == 0 && p.clusterID == "":
 		named := members{list: []member{{p.raftID, p.node}}}
 		cc := &pb.ConfChangeV2{Context: appendMembers(nil, named)}
@@ -58,6 +60,17 @@ func (m *Machine) change(p *peer) *pb.ConfChangeV2 {
 		return cc
 	}
 	return nil
+}
+
+// demotion makes a learner of a voter that has no disk any more: it goes on
+// following, and nobody counts on it. As many as could be a quorum stay voters.
+func (m *Machine) demotion(p *peer) *pb.ConfChangeV2 {
+	if !isVoter(m.cs, p.raftID) || m.voters([]uint64{p.raftID}) <= min(len(m.cfg.Nodes), m.cfg.MaxVoters)/2 {
+		return nil
+	}
+	cc := &pb.ConfChangeV2{}
+	addChange(cc, pb.ConfChangeAddLearnerNode, p.raftID)
+	return cc
 }
 
 // voters counts the voters without some ids.

@@ -45,6 +45,7 @@ type hello struct {
 	lastIndex uint64
 	retired   bool   // the raft id that the receiver announced was replaced
 	lost      bool   // it had a log, and has none
+	noDisk    bool   // its log cannot be written any more
 	seen      []seen // what raft ids acknowledged, as far as the sender knows; ascending
 }
 
@@ -70,7 +71,7 @@ func encodeHello(h hello) []byte {
 	b = binary.BigEndian.AppendUint64(b, h.term)
 	b = binary.BigEndian.AppendUint64(b, h.lastTerm)
 	b = binary.BigEndian.AppendUint64(b, h.lastIndex)
-	b = append(b, boolByte(h.retired), boolByte(h.lost))
+	b = append(b, boolByte(h.retired), boolByte(h.lost), boolByte(h.noDisk))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(h.seen)))
 	for _, s := range h.seen {
 		b = binary.BigEndian.AppendUint64(b, s.id)
@@ -85,7 +86,7 @@ func parseHello(b []byte) (hello, error) {
 	h := hello{clusterID: r.string(maxClusterID), raftID: r.uint64()}
 	copy(h.hash[:], r.bytes(len(h.hash)))
 	h.term, h.lastTerm, h.lastIndex = r.uint64(), r.uint64(), r.uint64()
-	h.retired, h.lost = r.bool(), r.bool()
+	h.retired, h.lost, h.noDisk = r.bool(), r.bool(), r.bool()
 	for range r.count(maxSeen, 24) {
 		s := seen{r.uint64(), r.uint64(), r.uint64()}
 		if k := len(h.seen); k > 0 && h.seen[k-1].id >= s.id {

@@ -1,0 +1,63 @@
+package raft
+
+import (
+	raftlib "go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+)
+
+// DiskLost says that a record could not be made durable, and that none will be.
+// The caller has sent nothing that was to go after it. The machine votes and
+// acknowledges no more under its raft id, which it tells the others; the leader
+// makes a learner of it, and as that it follows from memory, so that its node
+// stays a member. A leader gives leadership away at once: it counted on the
+// record. The next start finds a log that is older than what peers saw of it, and
+// joins anew.
+//
+// It returns false where that cannot be: outside a cluster, and where no other
+// voter could go on.
+func (m *Machine) DiskLost(why string) bool {
+	if m.node == nil || m.fault != nil || isVoter(m.cs, m.id.RaftID) && m.voters([]uint64{m.id.RaftID}) == 0 {
+		return false
+	}
+	if m.noDisk != "" {
+		return true
+	}
+	m.noDisk = why
+	m.trace("degraded", "the log cannot be written: this node does not vote any more: %s", why)
+	for i := range m.peers {
+		m.peers[i].helloAt = 0
+	}
+	m.abdicate()
+	return true
+}
+
+// abdicate ends this node's leadership before anything else is counted: the best
+// of the others is told to campaign.
+func (m *Machine) abdicate() {
+	if m.role.state != raftlib.StateLeader {
+		return
+	}
+	if heir := m.heir(); heir != 0 {
+		to := m.peer(heir).raftID
+		m.sendRaft(&pb.Message{Type: pb.MsgTimeoutNow.Enum(), From: new(m.id.RaftID), To: new(to), Term: new(m.role.term)})
+	}
+	m.stepDown()
+	m.drain()
+	m.settle()
+}
+
+// unbacked says whether a message promises what is on no disk: any vote, and an
+// acknowledgement of a voter. A learner's acknowledgement is nobody's reason to
+// take an entry for ordered; without it the leader would send it nothing more.
+func (m *Machine) unbacked(msg *pb.Message) bool {
+	if m.noDisk == "" {
+		return false
+	}
+	switch msg.GetType() {
+	case pb.MsgVoteResp, pb.MsgPreVoteResp:
+		return true
+	case pb.MsgAppResp:
+		return !msg.GetReject() && isVoter(m.cs, m.id.RaftID)
+	}
+	return false
+}

@@ -1,0 +1,99 @@
+package raft_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/group/grouptest"
+)
+
+// loses has a node's disk fail: no record of it is durable from now on.
+func loses(t *testing.T, s *grouptest.Sim, id membership.NodeID) {
+	t.Helper()
+	if !machine(s, id).DiskLost("read-only file system") {
+		t.Fatalf("node %d cannot go on", id)
+	}
+	s.Input(id, membership.GroupTimer{})
+}
+
+// follows: the node without a disk is a learner and delivers what all do.
+func follows(s *grouptest.Sim, id membership.NodeID) func() bool {
+	return func() bool {
+		st := s.Node(id).Group.Status()
+		return leader(s) != id && settled(s) && !st.Voter && slices.Equal(st.Learners, []membership.NodeID{id})
+	}
+}
+
+// A node whose disk fails, leader or not, goes on as a learner from memory. When
+// its disk is there again, as it was, its node joins anew.
+func TestANodeWithoutADiskFollows(t *testing.T) {
+	for _, leads := range []bool{false, true} {
+		s := formed(t, 3, nil)
+		order(t, s, 1, 5)
+		victim := leader(s)
+		if !leads {
+			victim = others(s, victim)[0]
+		}
+		old, from := machine(s, victim).RaftID(), s.Now
+		loses(t, s, victim)
+		await(t, s, "it a learner", follows(s, victim))
+		if took := s.Now.Sub(from); took > 2*time.Second {
+			t.Errorf("leads %v: it took %v", leads, took)
+		}
+		records := len(s.Node(victim).Disk.Records)
+		order(t, s, victim, 250) // over a compaction
+		if n := len(s.Node(victim).Disk.Records); n != records {
+			t.Fatalf("%d records were written without a disk", n-records)
+		}
+		s.Crash(victim)
+		s.Start(victim)
+		await(t, s, "it a voter again", func() bool {
+			st := s.Node(victim).Group.Status()
+			return s.Node(victim).Alive && settled(s) && st.Voter && len(st.Voters) == 3 && len(st.Learners) == 0
+		})
+		if machine(s, victim).RaftID() == old {
+			t.Fatal("its log was older than what it had acknowledged, and it went on with it")
+		}
+		order(t, s, victim, 3)
+	}
+}
+
+// It neither votes nor counts: the one voter that is left of three elects nobody.
+func TestANodeWithoutADiskDoesNotVote(t *testing.T) {
+	s := formed(t, 3, nil)
+	l := leader(s)
+	rest := others(s, l)
+	loses(t, s, rest[0])
+	s.Crash(l) // before it can have made a learner of it
+	if s.Run(20*time.Second, func() bool { return leader(s) == rest[1] || leader(s) == rest[0] }) {
+		t.Fatalf("node %d was elected by one that cannot remember its vote", leader(s))
+	}
+	s.Start(l)
+	await(t, s, "a leader, and it a learner", follows(s, rest[0]))
+}
+
+// The second of three without a disk stays a voter that acknowledges nothing: one
+// disk is not what three nodes agreed to keep things on.
+func TestTwoNodesWithoutADiskStopTheOrder(t *testing.T) {
+	s := formed(t, 3, nil)
+	l := leader(s)
+	rest := others(s, l)
+	loses(t, s, rest[0])
+	await(t, s, "a learner", follows(s, rest[0]))
+	loses(t, s, rest[1])
+	before := s.Check.Highest
+	s.Propose(l, "not to be ordered")
+	s.Run(5*time.Second, nil)
+	if s.Check.Highest != before || s.Check.Err != nil {
+		t.Fatalf("ordered %d with one disk (%v)", s.Check.Highest, s.Check.Err)
+	}
+}
+
+func TestTheOnlyVoterCannotGoOnWithoutADisk(t *testing.T) {
+	s := formed(t, 1, nil)
+	if machine(s, 1).DiskLost("full") {
+		t.Fatal("it goes on without a log")
+	}
+}
