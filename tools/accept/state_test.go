@@ -24,6 +24,7 @@ func TestState(t *testing.T) {
 	w.mountAll()
 	w.story("a log that is damaged is given up", (*world).damages)
 	w.story("the file system of the log is full", (*world).fullDisk)
+	w.story("the file system of the leader's log is read-only", (*world).readOnly)
 	w.story("every log is lost", (*world).allLost)
 }
 
@@ -139,6 +140,41 @@ func (w *world) fullDisk() {
 		_, err := w.Lab.Node(i).Run(w.ctx, "rm -f "+stateDir+"/fill "+stateDir+"/fill2")
 		w.must(err)
 	}
+}
+
+// readOnly: the file system finds an error and takes no more writes. The node
+// hands over and votes no more; it stays a member, and a change that needs its
+// word goes on. Repaired, it joins anew.
+func (w *world) readOnly() {
+	w.calm()
+	victim := w.leader()
+	rest := w.Others(victim)
+	n := w.Lab.Node(victim)
+	from := time.Now()
+	wr := w.write("readonly", 20, w.Nodes()...)
+	defer wr.stop()
+	_, err := n.Run(w.ctx, "mount -o remount,errors=remount-ro "+stateDir+" && echo for a story > /sys/fs/ext4/ubdb/trigger_fs_error")
+	w.must(err)
+	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, rest[0]) })
+	w.must(w.WaitLockspace(w.ctx, w.Others(rest[0]), w.Others(rest[0])))
+	w.shows(w.quorate(victim, "status", 1), "does not vote any more")
+	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
+	if l := w.leader(); l == victim {
+		w.t.Fatalf("node%d leads without a log", l)
+	}
+	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, rest[0]) })
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	now := time.Now()
+	for _, i := range []int{victim, rest[1]} {
+		wr.progress(i, now)
+	}
+	wr.stop()
+	w.none(from, evil...)
+	w.leaves(victim)
+	_, err = n.Run(w.ctx, "umount "+stateDir+" && mount -t ext4 /dev/ubdb "+stateDir)
+	w.must(err)
+	w.returns(victim, from)
+	w.quorate(victim, "status", 0)
 }
 
 // allLost: no node has a log. None invents a history; status says what to do.

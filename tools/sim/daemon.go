@@ -28,6 +28,8 @@ type daemon struct {
 	stepped  time.Duration
 	entries  []membership.GroupEffect // delivered in the step under way
 	crashIn  int                      // effects until it crashes; 0: it does not
+	noDisk   bool                     // a record could not be written: none is any more
+	lost     bool                     // and that was in the step under way
 	asked    uint64                   // last token of an operator
 	answers  map[uint64]func(node.Reply)
 }
@@ -157,7 +159,7 @@ func (d *daemon) execute(effs []node.Effect) {
 		}
 		e := d.effects[0]
 		d.effects = d.effects[1:]
-		if p, ok := e.(node.Persist); ok {
+		if p, ok := e.(node.Persist); ok && !d.unwritten() {
 			d.persist(p)
 			return
 		}
@@ -230,6 +232,15 @@ func (d *daemon) written() {
 	}
 }
 
+// unwritten says that a record that is due is not written, nor any after it.
+func (d *daemon) unwritten() bool {
+	if !d.noDisk && d.h.readOnly {
+		d.h.tracef("a record cannot be written")
+		d.noDisk, d.lost = true, true
+	}
+	return d.noDisk
+}
+
 // stepDone is the end of a step: what was delivered in it counts now.
 func (d *daemon) stepDone() {
 	for _, e := range d.entries {
@@ -238,6 +249,11 @@ func (d *daemon) stepDone() {
 	d.entries = d.entries[:0]
 	if err := d.group.Fault(); err != nil && !d.dead {
 		d.groupFault(err)
+		return
+	}
+	if d.lost {
+		d.lost = false
+		d.step(node.DiskLost{Why: "read-only file system"})
 		return
 	}
 	d.arm()

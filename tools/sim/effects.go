@@ -12,6 +12,9 @@ func (d *daemon) do(e node.Effect) {
 	h, w := d.h, d.w
 	switch e := e.(type) {
 	case node.Send:
+		if _, ok := node.GroupMessage(e.Data); ok && d.lost {
+			return
+		}
 		w.check.sent(h, e.Data)
 		w.net.send(h.id, e.To, e.Data)
 	case node.Drive:
@@ -57,6 +60,10 @@ func (d *daemon) emitted(e membership.Event) {
 
 func (d *daemon) exit(e node.Exit) {
 	h := d.h
+	if d.noDisk && !d.group.Status().Formed {
+		h.daemonCrash("no log, and no cluster that could do without it")
+		return
+	}
 	if !e.Clean {
 		h.w.violate("machine", "node %d stops itself: %s", h.id, e.Why)
 		return
@@ -99,6 +106,12 @@ func (t tap) Members(ids []membership.NodeID) error {
 		return g.Members(ids)
 	}
 	return nil
+}
+
+// DiskLost is for a group that has a log.
+func (t tap) DiskLost(why string) bool {
+	g, ok := t.d.group.(interface{ DiskLost(string) bool })
+	return ok && g.DiskLost(why)
 }
 
 func (t tap) WantsCompact() bool             { return t.d.group.WantsCompact() }

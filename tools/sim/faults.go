@@ -131,7 +131,7 @@ var kinds = []func(f *faults){
 	(*faults).mounts, (*faults).mounts, (*faults).mounts, (*faults).leave, (*faults).fenceNode,
 	(*faults).crashBetween, (*faults).crashBetween, (*faults).powerAll,
 	(*faults).halves, (*faults).actorFails, (*faults).actorFails, (*faults).electionDies, (*faults).changeDies, (*faults).changeDies,
-	(*faults).hold, (*faults).hold,
+	(*faults).hold, (*faults).hold, (*faults).readOnly,
 }
 
 func (f *faults) one() {
@@ -326,7 +326,7 @@ func (f *faults) slowDisk() {
 	f.temporary(f.log(time.Second, 15*time.Second), func() { h.writes = 0 })
 }
 
-// wipe loses one disk a run: more would be more than a majority survives.
+// wipe loses one disk a run, if no other has failed: more would be more than a majority survives.
 func (f *faults) wipe() {
 	if !wipes || f.wiped || f.w.plan.nodes < 3 {
 		return
@@ -336,6 +336,24 @@ func (f *faults) wipe() {
 	h.powerCut("fault, and its disk is lost")
 	h.wipe()
 	h.powerOnAfter(f.log(500*time.Millisecond, 10*time.Second))
+}
+
+// readOnly has a disk take no more records. Whoever repairs it boots the machine
+// anew. Together with a lost disk it may be more than a majority survives.
+func (f *faults) readOnly() {
+	if f.wiped || f.w.plan.nodes < 3 {
+		return
+	}
+	f.wiped = true
+	h := f.host()
+	h.readOnly = true
+	h.tracef("fault: the disk is read-only")
+	f.temporary(f.log(time.Second, 25*time.Second), func() {
+		h.readOnly = false
+		if h.d != nil && h.d.noDisk {
+			h.reboot("operator: its disk is repaired", h.r.Between(time.Second, 4*time.Second))
+		}
+	})
 }
 
 func (f *faults) reset() {

@@ -14,14 +14,16 @@ type host struct {
 	id membership.NodeID
 	r  *rng
 
-	on     bool
-	boots  int
-	boot   membership.BootID
-	onAt   time.Duration
-	base   membership.Mono // of its clock at power on
-	ppm    int64           // by which its clock is fast
-	disk   []*raft.Record
-	writes time.Duration // a write takes at most that; 0: the plan's
+	on    bool
+	boots int
+	boot  membership.BootID
+	onAt  time.Duration
+	base  membership.Mono // of its clock at power on
+	ppm   int64           // by which its clock is fast
+	disk  []*raft.Record
+	// readOnly: no record can be written. What is on the disk stays.
+	readOnly bool
+	writes   time.Duration // a write takes at most that; 0: the plan's
 
 	kern   *kernel
 	d      *daemon

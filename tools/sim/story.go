@@ -29,7 +29,7 @@ var ErrStory = errors.New("scenario")
 //	kill N | kill-leader | kill-all | boot N | reboot N | wipe N | crash N
 //	pause N 2s | freeze N 2s | cut A B | cut-way A B | isolate N | heal
 //	split N N …                   these are cut from all others, and not from each other
-//	hold N VICTIM 10s | release N VICTIM
+//	hold N VICTIM 10s | release N VICTIM | read-only N | repair N
 //	mount N gfs | unmount N gfs | leave N | ack N VICTIM | fence-node N VICTIM
 //	fencing works|fails|cut-fails|slow|hangs|late | fencing-of N hangs
 //	hang-stop N 5s | slow-disk N 1s
@@ -100,7 +100,7 @@ var forms = map[string]string{
 	"mount": "nw", "unmount": "nw", "leave": "n", "ack": "nn", "fence-node": "nn",
 	"fencing": "w", "fencing-of": "nw", "hang-stop": "nd", "slow-disk": "nd",
 	"split": "n+", "call": "wn", "when": "*",
-	"hold": "nnd", "release": "nn",
+	"hold": "nnd", "release": "nn", "read-only": "n", "repair": "n",
 }
 
 // waiting are the words that take time; a `when` cannot do them.

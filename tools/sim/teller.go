@@ -171,6 +171,8 @@ func (t *teller) act(l line) string {
 		h.reboot("story", 2*time.Second)
 	case "wipe":
 		h.wipe()
+	case "read-only", "repair":
+		h.readOnly = l.words[0] == "read-only"
 	case "crash":
 		h.daemonCrash("story")
 	case "pause":

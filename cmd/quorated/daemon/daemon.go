@@ -74,6 +74,7 @@ type Daemon struct {
 	work   sync.WaitGroup // agents and other slow effects
 	runCtx context.Context
 
+	noDisk  bool            // a record could not be written: none is any more
 	ask     uint64          // last operator token
 	wallAt  membership.Mono // when the wall clock was last read, and told to the machine
 	wall    time.Time       // what it said

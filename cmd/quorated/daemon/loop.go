@@ -99,12 +99,14 @@ func (d *Daemon) step(in node.Input) error {
 	return nil
 }
 
-// execute runs effects in their order. An error ends the daemon.
+// execute runs effects in their order. An error ends the daemon. When a record
+// cannot be written, what the groups say to each other after it is left out: it
+// may depend on the record.
 //
 // What is sent or begun here goes on in other goroutines. Where there is a single
 // processor they run when the loop rests; it does so before what takes longer.
 func (d *Daemon) execute(now membership.Mono, effs []node.Effect) error {
-	begun := false
+	begun, lost := false, error(nil)
 	rest := func() {
 		if begun {
 			runtime.Gosched()
@@ -116,10 +118,13 @@ func (d *Daemon) execute(now membership.Mono, effs []node.Effect) error {
 		switch e := e.(type) {
 		case node.Persist:
 			rest()
-			if err := d.store.Save(e.Record); err != nil {
-				return fmt.Errorf("%w: the log could not be written: %w", ErrBroken, err)
+			if err := d.save(e.Record); err != nil {
+				lost = err
 			}
 		case node.Send:
+			if _, ok := node.GroupMessage(e.Data); ok && lost != nil {
+				continue
+			}
 			d.comm.Send(e.To, e.Data)
 			begun = true
 		case node.Drive:
@@ -159,7 +164,20 @@ func (d *Daemon) execute(now membership.Mono, effs []node.Effect) error {
 			return fmt.Errorf("%w: %s", ErrBroken, e.Why)
 		}
 	}
+	if lost != nil {
+		return d.step(node.DiskLost{Why: lost.Error()})
+	}
 	return nil
+}
+
+// save makes a record durable; after one that could not be, none is tried.
+func (d *Daemon) save(record any) error {
+	if d.noDisk {
+		return nil
+	}
+	err := d.store.Save(record)
+	d.noDisk = err != nil
+	return err
 }
 
 // fence runs the agents; they end when the daemon does.

@@ -41,6 +41,10 @@ type FenceDone struct {
 	Result membership.FenceResult
 }
 
+// DiskLost says that a Persist failed, and that none will be executed any more.
+// What the groups were to send after it in the same step was not sent.
+type DiskLost struct{ Why string }
+
 // Operator is a wish of an operator; it is answered by Reply with the token.
 type Operator struct {
 	Token   uint64
@@ -60,14 +64,16 @@ func (Received) nodeInput()     {}
 func (Kernel) nodeInput()       {}
 func (Quiesced) nodeInput()     {}
 func (FenceDone) nodeInput()    {}
+func (DiskLost) nodeInput()     {}
 func (Operator) nodeInput()     {}
 func (Seen) nodeInput()         {}
 
 // Effect is one of the effects below, to be executed in order.
 type Effect interface{ nodeEffect() }
 
-// Persist must be durable before any later effect is executed; if it cannot be,
-// the edge stops the lockspaces and then itself.
+// Persist must be durable before any later effect is executed. If it cannot be,
+// the edge sends no GroupMessage of the same step, executes all else, and says so
+// by DiskLost.
 type Persist struct{ Record any }
 
 // Send sends a message to a peer; it may be lost.

@@ -92,6 +92,7 @@ type Node struct {
 	helloAt   membership.Mono
 	stages    map[string]*stage
 	holds     []holdClock                           // as State.Holds
+	noDisk    string                                // why the log cannot be written; empty: it can
 	unheld    map[membership.NodeID]membership.Mono // when its last hold ended
 	asks      []holdAsk
 	cases     map[membership.Incarnation]*caseClock
@@ -244,6 +245,8 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 		n.onQuiesced(in)
 	case FenceDone:
 		n.fenceDone(in)
+	case DiskLost:
+		n.diskLost(in)
 	case Operator:
 		n.operator(in)
 	case Listed:

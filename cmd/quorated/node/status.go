@@ -299,6 +299,9 @@ func (n *Node) warnings() []string {
 				n.cfg.Name(id), n.cfg.Timing.DeadAfter, left.Round(time.Second)))
 		}
 	}
+	if n.noDisk != "" {
+		out = append(out, "this node does not vote any more, since its log could not be written ("+n.noDisk+"): unmount, `quorate leave`, repair the file system of the state directory, then start quorated")
+	}
 	if n.Evicted() {
 		out = append(out, "this node was evicted: "+orElse(n.evictedWhy(), "see `quorate events`"))
 	}
