@@ -15,7 +15,7 @@ package membership
 //   - A node that was away is first given Restore with the consumers' state as
 //     of an index, if the entries before it are gone, and then every later entry.
 //   - A Persist effect must be durable before any later effect of the same
-//     slice is executed. If it fails the caller stops; it never goes on.
+//     slice is executed. If it fails the caller stops, or does as Diskless says.
 //   - Propose may be lost (no leader, a full queue, a change of leader) and may
 //     be delivered twice; the caller proposes again and its entries are idempotent.
 //   - Nothing is delivered at a node outside the group's configuration, and
@@ -106,6 +106,14 @@ func (GroupCompact) groupInput()  {}
 
 // GroupEffect is one of the effects below, to be executed in order.
 type GroupEffect interface{ groupEffect() }
+
+// Diskless is a Group that can do without durable records. When a Persist fails,
+// the caller executes no Send that comes after it in the slice and does all else;
+// then, before any other input, it calls DiskLost, steps the Group, and executes no
+// Persist any more. False: the Group cannot go on either, and the caller stops.
+type Diskless interface {
+	DiskLost(why string) bool
+}
 
 // GroupPersist hands a record to the provider's own store. It must be durable
 // before any later effect is executed.

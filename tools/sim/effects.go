@@ -110,7 +110,7 @@ func (t tap) Members(ids []membership.NodeID) error {
 
 // DiskLost is for a group that has a log.
 func (t tap) DiskLost(why string) bool {
-	g, ok := t.d.group.(interface{ DiskLost(string) bool })
+	g, ok := t.d.group.(membership.Diskless)
 	return ok && g.DiskLost(why)
 }
 

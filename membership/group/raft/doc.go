@@ -29,6 +29,11 @@
 // they saw from it. When one saw more than the log holds, the log went back in
 // time: Fault is ErrRolledBack and the node never takes part under that id.
 //
+// # Without a disk
+//
+// A machine that was told of a record that could not be written (DiskLost) votes and
+// acknowledges no more. The leader makes a learner of it, and it follows from memory.
+//
 // # Elections
 //
 // Raft's random election timeouts are never used: only a leader is ticked. A

@@ -50,7 +50,10 @@ type Machine struct {
 	out     []membership.GroupEffect
 }
 
-var _ membership.Group = (*Machine)(nil)
+var (
+	_ membership.Group    = (*Machine)(nil)
+	_ membership.Diskless = (*Machine)(nil)
+)
 
 // New makes a machine from what the store held. The effects, to be executed
 // before the first Step, persist a new identity, or give back the consumers'
