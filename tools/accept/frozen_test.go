@@ -107,10 +107,10 @@ func (w *world) held() {
 			return err
 		})
 	})
+	w.shows(w.quorate(on, "nodes", 0), "left, by uid 0")
 	_, err := w.Lab.Node(victim).Freeze(w.ctx)
 	w.must(err)
 	thaw := time.NewTimer(6 * time.Second) // three times dead_after
-	w.shows(w.quorate(on, "nodes", 0), "left, by uid 0")
 	time.Sleep(3 * time.Second) // until its silence is longer than dead_after
 	w.shows(w.quorate(on, "status", 1), "is silent and held")
 	w.quorate(on, fmt.Sprintf("node hold node%d --for 1s", on), 0) // is agreed, without the one that stands still
@@ -201,7 +201,7 @@ func (w *world) freezesFor(victim int, wakes time.Duration) {
 	wr := w.write(fmt.Sprintf("frozen%d", time.Now().UnixNano()), 20, w.Nodes()...)
 	defer wr.stop()
 	if wakes > 0 {
-		w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: 2 * wakes})
+		w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: 4 * wakes})
 		defer w.Misbehave(honest)
 	}
 	at, err := w.Lab.Node(victim).Freeze(w.ctx)
