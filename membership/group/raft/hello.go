@@ -423,9 +423,25 @@ func (m *Machine) waiting() string {
 	case m.role.lead == 0 && !m.hearsMajority():
 		return "no majority of the voters can be heard" + m.missing()
 	case m.role.lead == 0:
-		return "no leader yet"
+		return "no leader yet" + m.unwritable()
 	}
 	return ""
+}
+
+// unwritable names the voters whose logs cannot be written.
+func (m *Machine) unwritable() string {
+	var nodes []string
+	for _, e := range m.members.list {
+		p := m.connected(e.id)
+		if isVoter(m.cs, e.id) && (e.id == m.id.RaftID && m.noDisk != "" || p != nil && p.noDisk) {
+			nodes = append(nodes, fmt.Sprint(e.node))
+		}
+	}
+	if len(nodes) == 0 {
+		return ""
+	}
+	slices.Sort(nodes)
+	return "; the log cannot be written on node " + strings.Join(nodes, ", ")
 }
 
 // missing names the voters that do not answer.

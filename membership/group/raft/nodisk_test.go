@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +89,11 @@ func TestTwoNodesWithoutADiskStopTheOrder(t *testing.T) {
 	s.Run(5*time.Second, nil)
 	if s.Check.Highest != before || s.Check.Err != nil {
 		t.Fatalf("ordered %d with one disk (%v)", s.Check.Highest, s.Check.Err)
+	}
+	loses(t, s, l)
+	s.Run(5*time.Second, nil)
+	if w := s.Node(rest[0]).Group.Status().Waiting; leader(s) != 0 || !strings.Contains(w, "the log cannot be written on node") {
+		t.Fatalf("node %d leads; it waits for %q", leader(s), w)
 	}
 }
 
