@@ -197,6 +197,33 @@ func TestSegmentTruncatedAtEveryOffset(t *testing.T) {
 	}
 }
 
+// The home is not preallocated: it is whole, but for the line's end, or not taken for one.
+func TestHomeTruncatedAtEveryOffset(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir)
+	if err := s.Save(history()[0]); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	name := filepath.Join(dir, homeName)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(b) - 1 {
+		if err := os.WriteFile(name, b[:n], 0o600); err != nil { // the same inode
+			t.Fatal(err)
+		}
+		if _, _, err := Open(dir); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTruncated) {
+			t.Fatalf("home cut to %d of %d bytes %q: %v", n, len(b), b[:n], err)
+		}
+	}
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+}
+
 func TestSegmentEveryByteFlipped(t *testing.T) {
 	b, ends := image(t, 16<<10, history())
 	want, _, err := read(b)
