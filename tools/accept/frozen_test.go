@@ -111,7 +111,7 @@ func (w *world) held() {
 	_, err := w.Lab.Node(victim).Freeze(w.ctx)
 	w.must(err)
 	thaw := time.NewTimer(6 * time.Second) // three times dead_after
-	time.Sleep(3 * time.Second) // until its silence is longer than dead_after
+	time.Sleep(3 * time.Second)            // until its silence is longer than dead_after
 	w.shows(w.quorate(on, "status", 1), "is silent and held")
 	w.quorate(on, fmt.Sprintf("node hold node%d --for 1s", on), 0) // is agreed, without the one that stands still
 	<-thaw.C
@@ -173,15 +173,21 @@ func (w *world) clocks() {
 	}
 }
 
-// endsItself: a node that wakes up to find itself evicted does not wait for the device.
+// endsItself: a node that wakes up to find itself evicted does not wait for the
+// device; it boots anew.
 func (w *world) endsItself(victim int, at time.Time) {
 	w.t.Helper()
-	w.within(30*time.Second, "the end of the node that woke up", func(ctx context.Context) error {
-		return cluster.Until(ctx, 10*time.Millisecond, func() error {
-			if w.Lab.Node(victim).Powered() {
-				return fmt.Errorf("node%d runs", victim)
+	n := w.Lab.Node(victim)
+	was := n.BootID()
+	w.within(30*time.Second, "another boot of the node that woke up", func(ctx context.Context) error {
+		return cluster.Until(ctx, 200*time.Millisecond, func() error {
+			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			id, err := n.Run(ctx, "cat /proc/sys/kernel/random/boot_id")
+			if err == nil && strings.TrimSpace(id) == was {
+				err = fmt.Errorf("node%d runs as before", victim)
 			}
-			return nil
+			return err
 		})
 	})
 	for _, p := range w.Lab.PowerLog() {
@@ -189,7 +195,7 @@ func (w *world) endsItself(victim int, at time.Time) {
 			w.t.Fatalf("node%d waited until it was cut off: %+v", victim, p)
 		}
 	}
-	w.t.Logf("node%d ended itself %v after it stood still", victim, time.Since(at).Round(10*time.Millisecond))
+	w.t.Logf("node%d ended itself and was up again %v after it stood still", victim, time.Since(at).Round(10*time.Millisecond))
 }
 
 // freezesFor stands a node still until it is fenced, or, not 0, wakes it up when
@@ -201,7 +207,7 @@ func (w *world) freezesFor(victim int, wakes time.Duration) {
 	wr := w.write(fmt.Sprintf("frozen%d", time.Now().UnixNano()), 20, w.Nodes()...)
 	defer wr.stop()
 	if wakes > 0 {
-		w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: 4 * wakes})
+		w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: 6 * wakes})
 		defer w.Misbehave(honest)
 	}
 	at, err := w.Lab.Node(victim).Freeze(w.ctx)

@@ -151,7 +151,7 @@ func (w *world) readOnly() {
 	rest := w.Others(victim)
 	n := w.Lab.Node(victim)
 	from := time.Now()
-	wr := w.write("readonly", 20, w.Nodes()...)
+	wr := w.write("readonly", 20, victim, rest[1])
 	defer wr.stop()
 	_, err := n.Run(w.ctx, "mount -o remount,errors=remount-ro "+stateDir+" && echo for a story > /sys/fs/ext4/ubdb/trigger_fs_error")
 	w.must(err)
