@@ -173,21 +173,20 @@ func (w *world) clocks() {
 	}
 }
 
-// endsItself: a node that wakes up to find itself evicted does not wait for the
-// device; it boots anew.
-func (w *world) endsItself(victim int, at time.Time) {
+// restarts counts how often the kernel of a node has said that it starts anew.
+func (w *world) restarts(i int) int {
+	return strings.Count(w.Lab.Node(i).ConsoleTail(10_000), "reboot: Restarting system")
+}
+
+// endsItself: a node that wakes up to find itself evicted does not wait for the device.
+func (w *world) endsItself(victim int, at time.Time, restarts int) {
 	w.t.Helper()
-	n := w.Lab.Node(victim)
-	was := n.BootID()
-	w.within(30*time.Second, "another boot of the node that woke up", func(ctx context.Context) error {
-		return cluster.Until(ctx, 200*time.Millisecond, func() error {
-			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-			defer cancel()
-			id, err := n.Run(ctx, "cat /proc/sys/kernel/random/boot_id")
-			if err == nil && strings.TrimSpace(id) == was {
-				err = fmt.Errorf("node%d runs as before", victim)
+	w.within(30*time.Second, "the restart of the node that woke up", func(ctx context.Context) error {
+		return cluster.Until(ctx, 20*time.Millisecond, func() error {
+			if w.restarts(victim) == restarts {
+				return fmt.Errorf("node%d runs as before: %s", victim, w.Lab.Node(victim).ConsoleTail(5))
 			}
-			return err
+			return nil
 		})
 	})
 	for _, p := range w.Lab.PowerLog() {
@@ -195,7 +194,7 @@ func (w *world) endsItself(victim int, at time.Time) {
 			w.t.Fatalf("node%d waited until it was cut off: %+v", victim, p)
 		}
 	}
-	w.t.Logf("node%d ended itself and was up again %v after it stood still", victim, time.Since(at).Round(10*time.Millisecond))
+	w.t.Logf("node%d ended itself %v after it stood still", victim, time.Since(at).Round(10*time.Millisecond))
 }
 
 // freezesFor stands a node still until it is fenced, or, not 0, wakes it up when
@@ -207,9 +206,10 @@ func (w *world) freezesFor(victim int, wakes time.Duration) {
 	wr := w.write(fmt.Sprintf("frozen%d", time.Now().UnixNano()), 20, w.Nodes()...)
 	defer wr.stop()
 	if wakes > 0 {
-		w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: 6 * wakes})
+		w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: 4 * wakes})
 		defer w.Misbehave(honest)
 	}
+	restarts := w.restarts(victim)
 	at, err := w.Lab.Node(victim).Freeze(w.ctx)
 	w.must(err)
 	if got := w.evicted(at); got != victim {
@@ -218,7 +218,7 @@ func (w *world) freezesFor(victim int, wakes time.Duration) {
 	if wakes > 0 {
 		time.Sleep(time.Until(at.Add(wakes)))
 		w.must(w.Lab.Node(victim).Thaw(w.ctx))
-		w.endsItself(victim, at)
+		w.endsItself(victim, at, restarts)
 	}
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	for _, i := range rest {
