@@ -19,7 +19,8 @@ const (
 // TestState damages what a node keeps. It always joins anew by itself, while the
 // others go on, unless nobody has a log any more.
 func TestState(t *testing.T) {
-	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
+	// A node that starts again and again takes the others' processors, too.
+	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: time.Second})
 	w.must(w.Mkfs(w.ctx, 1))
 	w.mountAll()
 	w.story("a log that is damaged is given up", (*world).damages)
