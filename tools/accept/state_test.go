@@ -138,7 +138,7 @@ func (w *world) fullDisk() {
 	}
 	w.dies(w.leader())
 	for _, i := range w.Nodes() {
-		_, err := w.Lab.Node(i).Run(w.ctx, "rm -f "+stateDir+"/fill "+stateDir+"/fill2")
+		_, err := w.Lab.Node(i).Run(w.ctx, "rm -f "+stateDir+"/fill "+stateDir+"/fill2; sync -f "+stateDir)
 		w.must(err)
 	}
 }
