@@ -38,13 +38,13 @@ func (w *world) damages() {
 	wr := w.write("damages", 20, w.Others(i)...)
 	defer wr.stop()
 	const first = "f=$(ls " + logFiles + "/log-* | head -1); "
-	w.damaged(i, "the state directory is lost", "rm -rf "+stateDir+"/*", false)
+	w.damaged("the state directory is lost", i, "rm -rf "+stateDir+"/*", false)
 	for _, n := range []int{0, 1, 100, 512 << 10, 1<<20 - 1} {
-		w.damaged(i, fmt.Sprintf("a log is cut to %d bytes", n), first+fmt.Sprintf("truncate -s %d $f", n), true)
+		w.damaged(fmt.Sprintf("a log is cut to %d bytes", n), i, first+fmt.Sprintf("truncate -s %d $f", n), true)
 	}
-	w.damaged(i, "a log has a hole", first+"dd if=/dev/zero of=$f bs=64 seek=2 count=1 conv=notrunc 2>/dev/null", true)
-	w.damaged(i, "a file of a log is gone", first+"rm $f", true)
-	w.damaged(i, "a log is a copy", "cp -a "+logFiles+" "+stateDir+"/copy && rm -rf "+logFiles+" && mv "+stateDir+"/copy "+logFiles, true)
+	w.damaged("a log has a hole", i, first+"dd if=/dev/zero of=$f bs=64 seek=2 count=1 conv=notrunc 2>/dev/null", true)
+	w.damaged("a file of a log is gone", i, first+"rm $f", true)
+	w.damaged("a log is a copy", i, "cp -a "+logFiles+" "+stateDir+"/copy && rm -rf "+logFiles+" && mv "+stateDir+"/copy "+logFiles, true)
 	w.oldCopy(i)
 	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, i) })
 	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
@@ -61,7 +61,7 @@ func (w *world) damages() {
 
 // damaged: the node leaves, loses something, and returns by itself, with the log
 // that it had or without.
-func (w *world) damaged(i int, name, do string, givenUp bool) {
+func (w *world) damaged(name string, i int, do string, givenUp bool) {
 	w.t.Helper()
 	w.story(name, func(w *world) {
 		w.leave(i)
@@ -126,8 +126,8 @@ func (w *world) returns(i int, from time.Time) {
 // oldCopy puts old bytes back into the very files, as a restored disk image does.
 func (w *world) oldCopy(i int) {
 	w.t.Helper()
-	w.damaged(i, "a log is as it was", "cp -a "+logFiles+" "+stateDir+"/old", false)
-	w.damaged(i, "an old copy of a log is put back in place", "cd "+stateDir+"/old && for f in *; do cat $f > "+logFiles+"/$f; done && cd / && rm -rf "+stateDir+"/old", true)
+	w.damaged("a log is as it was", i, "cp -a "+logFiles+" "+stateDir+"/old", false)
+	w.damaged("an old copy of a log is put back in place", i, "cd "+stateDir+"/old && for f in *; do cat $f > "+logFiles+"/$f; done && cd / && rm -rf "+stateDir+"/old", true)
 }
 
 // fullDisk: a full file system changes nothing, not even a failover.
