@@ -98,6 +98,6 @@ func serve(f flags) error {
 	return daemon.Run(context.Background(), daemon.Options{Config: cfg, Socket: f.socket, Log: log, Fencer: newFencer(cfg), Term: term,
 		Ready: func() {
 			// Without systemd there is nobody to tell, and that is no error.
-			_, _ = sd.SdNotify(false, sd.SdNotifyReady)
+			_, _ = sd.SdNotify(false, sd.SdNotifyReady+"\nSTATUS=To stop it: unmount, then run: quorate leave")
 		}})
 }

@@ -71,6 +71,9 @@ func (w *world) keep() {
 		w.t.Log(err)
 	}
 	for _, n := range w.Lab.Nodes() {
+		if b, err := os.ReadFile(n.ConsoleLog()); err == nil {
+			_ = os.WriteFile(filepath.Join(w.out, n.Name()+".console"), b, 0o644)
+		}
 		_ = os.WriteFile(filepath.Join(w.out, n.Name()+".quorated.log"), []byte(w.Log(ctx, n.ID(), 5000)), 0o644)
 		if r, err := n.Exec(ctx, "quorate why; echo w >/proc/sysrq-trigger"); err == nil {
 			w.t.Logf("%s# quorate why\n%s%s", n.Name(), r.Stdout, r.Stderr)

@@ -36,8 +36,11 @@ type Options struct {
 	// Absent is how many nodes are configured besides that have no machine:
 	// absent1, absent2 …
 	Absent int
-	Log    io.Writer
-	Mem    int // MiB a node
+	// Systemd has nodes with systemd as their process 1, which keep their root, with
+	// quorate put there by `make install`.
+	Systemd bool
+	Log     io.Writer
+	Mem     int // MiB a node
 	// Kernels are the nodes' kernels, as lab.Config has them.
 	Kernels []string
 }
@@ -72,10 +75,10 @@ func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
 	if c.tmp, err = os.MkdirTemp("", "quorate-cluster-"); err != nil {
 		return nil, err
 	}
-	if c.files, err = build(ctx, c.tmp); err != nil {
+	if err = c.build(ctx); err != nil {
 		return nil, err
 	}
-	if c.Lab, err = lab.New(ctx, lab.Config{Nodes: opt.Nodes, Mem: opt.Mem, Kernels: opt.Kernels, Files: c.files, Log: opt.Log}); err != nil {
+	if c.Lab, err = lab.New(ctx, lab.Config{Nodes: opt.Nodes, Systemd: opt.Systemd, Mem: opt.Mem, Kernels: opt.Kernels, Files: c.files, Log: opt.Log}); err != nil {
 		return nil, err
 	}
 	c.Events = collect(c.Lab)
@@ -89,8 +92,27 @@ func orElse(s, or string) string {
 	return s
 }
 
-// build makes the static programs and the key.
-func build(ctx context.Context, dir string) (map[string]string, error) {
+// build makes the programs and the key.
+func (c *Cluster) build(ctx context.Context) (err error) {
+	quorate := filepath.Join(c.tmp, "quorate")
+	if c.opt.Systemd {
+		quorate = filepath.Join(c.staged(), binDir, "quorate")
+		err = stage(ctx, c.staged())
+	} else {
+		c.files, err = programs(ctx, c.tmp)
+	}
+	if err != nil {
+		return err
+	}
+	key := filepath.Join(c.tmp, "secret")
+	if b, err := exec.CommandContext(ctx, quorate, "keygen", "-f", key).CombinedOutput(); err != nil {
+		return fmt.Errorf("quorate keygen: %w: %s", err, bytes.TrimSpace(b))
+	}
+	return nil
+}
+
+// programs makes the static programs in dir.
+func programs(ctx context.Context, dir string) (map[string]string, error) {
 	files := map[string]string{}
 	for _, p := range []string{"quorated", "quorate"} {
 		out := filepath.Join(dir, p)
@@ -100,10 +122,6 @@ func build(ctx context.Context, dir string) (map[string]string, error) {
 			return nil, fmt.Errorf("build %s: %w: %s", p, err, bytes.TrimSpace(b))
 		}
 		files[binDir+"/"+p] = out
-	}
-	key := filepath.Join(dir, "secret")
-	if b, err := exec.CommandContext(ctx, filepath.Join(dir, "quorate"), "keygen", "-f", key).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("quorate keygen: %w: %s", err, bytes.TrimSpace(b))
 	}
 	return files, nil
 }
@@ -189,6 +207,9 @@ func (c *Cluster) WriteList(ctx context.Context, i int, names ...string) error {
 
 // StartDaemon installs key and configuration and starts quorated.
 func (c *Cluster) StartDaemon(ctx context.Context, i int) error {
+	if c.opt.Systemd {
+		return c.enable(ctx, i)
+	}
 	if err := c.Install(ctx, i); err != nil {
 		return err
 	}
@@ -346,7 +367,11 @@ func (c *Cluster) Unmount(ctx context.Context, i int) error {
 
 // Log is the end of a node's daemon's log.
 func (c *Cluster) Log(ctx context.Context, i, lines int) string {
-	r, err := c.Lab.Node(i).Exec(ctx, fmt.Sprintf("tail -n %d %s", lines, LogFile))
+	read := fmt.Sprintf("tail -n %d %s", lines, LogFile)
+	if c.opt.Systemd {
+		read = fmt.Sprintf("journalctl --no-pager -o short-monotonic -n %d", lines)
+	}
+	r, err := c.Lab.Node(i).Exec(ctx, read)
 	if err != nil {
 		return err.Error()
 	}

@@ -71,7 +71,11 @@ func (n *Node) taps() []string {
 // folders of the host, or serials of disks.
 func (n *Node) words(root, modules, nonce string) []string {
 	cfg := &n.lab.cfg
-	return append(append([]string(nil), cfg.Append...),
+	given := append([]string(nil), cfg.Append...)
+	if cfg.Systemd {
+		given = append(given, "lab.init=systemd", "systemd.show_status=yes")
+	}
+	return append(given,
 		"lab.root="+root, "lab.trees="+modules, "lab.nonce="+nonce,
 		fmt.Sprintf("lab.node=%d", n.id), fmt.Sprintf("lab.nodes=%d", cfg.Nodes),
 		fmt.Sprintf("lab.links=%d", cfg.Links), "lab.modules="+strings.Join(cfg.Modules, ","))

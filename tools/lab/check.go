@@ -53,7 +53,7 @@ func probes(cfg *Config) []probe {
 		w.cache, err = CacheDir()
 	}
 	if err == nil {
-		w.root, err = hostRecipe()
+		w.root, err = hostRecipe(cfg.Systemd)
 	}
 	if err != nil {
 		return append(ps, probe{"cache", func() (string, error) { return "", err }})

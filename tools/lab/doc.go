@@ -60,6 +60,17 @@
 // and no daemon is started but udevd. Config.Files and Put add more. The modules dlm and gfs2 are loaded,
 // /dev/misc/dlm* exist, configfs is mounted.
 //
+// # Nodes with systemd
+//
+// With Config.Systemd (`lab up --systemd`) process 1 is Debian's systemd, on a root
+// of its own with fewer packages and Debian's udev, journal and ifupdown. labnode
+// is a service there, and all verbs are the same. The root is kept from boot to
+// boot: its writable layer is on the node's own disk, /var/lib/quorate is a folder in it,
+// and what was installed, enabled and put into /etc stays. Config.Modules does not matter: modules are
+// loaded as on any machine. The cluster networks are ifupdown's, and go down with
+// the machine; the management network stays to the end. A node that reboots by
+// itself is powered on again: see Node.WaitReboot. An emulated one is off then.
+//
 // # Death
 //
 // A node is all processes in its cgroup. Killing the main one would leave disk

@@ -20,6 +20,7 @@ type Config struct {
 	Nodes      int               // 1 to 32; 0: 3
 	Links      int               // cluster links, 1 to 4; 0: 1
 	Kernels    []string          // of node 1, 2 and so on, the last one for all further; nil: EnvKernel, or uml-6.1
+	Systemd    bool              // process 1 is Debian's systemd, and the root is kept from boot to boot: see the package
 	Mem        int               // MiB a node; 0: 384, emulated 900
 	SharedSize int64             // bytes of the shared disk; 0: 1 GiB, sparse
 	StateSize  int64             // bytes of each node's own disk; 0: 64 MiB, sparse
@@ -121,7 +122,7 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	if err := Sweep(ctx, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("leftovers of an earlier lab: %w", err)
 	}
-	img, err := prepare(ctx, cfg.Cache, distinct(cfg.kernels), cfg.Log)
+	img, err := prepare(ctx, &cfg, cfg.Log)
 	if err != nil {
 		return nil, err
 	}

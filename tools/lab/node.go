@@ -33,14 +33,16 @@ type Node struct {
 	cg      cgroup
 	console *os.File
 
-	mu     sync.Mutex
-	back   backend // of the running life and the next
-	run    *boot   // nil: powered off
-	gone   chan struct{}
-	hurry  func() // takes a dead life's processes away now
-	deaths []*Death
-	frozen bool
-	closed bool
+	mu      sync.Mutex
+	back    backend       // of the running life and the next
+	run     *boot         // nil: powered off
+	started chan struct{} // closed and replaced when a life begins
+	gone    chan struct{}
+	hurry   func() // takes a dead life's processes away now
+	unplug  func() // a node that is about to start again by itself does not
+	deaths  []*Death
+	frozen  bool
+	closed  bool
 }
 
 // boot is one life of a node, from power on to death.
@@ -65,7 +67,7 @@ type Death struct {
 }
 
 func newNode(l *Lab, id int, back backend) (*Node, error) {
-	n := &Node{lab: l, id: id, back: back, gone: make(chan struct{}), hurry: func() {}}
+	n := &Node{lab: l, id: id, back: back, gone: make(chan struct{}), started: make(chan struct{}), hurry: func() {}, unplug: func() {}}
 	n.cg = cgroup{filepath.Join(l.cg.dir, n.Name())}
 	close(n.gone)
 	var err error
@@ -230,6 +232,9 @@ func (n *Node) powerOn(ctx context.Context) (*boot, error) {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if b, err := n.start(gone); b != nil || err != nil {
 			return b, err
 		}
@@ -268,6 +273,8 @@ func (n *Node) start(gone chan struct{}) (*boot, error) {
 	prefer(cmd.Process.Pid)
 	b.ctx, b.end = context.WithCancelCause(context.Background())
 	n.run, n.frozen, n.gone = b, false, make(chan struct{})
+	close(n.started)
+	n.started = make(chan struct{})
 	n.lab.tasks.Go(func() { n.watch(b, cmd) })
 	return b, nil
 }
@@ -278,9 +285,21 @@ func (n *Node) watch(b *boot, cmd *exec.Cmd) {
 	n.mu.Lock()
 	ours := n.run == b
 	n.mu.Unlock()
-	if ours {
-		n.lab.log.printf("%s ended by itself: %v", n.Name(), err)
-		n.kill(context.Background(), b)
+	if !ours {
+		return
+	}
+	n.lab.log.printf("%s ended by itself: %v", n.Name(), err)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	n.mu.Lock()
+	n.unplug = cancel
+	n.mu.Unlock()
+	n.kill(context.WithoutCancel(ctx), b)
+	if cmd.ProcessState.ExitCode() != rebooted {
+		return
+	}
+	if _, err := n.powerOn(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		n.lab.log.printf("%s does not start again: %v", n.Name(), err)
 	}
 }
 
@@ -292,6 +311,7 @@ func (n *Node) watch(b *boot, cmd *exec.Cmd) {
 func (n *Node) Kill(ctx context.Context) (time.Time, error) {
 	n.mu.Lock()
 	b := n.run
+	n.unplug()
 	n.mu.Unlock()
 	return n.kill(ctx, b)
 }
@@ -469,4 +489,26 @@ func (n *Node) heard(h wire.Hello) {
 	n.run.up = h
 	close(n.run.ready)
 	n.lab.log.printf("%s is up after %.1f s: Linux %s, boot %s", n.Name(), time.Since(n.run.begin).Seconds(), h.Kernel, h.BootID)
+}
+
+// WaitReboot waits until a node that reboots by itself (with Config.Systemd) has
+// ended the boot with that id, and is ready for Exec in another one.
+func (n *Node) WaitReboot(ctx context.Context, bootID string) error {
+	for {
+		n.mu.Lock()
+		next, on := (<-chan struct{})(n.started), n.run != nil
+		old := on && n.run.up.BootID == bootID
+		if old {
+			next = n.run.ctx.Done()
+		}
+		n.mu.Unlock()
+		if on && !old {
+			return n.WaitUp(ctx)
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return fmt.Errorf("%s has not rebooted: %w", n.Name(), context.Cause(ctx))
+		}
+	}
 }

@@ -52,23 +52,23 @@ func CacheDir() (string, error) {
 	return filepath.Join(home, ".cache", "quorate-lab"), nil
 }
 
-// Prepare makes the host ready: it installs the packages the host lacks, after
-// saying which, builds the root file system and fetches the kernels that cache
-// ("": CacheDir) has not. Kernels are names of KernelNames; none: those that labs
-// have by default. The first run fetches about 200 MB and takes one to three
-// minutes; an emulated kernel is 100 MB more.
-func Prepare(ctx context.Context, cache string, kernels []string, out io.Writer) (*Image, error) {
-	cfg := Config{Kernels: kernels, Nodes: max(1, len(kernels))}
-	if len(kernels) == 0 {
-		cfg.Nodes = 0
-	}
+// Prepare makes the host ready for labs like cfg: it installs the packages the
+// host lacks, after saying which, builds the root file system and fetches the
+// kernels that the cache has not. Without Config.Kernels those are the kernels
+// that labs have by default. The first run fetches about 200 MB and takes one to
+// three minutes; an emulated kernel is 100 MB more, the root file system with
+// systemd 70 MB.
+func Prepare(ctx context.Context, cfg Config, out io.Writer) (*Image, error) {
+	cfg.Nodes = len(cfg.Kernels)
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	return prepare(ctx, cache, distinct(cfg.kernels), out)
+	return prepare(ctx, &cfg, out)
 }
 
-func prepare(ctx context.Context, cache string, specs []kernelSpec, out io.Writer) (*Image, error) {
+// prepare is Prepare with a configuration that is complete.
+func prepare(ctx context.Context, cfg *Config, out io.Writer) (*Image, error) {
+	cache := cfg.Cache
 	if cache == "" {
 		var err error
 		if cache, err = CacheDir(); err != nil {
@@ -79,11 +79,11 @@ func prepare(ctx context.Context, cache string, specs []kernelSpec, out io.Write
 	if err != nil {
 		return nil, err
 	}
-	r, err := hostRecipe()
+	r, err := hostRecipe(cfg.Systemd)
 	if err != nil {
 		return nil, err
 	}
-	w := want{cache: cache, root: r, kernels: specs}
+	w := want{cache: cache, root: r, kernels: distinct(cfg.kernels)}
 	if img := w.there(); img != nil && len(lacking(w.programs())) == 0 {
 		return img, nil // without the lock: nobody waits for what somebody else makes
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quorate/quorate/tools/lab/internal/wire"
 )
 
 func TestFindCgroup2(t *testing.T) {
@@ -247,3 +249,37 @@ type recorder struct {
 }
 
 func (r *recorder) Logf(format string, args ...any) { r.got = fmt.Sprintf(format, args...) }
+
+// TestWaitReboot: the life that was asked about, nothing, and another life.
+func TestWaitReboot(t *testing.T) {
+	life := func(id string) *boot {
+		b := &boot{ready: make(chan struct{}), up: wire.Hello{BootID: id}}
+		b.ctx, b.end = context.WithCancelCause(t.Context())
+		close(b.ready)
+		return b
+	}
+	n := &Node{id: 1, run: life("a"), started: make(chan struct{})}
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := n.WaitReboot(short, "a"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("it has not rebooted: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- n.WaitReboot(t.Context(), "a") }()
+	n.mu.Lock()
+	n.run.end(ErrDown)
+	n.run = nil
+	n.mu.Unlock()
+	select {
+	case err := <-done:
+		t.Fatalf("a node that is off has rebooted: %v", err)
+	case <-time.After(10 * time.Millisecond):
+	}
+	n.mu.Lock()
+	n.run = life("b")
+	close(n.started)
+	n.mu.Unlock()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -32,6 +32,14 @@ var nodePackages = []string{
 	"util-linux", "mount", "e2fsprogs", "strace", "tcpdump",
 }
 
+// systemdPackages is what a node with systemd as its process 1 has: what a
+// machine of the field has when quorate is put on it, the stack that must not run
+// beside it among that, and little else, so that it boots soon.
+var systemdPackages = []string{
+	"systemd", "systemd-sysv", "dbus", "ifupdown", "gfs2-utils", "dlm-controld", "corosync",
+	"udev", "kmod", "procps", "iproute2", "iputils-ping", "util-linux", "mount", "e2fsprogs",
+}
+
 // leftOut keeps the folder small: half of the installed size is of no use here.
 var leftOut = []string{
 	"/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/info/*",
@@ -39,8 +47,12 @@ var leftOut = []string{
 	"/usr/lib/udev/hwdb.d/*", "/usr/share/bash-completion/*",
 }
 
-func hostRecipe() (recipe, error) {
+// hostRecipe is the recipe of the nodes' root file system, for the host's release.
+func hostRecipe(systemd bool) (recipe, error) {
 	r := recipe{arch: runtime.GOARCH, packages: nodePackages, without: leftOut}
+	if systemd {
+		r.packages = systemdPackages
+	}
 	var err error
 	r.suite, err = hostSuite()
 	return r, err
@@ -85,7 +97,7 @@ func (r recipe) image(cache string) *Image {
 // build makes the image in dir.
 func (r recipe) build(ctx context.Context, dir string, out io.Writer) error {
 	fmt.Fprintf(out, "lab: building the nodes' root file system once, in %s\n", dir)
-	fmt.Fprintf(out, "lab: Debian %s; fetching about 200 MB: %s\n", r.suite, strings.Join(r.packages, " "))
+	fmt.Fprintf(out, "lab: Debian %s; fetching: %s\n", r.suite, strings.Join(r.packages, " "))
 	return whole(dir, func(tmp string) error {
 		if err := aptLists(ctx, out, r.packages[0]); err != nil {
 			return err

@@ -16,7 +16,16 @@ type uml struct {
 
 func (u *uml) kernel() *Kernel { return u.k }
 
-func (u *uml) prepare(*Lab) error { return nil }
+// rebooted is the exit status of a node that has rebooted: the lab powers it on
+// again.
+const rebooted = 82
+
+// prepare makes the program that stands in for User-Mode Linux when it reboots.
+func (u *uml) prepare(l *Lab) error {
+	return os.WriteFile(u.standIn(l), fmt.Appendf(nil, "#!/bin/sh\nexit %d\n", rebooted), 0o755)
+}
+
+func (u *uml) standIn(l *Lab) string { return filepath.Join(l.dir, "rebooted-"+u.k.Name) }
 
 func (u *uml) command(n *Node, nonce string) *exec.Cmd {
 	args := []string{
@@ -32,6 +41,11 @@ func (u *uml) command(n *Node, nonce string) *exec.Cmd {
 	}
 	args = append(args, n.words(u.root, u.k.path("lib/modules"), nonce)...)
 	c := exec.Command(u.k.program(), args...)
+	if n.lab.cfg.Systemd {
+		// To reboot, User-Mode Linux executes its own name. With the descriptors that it
+		// leaves open to itself, its interfaces would not come up.
+		c.Args[0] = u.standIn(n.lab)
+	}
 	c.Dir = u.k.Dir // its loader may be named from there
 	// The guest's memory is a file in TMPDIR that must be mappable for execution.
 	c.Env = append(os.Environ(), "TMPDIR=/dev/shm")

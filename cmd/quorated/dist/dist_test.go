@@ -47,14 +47,14 @@ func TestUnitKeepsItsPromises(t *testing.T) {
 	for key, want := range map[string]string{
 		"Service.Type": "notify", "Service.SendSIGKILL": "no", "Service.OOMScoreAdjust": "-1000", "Service.KillMode": "process",
 		"Service.LimitMEMLOCK": "infinity", "Service.RuntimeDirectory": "quorate", "Service.RuntimeDirectoryPreserve": "yes",
-		"Service.StateDirectory": "quorate", "Install.Alias": "dlm.service",
+		"Service.StateDirectory": "quorate", "Install.Alias": "dlm.service", "Unit.RefuseManualStop": "yes",
 	} {
 		if got := strings.Join(u[key], " "); got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
 	}
 	for key, want := range map[string]string{
-		"Unit.Conflicts": "corosync.service pacemaker.service dlm.service", "Unit.After": "network-online.target", "Unit.Before": "remote-fs-pre.target lvmlockd.service",
+		"Unit.Conflicts": "corosync.service pacemaker.service", "Unit.After": "network-online.target", "Unit.Before": "remote-fs-pre.target lvmlockd.service",
 	} {
 		for _, w := range strings.Fields(want) {
 			if !slices.Contains(u[key], w) {

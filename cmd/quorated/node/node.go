@@ -155,6 +155,8 @@ type job struct {
 type leaving struct {
 	tokens   []uint64
 	quiesced bool
+	since    membership.Mono
+	alone    membership.Mono // since when there is no quorum; 0 there is one
 }
 
 // New returns the machine of a node whose kernel holds nothing, and the effects

@@ -2,7 +2,9 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
@@ -118,7 +120,7 @@ func (n *Node) askLeave(in Operator) {
 	case n.leaving != nil:
 		n.leaving.tokens = append(n.leaving.tokens, in.Token)
 	default:
-		n.leaving = &leaving{tokens: []uint64{in.Token}}
+		n.leaving = &leaving{tokens: []uint64{in.Token}, since: n.now}
 		n.do(Quiesce{})
 	}
 }
@@ -148,19 +150,52 @@ func (n *Node) onQuiesced(in Quiesced) {
 	}
 }
 
-// leaveWish proposes the clean leave and ends the daemon when it is agreed.
+// When a whole cluster is shut down, the last ones have no quorum any more.
+const (
+	lonely  = 5 * time.Second  // for so long a leave waits for a quorum that is not there
+	partner = 10 * time.Second // and a leave that takes the quorum away for the others to unmount
+)
+
+// leaveWish proposes the clean leave and ends the daemon when it is agreed. Where
+// nobody can agree it ends all the same: this node's kernel holds nothing and can
+// get nothing any more, so whoever evicts it one day need not fence it.
 func (n *Node) leaveWish() {
 	l := n.leaving
 	if l == nil || !l.quiesced {
 		return
 	}
-	if n.Member() {
+	if n.quorate {
+		l.alone = 0
+	} else if l.alone == 0 {
+		l.alone = n.now
+	}
+	switch {
+	case !n.Member():
+		n.end("left the cluster")
+	case l.alone != 0 && n.now >= l.alone.Add(lonely):
+		n.end("ended without a quorum that could agree to it; this node holds no lockspace, and will not be fenced")
+	case n.missed() && n.now < l.since.Add(partner):
+		n.wake(l.since.Add(partner))
+	default:
 		n.propose("leave", cluster.Command{Leave: &cluster.Leave{Incarnation: n.Self()}})
-		return
+	}
+}
+
+// missed says that others use lockspaces and could not unmount any more when this
+// node has left: that takes a quorum.
+func (n *Node) missed() bool {
+	if n.list != nil || len(n.set.Spaces) == 0 {
+		return false
+	}
+	rest := slices.DeleteFunc(n.st.View.IDs(), func(id membership.NodeID) bool { return id == n.cfg.Self })
+	return len(rest) > 0 && n.quorate && !n.quorum(rest)
+}
+
+// end answers those who asked for the leave, and ends the daemon.
+func (n *Node) end(why string) {
+	for _, t := range n.leaving.tokens {
+		n.do(Reply{Token: t, Text: why})
 	}
 	n.leaving = nil
-	for _, t := range l.tokens {
-		n.do(Reply{Token: t, Text: "left the cluster"})
-	}
-	n.do(Exit{Clean: true, Why: "left the cluster"})
+	n.do(Exit{Clean: true, Why: why})
 }

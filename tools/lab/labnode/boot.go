@@ -11,16 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enterRoot makes the host's root file system the node's, under a writable layer
-// in memory, with the lab's folder (the root so far) at shareDir. No program is
-// run for it: in an emulated kernel each costs a tenth of a second.
+// enterRoot makes the host's root file system the node's, under a writable layer,
+// with the lab's folder (the root so far) at shareDir. No program is run for it:
+// in an emulated kernel each costs a tenth of a second.
 func enterRoot(p params) error {
 	const root, lower, trees = "/mnt/root", "/mnt/lower", "/mnt/trees"
 	if err := unix.Mount("layer", "/mnt", "tmpfs", 0, "mode=755"); err != nil {
 		return err
 	}
-	for _, d := range []string{root, lower, trees, "/mnt/up", "/mnt/work", "/mnt/up" + shareDir} {
-		if err := os.Mkdir(d, 0o755); err != nil {
+	up, work, err := p.layer("/mnt")
+	if err != nil {
+		return err
+	}
+	for _, d := range []string{root, lower, trees, up + shareDir, work} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
 	}
@@ -32,7 +36,7 @@ func enterRoot(p params) error {
 			return err
 		}
 	}
-	layers := "lowerdir=" + lower + ",upperdir=/mnt/up,workdir=/mnt/work"
+	layers := "lowerdir=" + lower + ",upperdir=" + up + ",workdir=" + work
 	if err := unix.Mount("root", root, "overlay", 0, layers); err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
@@ -43,6 +47,27 @@ func enterRoot(p params) error {
 		os.Chdir(root),
 		unix.Mount(".", "/", "", unix.MS_MOVE, ""),
 		unix.Chroot("."), os.Chdir("/"))
+}
+
+// layer is where the writable layer of the root is, below at: in memory, or with
+// systemd on the node's own disk, so that what is installed stays installed.
+func (p params) layer(at string) (up, work string, err error) {
+	if !p.systemd {
+		return at + "/up", at + "/work", nil
+	}
+	dev, err := p.stateNumber()
+	if err != nil {
+		return "", "", err
+	}
+	disk, own := at+"/state", at+"/own"
+	err = errors.Join(unix.Mknod(disk, unix.S_IFBLK|0o600, int(dev)), os.Mkdir(own, 0o755))
+	if err == nil {
+		err = unix.Mount(disk, own, "ext4", 0, "")
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("the node's own disk: %w", err)
+	}
+	return own + "/up", own + "/work", nil
 }
 
 // mountFromHost mounts a folder of the host, or the disk with that serial.
@@ -130,21 +155,36 @@ func network(p params) error {
 	if err := ifUp("lo", [4]byte{127, 0, 0, 1}, [4]byte{255}); err != nil {
 		return err
 	}
-	mask, host := [4]byte{255, 255, 255, 0}, byte(10+p.node)
-	addrs := [][4]byte{{10, 77, 0, host}, {10, 78, 0, host}}
-	for l := 1; l < p.links; l++ {
-		addrs = append(addrs, [4]byte{10, 77, byte(l), host})
-	}
-	name := "vec"
-	if p.emulated() {
-		name = "eth"
-	}
-	for i, a := range addrs {
-		if err := ifUp(fmt.Sprint(name, i), a, mask); err != nil {
+	mask := [4]byte{255, 255, 255, 0}
+	for i, a := range p.addrs() {
+		if p.systemd && i != management {
+			continue // those are ifupdown's
+		}
+		if err := ifUp(p.interfaceName(i), a, mask); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addrs are the addresses of the node's interfaces, in their order.
+func (p params) addrs() [][4]byte {
+	host := byte(10 + p.node)
+	addrs := [][4]byte{{10, 77, 0, host}, {10, 78, 0, host}}
+	for l := 1; l < p.links; l++ {
+		addrs = append(addrs, [4]byte{10, 77, byte(l), host})
+	}
+	return addrs
+}
+
+// management is the number of the interface to the management network.
+const management = 1
+
+func (p params) interfaceName(i int) string {
+	if p.emulated() {
+		return fmt.Sprint("eth", i)
+	}
+	return fmt.Sprint("vec", i)
 }
 
 func ifUp(name string, addr, mask [4]byte) error {

@@ -65,6 +65,17 @@ func findDisk(dir, serial string) (uint64, error) {
 	return 0, fs.ErrNotExist
 }
 
+// umlDisks is the major number of User-Mode Linux's disks; each has 16 minors.
+const umlDisks = 98
+
+// stateNumber is the node's own disk.
+func (p params) stateNumber() (uint64, error) {
+	if p.emulated() {
+		return diskNumber("state")
+	}
+	return unix.Mkdev(umlDisks, 16), nil // ubdb
+}
+
 // nameDisks gives the disks of an emulated node the names they have in
 // User-Mode Linux, beside their own.
 func nameDisks(p params) error {

@@ -28,6 +28,7 @@ type params struct {
 	root               string // the host's folder with the root file system, or a disk's serial
 	trees              string // the same of the folder with all kernel modules
 	modules            []string
+	systemd            bool // process 1 is to be systemd
 }
 
 func parseParams(cmdline string) (params, error) {
@@ -37,7 +38,7 @@ func parseParams(cmdline string) (params, error) {
 			kv[k[len("lab."):]] = v
 		}
 	}
-	p := params{nonce: kv["nonce"], root: kv["root"], trees: kv["trees"]}
+	p := params{nonce: kv["nonce"], root: kv["root"], trees: kv["trees"], systemd: kv["init"] == "systemd"}
 	for k, dst := range map[string]*int{"node": &p.node, "nodes": &p.nodes, "links": &p.links} {
 		n, err := strconv.Atoi(kv[k])
 		if err != nil {
@@ -59,7 +60,15 @@ func (p params) emulated() bool { return !strings.HasPrefix(p.root, "/") }
 func initNode([]string) error {
 	os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	os.Setenv("HOME", "/root")
-	if err := setUp(); err != nil {
+	p, err := firstSteps()
+	switch {
+	case err != nil:
+	case p.systemd:
+		err = carryOut(p, systemdSteps) // and does not return
+	default:
+		err = carryOut(p, ownSteps)
+	}
+	if err != nil {
 		fmt.Println("LABFAILED", err)
 	}
 	go reap()
@@ -67,6 +76,42 @@ func initNode([]string) error {
 		fmt.Println("LABFAILED", serve(nil))
 		time.Sleep(time.Second)
 	}
+}
+
+// step is one part of making a node.
+type step struct {
+	name string
+	do   func(params) error
+}
+
+// ownSteps make a node whose process 1 is labnode.
+var ownSteps = []step{
+	{"initramfs", early}, {"root", enterRoot}, {"mounts", mountAll}, {"disks", nameDisks}, {"identity", identity}, {"network", network},
+	{"udev", startUdev}, {"modules", modules}, {"files", copyFiles}, {"state disk", stateDisk},
+	{"devices", waitDevices},
+}
+
+func carryOut(p params, steps []step) error {
+	for _, s := range steps {
+		if err := s.do(p); err != nil {
+			return err
+		}
+		fmt.Printf("%6.2f %s\n", uptime(), s.name)
+	}
+	return nil
+}
+
+// firstSteps reads what the host says.
+func firstSteps() (params, error) {
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return params{}, fmt.Errorf("/proc: %w", err)
+	}
+	fmt.Printf("%6.2f labnode\n", uptime())
+	raw, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return params{}, err
+	}
+	return parseParams(string(raw))
 }
 
 // mountAll mounts the usual kernel file systems. What a kernel lacks is left out.
@@ -80,36 +125,6 @@ func mountAll(params) error {
 		unix.Mount(m[0], m[1], m[0], 0, "")
 	}
 	return errors.Join(os.MkdirAll("/run/lock", 0o755), os.Chmod("/tmp", 0o1777))
-}
-
-func setUp() error {
-	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return fmt.Errorf("/proc: %w", err)
-	}
-	fmt.Printf("%6.2f labnode\n", uptime())
-	raw, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return err
-	}
-	p, err := parseParams(string(raw))
-	if err != nil {
-		return err
-	}
-	steps := []struct {
-		name string
-		do   func(params) error
-	}{
-		{"initramfs", early}, {"root", enterRoot}, {"mounts", mountAll}, {"disks", nameDisks}, {"identity", identity}, {"network", network},
-		{"udev", startUdev}, {"modules", modules}, {"files", copyFiles}, {"state disk", stateDisk},
-		{"devices", waitDevices},
-	}
-	for _, step := range steps {
-		if err := step.do(p); err != nil {
-			return err
-		}
-		fmt.Printf("%6.2f %s\n", uptime(), step.name)
-	}
-	return nil
 }
 
 func identity(p params) error {

@@ -27,8 +27,25 @@ func TestParseParams(t *testing.T) {
 	if p, err := parseParams("lab.node=2 lab.nodes=3 lab.links=1 lab.root=root"); err != nil || !p.emulated() {
 		t.Errorf("%+v, %v", p, err)
 	}
+	if p.systemd {
+		t.Error("systemd that nobody asked for")
+	}
+	if p, err := parseParams("lab.node=2 lab.nodes=3 lab.links=1 lab.root=/r lab.init=systemd"); err != nil || !p.systemd {
+		t.Errorf("%+v, %v", p, err)
+	}
 	if _, err := parseParams("quiet"); err == nil {
 		t.Error("a command line without a node passes")
+	}
+}
+
+func TestInterfaces(t *testing.T) {
+	want := "auto lo\niface lo inet loopback\n" +
+		"auto vec0\niface vec0 inet static\n\taddress 10.77.0.12/24\nauto vec2\niface vec2 inet static\n\taddress 10.77.1.12/24\n"
+	if got := (params{root: "/r", node: 2, links: 2}).ifupdown(); got != want {
+		t.Errorf("got\n%s", got)
+	}
+	if got := (params{root: "disk", node: 2, links: 1}).ifupdown(); !strings.Contains(got, "auto eth0\n") || strings.Contains(got, "eth1") {
+		t.Errorf("emulated: got\n%s", got)
 	}
 }
 

@@ -2,6 +2,7 @@
 // Exec and Put, and small programs that tests and demonstrations use.
 //
 //	labnode init                       process 1: mounts, network, modules; then run commands for the host
+//	labnode serve                      the latter alone, beside another process 1
 //	labnode flock hold FILE            take an exclusive flock, print "held", keep it
 //	labnode flock wait FILE            block for a shared flock, tell the host when granted
 //	labnode cycle DIR --id N           lock a new file after the other, tell the host each one's number
@@ -21,13 +22,13 @@ import (
 
 func main() {
 	cmds := map[string]func([]string) error{
-		"init": initNode, "flock": flock, "append": appendLoop, "cycle": cycle, "kmsg": kmsg, "verify": verify, "udp": udp,
+		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "cycle": cycle, "kmsg": kmsg, "verify": verify, "udp": udp,
 	}
 	if os.Getpid() == 1 {
 		os.Args = []string{"labnode", "init"}
 	}
 	if len(os.Args) < 2 || cmds[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: labnode init|flock|cycle|kmsg|append|verify|udp ...")
+		fmt.Fprintln(os.Stderr, "usage: labnode init|serve|flock|cycle|kmsg|append|verify|udp ...")
 		os.Exit(2)
 	}
 	if err := cmds[os.Args[1]](os.Args[2:]); err != nil {

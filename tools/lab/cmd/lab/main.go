@@ -94,11 +94,13 @@ func sizeFlags(c *cobra.Command, cfg *lab.Config) {
 	f := c.Flags()
 	f.IntVar(&cfg.Nodes, "nodes", 3, "how many nodes")
 	f.IntVar(&cfg.Mem, "mem", 0, "MiB of memory a node (default 384, emulated 900)")
-	kernelFlag(c, &cfg.Kernels)
+	rootFlags(c, cfg)
 }
 
-func kernelFlag(c *cobra.Command, kernels *[]string) {
-	c.Flags().StringSliceVar(kernels, "kernel", nil, "kernel of node 1, 2 and so on, the last one for all further nodes: "+
+// rootFlags are what decides which files a lab needs.
+func rootFlags(c *cobra.Command, cfg *lab.Config) {
+	c.Flags().BoolVar(&cfg.Systemd, "systemd", false, "process 1 is Debian's systemd, and the root is kept from boot to boot")
+	c.Flags().StringSliceVar(&cfg.Kernels, "kernel", nil, "kernel of node 1, 2 and so on, the last one for all further nodes: "+
 		strings.Join(lab.KernelNames(), ", ")+" (default $"+lab.EnvKernel+" or "+lab.DefaultKernel+")")
 }
 
@@ -116,10 +118,10 @@ func checkCmd() *cobra.Command {
 }
 
 func prepareCmd() *cobra.Command {
-	var kernels []string
+	var cfg lab.Config
 	c := &cobra.Command{Use: "prepare", Short: "Install what is missing, build the root file system, fetch kernels", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			img, err := lab.Prepare(c.Context(), "", kernels, os.Stdout)
+			img, err := lab.Prepare(c.Context(), cfg, os.Stdout)
 			if err != nil {
 				return err
 			}
@@ -128,7 +130,7 @@ func prepareCmd() *cobra.Command {
 			}
 			return nil
 		}}
-	kernelFlag(c, &kernels)
+	rootFlags(c, &cfg)
 	return c
 }
 
