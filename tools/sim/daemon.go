@@ -76,7 +76,7 @@ func (d *daemon) openGroup() bool {
 	for i := range ids {
 		ids[i] = membership.NodeID(i + 1)
 	}
-	beat := max(h.w.plan.timing.Interval/2, 40*time.Millisecond)
+	beat := max(5*h.w.plan.timing.Interval, 100*time.Millisecond) // as the daemon has it
 	m, boot, err := raft.New(raft.Config{Self: h.id, Nodes: ids, NewID: h.r.Uint64() | 1, NewClusterID: fmt.Sprintf("c%x", h.r.Uint64()),
 		Seed: h.r.Uint64(), Heartbeat: beat}, restored)
 	if err != nil {
