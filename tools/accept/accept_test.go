@@ -77,6 +77,8 @@ func (w *world) keep() {
 		_ = os.WriteFile(filepath.Join(w.out, n.Name()+".quorated.log"), []byte(w.Log(ctx, n.ID(), 5000)), 0o644)
 		if r, err := n.Exec(ctx, "quorate why; echo w >/proc/sysrq-trigger"); err == nil {
 			w.t.Logf("%s# quorate why\n%s%s", n.Name(), r.Stdout, r.Stderr)
+		} else {
+			w.t.Logf("%s: %v; the end of its console:\n%s", n.Name(), err, n.ConsoleTail(40))
 		}
 		// What sysrq tells of tasks that are blocked is at the end.
 		if r, err := n.Exec(ctx, "dmesg | tail -n 400"); err == nil {

@@ -55,7 +55,6 @@ func TestFiveNodes(t *testing.T) {
 func (w *world) trial(name string, f func(*world) (dead []int)) {
 	w.t.Helper()
 	w.story(name, func(w *world) {
-		w.calm()
 		wr := w.write(fmt.Sprintf("five%d", time.Now().UnixNano()), 5, w.Nodes()...)
 		defer wr.stop()
 		dead := f(w)
@@ -393,21 +392,29 @@ case $in in *action=off*) sleep 2;; esac
 echo "$in" | /usr/sbin/fence_lab.now
 EOF`
 
+const quickAgent = "mv /usr/sbin/fence_lab.now /usr/sbin/fence_lab"
+
+// agents does something to the fence agents of some nodes.
+func (w *world) agents(nodes []int, script string) {
+	w.t.Helper()
+	w.must(w.Each(w.ctx, nodes, func(ctx context.Context, i int) error {
+		_, err := w.Lab.Node(i).Run(ctx, script)
+		return err
+	}))
+}
+
 // actorWakes: the actor stands still with its agent running, and no device can cut
 // it off. For as long as it is not proved gone its job stands, longer than the
 // job's lease: the victim, which has booted, is kept out. So when the actor wakes
 // up, nobody is shot who is a member; it finds itself evicted and ends itself.
 func (w *world) actorWakes() []int {
-	actor, victim := w.leader(), w.follower()
+	victim := w.follower()
+	w.agents(w.Others(victim), slowAgent)
+	at := w.kill(victim)
+	actor := w.actor(at, victim)
 	rest := w.Others(victim, actor)
-	_, err := w.Lab.Node(actor).Run(w.ctx, slowAgent)
-	w.must(err)
 	w.Lab.Misbehave(actor, fencedev.Fault{Mode: fencedev.Fail})
 	defer w.Misbehave(honest)
-	at := w.kill(victim)
-	if got := w.actor(at, victim); got != actor {
-		w.t.Fatalf("node%d fences, not the leader, node%d", got, actor)
-	}
 	still, err := w.Lab.Node(actor).Freeze(w.ctx)
 	w.must(err)
 	w.within(60*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, victim) })
@@ -432,6 +439,7 @@ func (w *world) actorWakes() []int {
 	w.within(60*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, actor) })
 	w.first(at, membership.KindFenced, actor)
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
+	w.agents(rest, quickAgent)
 	w.t.Logf("requests for the victim's plug: %+v", w.requests(at, victim))
 	return []int{victim, actor}
 }
@@ -458,38 +466,28 @@ func (w *world) requests(at time.Time, plug int) (rs []fencedev.Record) {
 // steps of a change, as events tell of them.
 var steps = []membership.Kind{membership.KindChange, membership.KindStopped, membership.KindOpened, membership.KindStarted, membership.KindRecovered}
 
-// dieInChanges: a joiner, and then a leaver, die at each step of the change. Who
-// died as a joiner has not mounted when it returns, and is the next joiner's
-// place; the last one mounts again.
+// dieInChanges: a joiner, and then a leaver, die at each step of the change.
 func (w *world) dieInChanges() {
-	joiner := w.follower()
-	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, joiner) })
 	for n, k := range steps {
-		leaver := w.Others(joiner)[n%4]
 		w.story(fmt.Sprintf("a joiner, then a leaver, dies at %q", k), func(w *world) {
-			w.calm()
-			from := w.Others(joiner)
-			wr := w.write(fmt.Sprintf("change%d", time.Now().UnixNano()), 5, w.Others(joiner, leaver)...)
-			defer wr.stop()
-			w.diesIn(joiner, k, from, w.Mount)
+			joiner := w.follower()
+			leaver := w.Others(joiner)[n%4]
 			rest := w.Others(joiner, leaver)
+			w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, joiner) })
+			wr := w.write(fmt.Sprintf("change%d", time.Now().UnixNano()), 5, rest...)
+			defer wr.stop()
+			w.diesIn(joiner, k, w.Others(joiner), w.Mount)
 			w.diesIn(leaver, k, rest, w.Unmount)
 			goneOn := time.Now()
 			for _, i := range rest {
 				wr.progress(i, goneOn)
 			}
 			wr.stop()
-			w.within(90*time.Second, "boot", func(ctx context.Context) error { return w.Each(ctx, []int{joiner, leaver}, w.BootAgain) })
-			w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
-			w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, joiner) })
-			w.must(w.WaitLockspace(w.ctx, w.Others(leaver), w.Others(leaver)))
+			w.returnAll(joiner, leaver)
 			wr.verify(joiner, rest...)
 			w.audit()
 		})
-		joiner = leaver
 	}
-	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, joiner) })
-	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
 }
 
 // diesIn: a node dies as soon as somebody tells of a step of the change that it

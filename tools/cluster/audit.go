@@ -173,11 +173,12 @@ func (a *audit) started(l *life, e Event) {
 	}
 }
 
-// ended says that what a node started had ended by a time.
+// ended says that what a node started had ended by a time, as far as it can be told.
 func (a *audit) ended(n int, r Event, by time.Time) bool {
-	died := slices.ContainsFunc(a.deaths[n], func(d time.Time) bool { return d.After(r.At) && d.Before(by) })
+	by = by.Add(toldLate)
+	died := slices.ContainsFunc(a.deaths[n], func(d time.Time) bool { return d.After(r.At) && d.Before(by) }) // and could not tell any more
 	return died || slices.ContainsFunc(a.stops[n], func(s Event) bool {
-		return s.Lockspace == r.Lockspace && s.Seq > r.Seq && s.At.After(r.At) && s.At.Before(by.Add(toldLate))
+		return s.Lockspace == r.Lockspace && s.Seq > r.Seq && s.At.After(r.At) && s.At.Before(by)
 	})
 }
 

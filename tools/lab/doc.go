@@ -77,7 +77,8 @@
 // threads that go on writing. So Kill freezes the cgroup, which takes a few
 // milliseconds, and nothing of the node runs any more when it returns; the
 // frozen processes are killed afterwards. LastDeath has the times and a proof.
-// Freeze without Kill is a hang.
+// Freeze without Kill is a hang. A node that panics, powers itself off or reboots
+// is off afterwards.
 //
 // # Fencing
 //

@@ -279,6 +279,18 @@ func testReboot(t *testing.T, l *Lab) {
 	if err := n.Boot(t.Context()); !errors.Is(err, ErrRunning) {
 		t.Errorf("second boot: %v", err)
 	}
+	// A reboot that the node itself asks for is the end of this life.
+	if _, err := n.Exec(t.Context(), "echo b >/proc/sysrq-trigger; sleep 60"); err == nil {
+		t.Error("a node that reboots goes on")
+	}
+	for limit := time.Now().Add(time.Minute); n.Powered(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("a node that rebooted is not off")
+		}
+	}
+	if err := n.Boot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // testEndsItself powers a node off from inside: the lab notices.

@@ -76,9 +76,9 @@ func (d *daemon) openGroup() bool {
 	for i := range ids {
 		ids[i] = membership.NodeID(i + 1)
 	}
-	beat := max(h.w.plan.timing.Interval/2, 40*time.Millisecond)
+	timing := h.w.plan.timing
 	m, boot, err := raft.New(raft.Config{Self: h.id, Nodes: ids, NewID: h.r.Uint64() | 1, NewClusterID: fmt.Sprintf("c%x", h.r.Uint64()),
-		Seed: h.r.Uint64(), Heartbeat: beat}, restored)
+		Seed: h.r.Uint64(), Heartbeat: max(5*timing.Interval, 100*time.Millisecond), Backstop: max(5*timing.DeadAfter, time.Second)}, restored) // as the daemon has it
 	if err != nil {
 		h.w.violate("machine", "the group of node %d does not start: %v", h.id, err)
 		return false

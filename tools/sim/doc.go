@@ -22,7 +22,8 @@
 //     their order, stall when cut, and break later
 //   - probes: computed, not sent packet by packet
 //   - fence devices: success, failure, cut and failure, slow, hanging, late; a
-//     device never lies, and neither does the operator
+//     device never lies, and neither does the operator; an agent dies with its
+//     daemon, and one whose host stood still goes on, late, when that wakes up
 //   - programs: mount and unmount, and write to the shared disk from the mount
 //     on until the unmount or the power cut, whatever the daemon does
 //

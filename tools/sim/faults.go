@@ -13,6 +13,7 @@ type faults struct {
 	w     *world
 	r     *rng
 	undo  []func()
+	until time.Duration // the faults do not end before that
 	wiped bool
 }
 
@@ -67,6 +68,10 @@ func (f *faults) temporary(for_ time.Duration, undo func()) {
 
 func (f *faults) heal() {
 	w := f.w
+	if w.now < f.until {
+		w.at(f.until, f.heal)
+		return
+	}
 	w.tracef("all faults end")
 	for _, u := range f.undo {
 		u()
@@ -256,19 +261,37 @@ func (f *faults) when(k membership.Kind, do func(membership.Event)) {
 	}})
 }
 
-// actorFails: who fences the next victim dies meanwhile, or stands still for long.
+// actorFails: who fences the next victim dies meanwhile, or stands still.
 func (f *faults) actorFails() {
-	still := f.r.Chance(0.5)
+	do := f.actorDies
+	if f.r.Chance(0.5) {
+		do = f.actorStill
+	}
 	f.when(membership.KindFenceStart, func(membership.Event) {
-		switch a := f.w.devs.actor; {
-		case a == nil || !a.on:
-		case still:
-			a.freeze(f.log(200*time.Millisecond, 40*time.Second))
-		default:
-			f.killHost(a)
+		if a := f.w.devs.actor; a != nil && a.on {
+			do(a)
 		}
 	})
 	f.kill()
+}
+
+func (f *faults) actorDies(a *host) { f.killHost(a) }
+
+// actorStill: it stands still, for longer than its job's lease perhaps, and cannot be fenced.
+func (f *faults) actorStill(a *host) {
+	still := f.r.Between(time.Second, time.Minute)
+	f.until = max(f.until, f.w.now+still)
+	for _, h := range f.w.hosts {
+		*f.w.devs.mode(h.id, a.id) = fails
+	}
+	f.temporary(still, f.devicesWork)
+	a.freeze(still)
+}
+
+func (f *faults) devicesWork() {
+	for i := range f.w.devs.modes {
+		f.w.devs.modes[i] = works
+	}
 }
 
 // electionDies: the leader dies, and who campaigns next or leads next dies as well.
@@ -384,11 +407,7 @@ func (f *faults) fencing() {
 			}
 		}
 	}
-	f.temporary(f.log(3*time.Second, 20*time.Second), func() {
-		for i := range f.w.devs.modes {
-			f.w.devs.modes[i] = works
-		}
-	})
+	f.temporary(f.log(3*time.Second, 20*time.Second), f.devicesWork)
 }
 
 func (f *faults) hangStop() {

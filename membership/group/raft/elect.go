@@ -19,6 +19,7 @@ type election struct {
 	heard      membership.Mono // last traffic of the leader
 	tickAt     membership.Mono // as leader
 	campaignAt membership.Mono // without a leader
+	stepped    bool            // this node led, and there has been no leader since
 	candidate  membership.Mono // since when a real vote is running
 	tries      int             // campaigns since there was a leader
 	votes      int             // real votes among them
@@ -81,6 +82,20 @@ func (m *Machine) hear(msg *pb.Message) {
 			m.role.heard = m.now
 		}
 	}
+}
+
+// disown forgets a leader that asks for votes itself: it has stepped down, for want
+// of a majority perhaps, and does not lead. The library would ignore it, since to a
+// follower that does not tick its leader is alive for ever.
+func (m *Machine) disown(msg *pb.Message) {
+	r := &m.role
+	asks := msg.GetType() == pb.MsgPreVote || msg.GetType() == pb.MsgVote
+	if !asks || r.state == raftlib.StateLeader || msg.GetFrom() != r.lead || msg.GetTerm() <= r.term {
+		return
+	}
+	_ = m.node.ForgetLeader()
+	r.lead = 0
+	r.campaignAt = m.now.Add(m.cfg.Backstop/4 + m.jitter(m.cfg.Backstop/2)) // its turn is first
 }
 
 // judge takes what liveness says and acts on it.
@@ -211,7 +226,10 @@ func (m *Machine) campaign() {
 // when that has not helped for long; the backstop's otherwise.
 func (m *Machine) retry() time.Duration {
 	r := &m.role
-	if !r.convicted {
+	switch {
+	case r.stepped: // the others may follow this node still, and forget it when it asks
+		return m.cfg.Heartbeat + m.jitter(m.cfg.Heartbeat)
+	case !r.convicted:
 		return m.cfg.Backstop/2 + m.jitter(m.cfg.Backstop)
 	}
 	base := m.cfg.Retry << min(max(0, r.tries-16), 5)
@@ -239,7 +257,11 @@ func (m *Machine) settle() {
 		if old.lead != 0 {
 			m.trace("leader", "none, term %d", term)
 			r.handOver = 0
+			r.stepped = old.state == raftlib.StateLeader
 			r.campaignAt = m.now.Add(m.cfg.Backstop/4 + m.jitter(m.cfg.Backstop/2))
+			if r.stepped {
+				r.campaignAt = m.now.Add(m.retry())
+			}
 		}
 		return
 	}
@@ -253,7 +275,7 @@ func (m *Machine) newLeader(state raftlib.StateType) {
 	m.trace("leader", "node %d, term %d", m.nodeOf(r.lead), r.term)
 	r.heard = m.now
 	r.convicted, r.forced, r.deposed, r.upTo = false, false, 0, 0
-	r.tries, r.votes, r.handOver = 0, 0, 0
+	r.tries, r.votes, r.handOver, r.stepped = 0, 0, 0, false
 	if state != raftlib.StateLeader {
 		return
 	}

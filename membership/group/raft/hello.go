@@ -337,6 +337,7 @@ func (m *Machine) receiveRaft(p *peer, body []byte) error {
 		return nil
 	}
 	m.hear(msg)
+	m.disown(msg)
 	_ = m.node.Step(msg) // dropped proposals and responses of unknown peers
 	return nil
 }

@@ -507,6 +507,30 @@ func TestWrongConvictionThatStays(t *testing.T) {
 	}
 }
 
+// A leader that lost its majority and has it back leads again at once: whoever
+// followed it hears from itself that it had stepped down.
+func TestSteppedDownLeaderIsNotWaitedFor(t *testing.T) {
+	const backstop = 10 * time.Second
+	for range 5 {
+		s := formed(t, 5, func(c *raft.Config) { c.Backstop = backstop })
+		l := leader(s)
+		rest := others(s, l)
+		s.Crash(rest[3])
+		for _, near := range []membership.NodeID{l, rest[0]} {
+			for _, far := range rest[1:3] {
+				s.Cut(near, far, true)
+			}
+		}
+		await(t, s, "the end of its leadership", func() bool { return s.Node(l).Group.Status().Leader == 0 })
+		from := s.Now
+		s.Heal()
+		await(t, s, "a leader", func() bool { return leader(s) != 0 && settled(s) })
+		if took := s.Now.Sub(from); took > backstop/10 {
+			t.Fatalf("took %v", took)
+		}
+	}
+}
+
 // The backstop works without any detector.
 func TestBackstopWithoutDetector(t *testing.T) {
 	o := calm(3)

@@ -57,6 +57,10 @@ func parseParams(cmdline string) (params, error) {
 func (p params) emulated() bool { return !strings.HasPrefix(p.root, "/") }
 
 // initNode is process 1. It never returns: a node whose init ends panics.
+//
+// A node that cannot be set up is switched off. That is also the end of one that
+// rebooted by itself: User-Mode Linux starts itself anew in the same process, where
+// the first life's interfaces are still open, and finds none for the second.
 func initNode([]string) error {
 	os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	os.Setenv("HOME", "/root")
@@ -70,6 +74,7 @@ func initNode([]string) error {
 	}
 	if err != nil {
 		fmt.Println("LABFAILED", err)
+		fmt.Println("LABFAILED power off:", unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
 	}
 	go reap()
 	for {
