@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -47,8 +48,15 @@ func options(events chan dlm.Event) dlm.Options {
 
 func open(t *testing.T, kind configfstest.Kernel) *node {
 	t.Helper()
+	return openWith(t, kind, func(*dlm.Options) {})
+}
+
+func openWith(t *testing.T, kind configfstest.Kernel, edit func(*dlm.Options)) *node {
+	t.Helper()
 	n := &node{t: t, k: dlmtest.New(kind, 1), events: make(chan dlm.Event, 1000)}
-	d, err := dlm.Open(n.k.Options(options(n.events)))
+	o := n.k.Options(options(n.events))
+	edit(&o)
+	d, err := dlm.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,11 +107,11 @@ func (n *node) is(err, want error) {
 func (n *node) equal(got, want any, what string) {
 	n.t.Helper()
 	if g, ok := got.([]string); ok && slices.Equal(g, want.([]string)) {
-		return
+		return // nil or empty
 	} else if ok {
 		n.t.Fatalf("%s: %q, want %q", what, got, want)
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		n.t.Fatalf("%s: %v, want %v", what, got, want)
 	}
 }

@@ -188,7 +188,9 @@ func (d *Driver) FailJoin(ls string, errno syscall.Errno, token uint64) error {
 	}
 	d.call(ls)
 	return d.work.post(lockspaceKey(ls), "fail-join", func() {
-		d.emit(JoinFailed{Lockspace: ls, Token: token, Err: d.finish("fail-join", ls, StateOnline, errno)})
+		e := JoinFailed{Lockspace: ls, Token: token, Troubles: d.Troubles()}
+		e.Err = d.finish("fail-join", ls, StateOnline, errno)
+		d.emit(e)
 	})
 }
 

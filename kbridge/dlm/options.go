@@ -40,6 +40,7 @@ type Options struct {
 	Devices  Devices     // nil: Dev and /proc/misc
 	Sockets  Sockets     // nil: sock_diag
 	Dev      string      // where device nodes are; "": /dev
+	ProcNet  string      // where the tables of connections are; "": /proc/net
 	// Modprobe loads a module; nil: the program of that name.
 	Modprobe func(ctx context.Context, module string) error
 }
@@ -105,6 +106,9 @@ func (o *Options) fill() {
 	}
 	if o.Dev == "" {
 		o.Dev = "/dev"
+	}
+	if o.ProcNet == "" {
+		o.ProcNet = "/proc/net"
 	}
 	if o.Devices == nil {
 		o.Devices = realDevices{dir: o.Dev, misc: "/proc/misc"}

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/config"
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
@@ -51,3 +54,23 @@ func TestNoneWithLockspaces(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestBlame: what the network does not answer is said of a recovery that takes
+// long, and of nothing else.
+func TestBlame(t *testing.T) {
+	d := &Daemon{cfg: config.Config{Config: membership.Config{Nodes: []membership.Node{{ID: 3, Name: "c"}}}}, kernel: troubled{}}
+	wait := func(what string, since time.Duration) control.LockspaceStatus {
+		return control.LockspaceStatus{Waits: []control.Wait{{For: what, Since: since, Reason: "why"}}}
+	}
+	s := control.Status{Lockspaces: []control.LockspaceStatus{wait("recovery", 2*time.Second), wait("recovery", time.Millisecond), wait("stop", 2*time.Second)}}
+	d.blame(&s)
+	for i, want := range []string{"why; DLM port to node c: SYN unanswered", "why", "why"} {
+		if got := s.Lockspaces[i].Waits[0].Reason; got != want {
+			t.Errorf("%d: %q, not %q", i, got, want)
+		}
+	}
+}
+
+type troubled struct{ noKernel }
+
+func (troubled) Troubles() []dlm.Trouble { return []dlm.Trouble{{Node: 3, Text: "SYN unanswered"}} }

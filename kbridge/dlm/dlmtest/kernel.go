@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -58,6 +59,9 @@ func (k *Kernel) Options(o dlm.Options) dlm.Options {
 	o.Configfs, o.Sysfs, o.Uevents = k.Configfs, sysfs{k}, uevents{k}
 	o.Devices, o.Sockets = devices{k}, sockets{k}
 	o.Modprobe = func(context.Context, string) error { return nil }
+	if o.ProcNet == "" {
+		o.ProcNet = os.DevNull // it has no connections, and this machine's are not its own
+	}
 	return o
 }
 
