@@ -3,8 +3,8 @@ package dlm_test
 import (
 	"errors"
 	"net/netip"
-	"runtime"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"

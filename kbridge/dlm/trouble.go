@@ -16,8 +16,9 @@ import (
 
 // Trouble is what a peer does not answer to the DLM of this node's kernel.
 type Trouble struct {
-	Node membership.NodeID
-	Text string // "SYN unanswered"
+	Node  membership.NodeID
+	Text  string // "SYN unanswered"
+	Again uint32 // how often it was sent again; 0: it may be a matter of milliseconds
 }
 
 // Troubles asks this machine's network for what the kernel's DLM waits for. It
@@ -53,12 +54,13 @@ func (d *Driver) trouble(c TCPConn) (t Trouble) {
 			t.Node = n
 		}
 	}
+	t.Again = c.Retries
 	switch {
 	case t.Node == 0:
 	case c.State == tcpSynSent && c.Remote.Port() == d.o.Port:
 		t.Text = "SYN unanswered"
 	case c.State == tcpEstablished && c.Retries > 1:
-		t.Text = fmt.Sprintf("%d bytes unanswered, sent %d times: a path with a smaller MTU, or a firewall that has forgotten the connection?", c.Unsent, c.Retries+1)
+		t.Text = fmt.Sprintf("%d bytes unanswered, sent %d times: a path with a smaller MTU, or a firewall that has forgotten the connection?", c.Unacked, c.Retries+1)
 	}
 	return t
 }
@@ -69,7 +71,7 @@ const tcpEstablished = 1
 type TCPConn struct {
 	Local, Remote netip.AddrPort
 	State         byte
-	Unsent        uint32 // bytes that the peer has not acknowledged
+	Unacked       uint32 // bytes that the peer has not acknowledged
 	Retries       uint32 // how often they were sent again
 }
 
@@ -82,13 +84,13 @@ func ParseTCP(line string) (c TCPConn, ok bool) {
 		return c, false
 	}
 	state, err1 := strconv.ParseUint(f[3], 16, 8)
-	unsent, _, _ := strings.Cut(f[4], ":")
-	tx, err2 := strconv.ParseUint(unsent, 16, 32)
+	unacked, _, _ := strings.Cut(f[4], ":")
+	tx, err2 := strconv.ParseUint(unacked, 16, 32)
 	retries, err3 := strconv.ParseUint(f[6], 16, 32)
 	var ok1, ok2 bool
 	c.Local, ok1 = parseSocketAddr(f[1])
 	c.Remote, ok2 = parseSocketAddr(f[2])
-	c.State, c.Unsent, c.Retries = byte(state), uint32(tx), uint32(retries)
+	c.State, c.Unacked, c.Retries = byte(state), uint32(tx), uint32(retries)
 	return c, err1 == nil && err2 == nil && err3 == nil && ok1 && ok2
 }
 

@@ -26,9 +26,9 @@ func hexAddr(a string) string {
 	return fmt.Sprintf("%s:%04X", s.String(), ap.Port())
 }
 
-func tcpLine(local, remote string, state, unsent, retries int) string {
+func tcpLine(local, remote string, state, unacked, retries int) string {
 	return fmt.Sprintf("   3: %s %s %02X %08X:00000000 01:00000019 %08X     0        0 0 2 0000000000000000 20 0 0 2 -1\n",
-		hexAddr(local), hexAddr(remote), state, unsent, retries)
+		hexAddr(local), hexAddr(remote), state, unacked, retries)
 }
 
 const tcpHead = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -36,7 +36,7 @@ const tcpHead = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->w
 func TestParseTCP(t *testing.T) {
 	for _, a := range []string{"10.0.0.1:21064", "[2001:db8::7]:40000"} {
 		c, ok := dlm.ParseTCP(tcpLine(a, a, 2, 7, 3))
-		want := dlm.TCPConn{Local: netip.MustParseAddrPort(a), Remote: netip.MustParseAddrPort(a), State: 2, Unsent: 7, Retries: 3}
+		want := dlm.TCPConn{Local: netip.MustParseAddrPort(a), Remote: netip.MustParseAddrPort(a), State: 2, Unacked: 7, Retries: 3}
 		if !ok || c != want {
 			t.Errorf("%+v, %v", c, ok)
 		}
@@ -65,7 +65,7 @@ func TestTroubles(t *testing.T) {
 		"somebody else":      {tcpLine(at(own, 40000), at(other, 21064), 2, 1, 0), nil},
 		"all is well":        {tcpLine(at(own, 40000), at(peer, 21064), 1, 0, 0), nil},
 		"one loss":           {tcpLine(at(own, 40000), at(peer, 21064), 1, 700, 1), nil},
-		"sent and not heard": {tcpLine(at(own, 21064), at(peer, 40000), 1, 700, 4), []dlm.Trouble{{Node: 2, Text: "700 bytes unanswered, sent 5 times: a path with a smaller MTU, or a firewall that has forgotten the connection?"}}},
+		"sent and not heard": {tcpLine(at(own, 21064), at(peer, 40000), 1, 700, 4), []dlm.Trouble{{Node: 2, Text: "700 bytes unanswered, sent 5 times: a path with a smaller MTU, or a firewall that has forgotten the connection?", Again: 4}}},
 		"two attempts":       {strings.Repeat(tcpLine(at(own, 40000), at(peer, 21064), 2, 1, 0), 2), []dlm.Trouble{{Node: 2, Text: "SYN unanswered"}}},
 	} {
 		if err := os.WriteFile(filepath.Join(net, "tcp"), []byte(tcpHead+c.line), 0o600); err != nil {

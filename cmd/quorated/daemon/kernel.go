@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -65,9 +66,22 @@ func (d *Daemon) troubleText(t dlm.Trouble) string {
 }
 
 // blame adds what the network does not answer to what waits for the kernels'
-// recovery for a while already: a healthy one is connected in less.
+// recovery for a while already: a healthy one is connected in less. Where nothing
+// waits it is a warning: locks that need that path are not granted.
 func (d *Daemon) blame(s *control.Status) {
-	var late []*control.Wait
+	late := lateRecoveries(s)
+	for _, t := range d.kernel.Troubles() {
+		for _, w := range late {
+			w.Reason += "; " + d.troubleText(t)
+		}
+		member := slices.ContainsFunc(s.Nodes, func(n control.NodeStatus) bool { return n.ID == t.Node && n.State == "member" })
+		if len(late) == 0 && member && t.Again > 0 {
+			s.Warnings = append(s.Warnings, d.troubleText(t))
+		}
+	}
+}
+
+func lateRecoveries(s *control.Status) (late []*control.Wait) {
 	for i := range s.Lockspaces {
 		for k := range s.Lockspaces[i].Waits {
 			if w := &s.Lockspaces[i].Waits[k]; w.For == "recovery" && w.Since >= blameAfter {
@@ -75,14 +89,7 @@ func (d *Daemon) blame(s *control.Status) {
 			}
 		}
 	}
-	if len(late) == 0 {
-		return
-	}
-	for _, t := range d.kernel.Troubles() {
-		for _, w := range late {
-			w.Reason += "; " + d.troubleText(t)
-		}
-	}
+	return late
 }
 
 const blameAfter = time.Second
