@@ -210,6 +210,9 @@ func (d *Driver) finish(op, ls string, from State, errno syscall.Errno) error {
 	if err := d.clearSpace(ls); err != nil {
 		d.o.Log.Warn("members of a lockspace are left in configfs", slog.String("lockspace", ls), slog.Any("err", err))
 	}
+	if errno != 0 {
+		d.disconnect(ls)
+	}
 	return d.answer(sp, from, StateAnswered, errno)
 }
 
