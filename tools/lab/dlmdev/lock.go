@@ -41,7 +41,8 @@ type Lock struct {
 	// Value is the resource's value block when the lock was granted or last
 	// converted to a mode as strong. Set it before giving up PW or EX.
 	Value Value
-	// ValueLost: a holder of PW or EX died, and what it may have written is lost.
+	// ValueLost: a holder of PW or EX died or closed its device, and what it may
+	// have written is lost.
 	ValueLost bool
 
 	ls *Lockspace
@@ -130,8 +131,9 @@ func Create(name string, exclusive bool) error {
 	return control("create lockspace "+name, r)
 }
 
-// Release leaves a lockspace. With locks of this node it is refused with
-// unix.EBUSY, unless forced; it waits for who has the device open.
+// Release leaves a lockspace. With locks of this node, or of others that this
+// node masters, it is refused with unix.EBUSY, unless forced; it waits for who has
+// the device open.
 func Release(name string, force bool) error {
 	dev, err := system.number(spaceDevice(name))
 	if err != nil {

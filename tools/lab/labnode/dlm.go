@@ -47,7 +47,7 @@ func dlmCreate(args []string) error {
 
 func dlmRelease(args []string) error {
 	fs := flag.NewFlagSet("release", flag.ContinueOnError)
-	force := fs.Bool("force", false, "with the locks of this node")
+	force := fs.Bool("force", false, "with the locks that are still held")
 	names, err := parse(fs, args, several)
 	if err != nil {
 		return err
@@ -80,7 +80,8 @@ func dlmRound(lockspace string) error {
 	if err := lockOnce(lockspace); err != nil {
 		return err
 	}
-	return dlmdev.Release(lockspace, false)
+	// Without force the kernel refuses while it masters other nodes' locks, too.
+	return dlmdev.Release(lockspace, true)
 }
 
 func lockOnce(lockspace string) error {
