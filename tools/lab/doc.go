@@ -100,8 +100,9 @@
 // # Cuts
 //
 // Cut, CutOneWay, CutNode and CutLink drop traffic between nodes on the cluster
-// networks, Heal undoes them all. The host hears every node all the time, and
-// the management network, with Exec and the fence devices, is never cut.
+// networks, ClosePort and LowerMTU a part of it, Heal undoes them all. The host
+// hears every node all the time, and the management network, with Exec and the
+// fence devices, is never cut.
 //
 // # What is left
 //
