@@ -45,8 +45,8 @@
 //     in full by the next (S21).
 //
 // A refused joiner that was started gets its error when the kernel has shut its
-// connections: with a peer that never answered it took 10 s on Linux 6.1, and
-// longer when that peer's comms entry was not removed meanwhile.
+// connections. To peers that never answered that took 10 s and more on Linux 6.1, so
+// FailJoin makes their comms entries anew first, if no other lockspace is there.
 //
 // Sources of the kernel facts: fs/dlm/{lockspace,member,recoverd,config,user}.c
 // of Linux 6.1 to 6.18.

@@ -3,6 +3,7 @@ package dlm_test
 import (
 	"errors"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -47,8 +48,15 @@ func options(events chan dlm.Event) dlm.Options {
 
 func open(t *testing.T, kind configfstest.Kernel) *node {
 	t.Helper()
+	return openWith(t, kind, func(*dlm.Options) {})
+}
+
+func openWith(t *testing.T, kind configfstest.Kernel, edit func(*dlm.Options)) *node {
+	t.Helper()
 	n := &node{t: t, k: dlmtest.New(kind, 1), events: make(chan dlm.Event, 1000)}
-	d, err := dlm.Open(n.k.Options(options(n.events)))
+	o := n.k.Options(options(n.events))
+	edit(&o)
+	d, err := dlm.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,11 +107,11 @@ func (n *node) is(err, want error) {
 func (n *node) equal(got, want any, what string) {
 	n.t.Helper()
 	if g, ok := got.([]string); ok && slices.Equal(g, want.([]string)) {
-		return
+		return // nil or empty
 	} else if ok {
 		n.t.Fatalf("%s: %q, want %q", what, got, want)
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		n.t.Fatalf("%s: %v, want %v", what, got, want)
 	}
 }
@@ -330,6 +338,60 @@ func TestRefuseAfterStart(t *testing.T) {
 	n.equal(next[dlm.JoinFailed](n), dlm.JoinFailed{Lockspace: "gfs", Token: 51}, "failed")
 	n.is(<-res, syscall.ETIMEDOUT)
 	n.equal(n.k.Answers(), []string{"gfs -110"}, "answers")
+}
+
+// A refused joiner's connections end before its mount is told: the kernel would
+// wait for them. Not those of another lockspace, and not where ending them would
+// wait as long.
+func TestRefuseDisconnects(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		kind    configfstest.Kernel
+		abort   error
+		other   bool
+		removed bool
+	}{
+		{"the last lockspace", configfstest.Linux6_1, nil, false, true},
+		{"the last lockspace, no way to end attempts", configfstest.Linux6_1, syscall.EOPNOTSUPP, false, true},
+		{"there is another lockspace", configfstest.Linux6_1, nil, true, false},
+		{"the removal can be helped", configfstest.Linux6_18, nil, false, true},
+		{"the removal could block", configfstest.Linux6_18, syscall.EOPNOTSUPP, false, false},
+	} {
+		n := open(t, c.kind)
+		n.k.AbortFails(c.abort)
+		n.setPeer(inc(2, "b"))
+		if c.other {
+			n.mount("other", members(inc(1, "a"), inc(2, "b")))
+		}
+		res := n.k.Create("gfs")
+		next[dlm.Online](n)
+		arrived, release := n.k.HoldComm(2)
+		n.must(n.FailJoin("gfs", syscall.ETIMEDOUT, 51))
+		if c.removed {
+			<-arrived
+			n.equal(len(res), 0, c.what+": answered before the connections ended")
+		}
+		release()
+		n.must(next[dlm.JoinFailed](n).Err)
+		n.is(<-res, syscall.ETIMEDOUT)
+		select {
+		case <-arrived:
+			n.equal(true, c.removed, c.what+": the entry was removed")
+		default:
+			n.equal(false, c.removed, c.what+": the entry was removed")
+		}
+		if _, there, err := configfs.ReadComm(n.k.Configfs, 2); err != nil || !there {
+			t.Errorf("%s: the entry is there: %v, %v", c.what, there, err)
+		}
+	}
+}
+
+func TestConnectBlocks(t *testing.T) {
+	for release, want := range map[string]bool{"6.1.0-39-amd64": false, "6.11": false, "5.14.0-503.el9": false, "6.12.48": true, "7.2.0": true, "": true, "x": true} {
+		if got := dlm.ConnectBlocks(release); got != want {
+			t.Errorf("%q: %v", release, got)
+		}
+	}
 }
 
 // With Hold the recovery is reported and the join answered when told to, once.

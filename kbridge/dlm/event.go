@@ -73,6 +73,7 @@ type JoinFailed struct {
 	Lockspace string
 	Token     uint64
 	Err       error
+	Troubles  []Trouble // of the network, when it was given up
 }
 
 // PeerSet answers SetPeer.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/quorate/quorate/configfs"
 	"github.com/quorate/quorate/membership"
 )
@@ -40,6 +42,8 @@ type Options struct {
 	Devices  Devices     // nil: Dev and /proc/misc
 	Sockets  Sockets     // nil: sock_diag
 	Dev      string      // where device nodes are; "": /dev
+	Release  string      // of the kernel, as uname -r says it; "": this one's
+	ProcNet  string      // where the tables of connections are; "": /proc/net
 	// Modprobe loads a module; nil: the program of that name.
 	Modprobe func(ctx context.Context, module string) error
 }
@@ -105,6 +109,15 @@ func (o *Options) fill() {
 	}
 	if o.Dev == "" {
 		o.Dev = "/dev"
+	}
+	if o.ProcNet == "" {
+		o.ProcNet = "/proc/net"
+	}
+	if o.Release == "" {
+		var u unix.Utsname
+		if unix.Uname(&u) == nil {
+			o.Release = unix.ByteSliceToString(u.Release[:])
+		}
 	}
 	if o.Devices == nil {
 		o.Devices = realDevices{dir: o.Dev, misc: "/proc/misc"}

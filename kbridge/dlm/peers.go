@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -85,6 +87,48 @@ func (d *Driver) removePeer(i membership.Incarnation) error {
 		d.update(func() { delete(d.peers, i.Node) })
 	}
 	return err
+}
+
+// disconnect makes the comms entries anew before a join is refused, which ends the
+// DLM's connections. The kernel ends them when its last lockspace goes, and then
+// waits for peers that do not answer: the mount would get its error up to three
+// minutes late on Linux 6.1. With another lockspace it does not end them.
+func (d *Driver) disconnect(refused string) {
+	d.mu.Lock()
+	last := len(d.spaces) == 1 && d.spaces[refused] != nil
+	peers := slices.Collect(maps.Values(d.peers))
+	d.mu.Unlock()
+	if !last {
+		return
+	}
+	for _, i := range peers {
+		d.work.must(peerKey(i.Node), "renew-peer", func() { d.renewPeer(i) })
+	}
+	for _, i := range peers {
+		if err := d.work.wait(d.ctx, peerKey(i.Node)); err != nil {
+			return // the driver ends
+		}
+	}
+}
+
+func (d *Driver) renewPeer(i membership.Incarnation) {
+	if d.peer(i.Node) != i || connectBlocks(d.o.Release) && !d.abort(d.o.Addrs[i.Node]) {
+		return
+	}
+	d.update(func() { delete(d.peers, i.Node) })
+	if err := d.setPeer(i); err != nil {
+		d.o.Log.Error("a comms entry could not be made anew", slog.String("peer", i.String()), slog.Any("err", err))
+	}
+}
+
+// connectBlocks: since Linux 6.12 the removal of a comms entry waits for a
+// connection attempt. A release that cannot be read is taken for a new one.
+func connectBlocks(release string) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return true
+	}
+	return major > 6 || major == 6 && minor >= 12
 }
 
 // peer is the incarnation whose comms entry is there.

@@ -160,15 +160,32 @@ func (w *world) none(after time.Time, kinds ...membership.Kind) {
 
 // writers append to a file of their own on each node, with fsync.
 type writers struct {
-	w     *world
-	name  string
-	from  time.Time
-	procs map[int]*lab.Proc
+	w      *world
+	name   string
+	shared bool // one file for all
+	procs  map[int]*lab.Proc
 }
 
 func (w *world) write(name string, rate float64, nodes ...int) *writers {
 	w.t.Helper()
-	s := &writers{w: w, name: name, from: time.Now(), procs: map[int]*lab.Proc{}}
+	s := &writers{w: w, name: name, procs: map[int]*lab.Proc{}}
+	s.start(rate, nodes...)
+	return s
+}
+
+// writeShared is write to one file, so that its lock goes to and fro. The file is not
+// to be verified: GFS2 looks for the end of a file before it has the lock to write,
+// so appends of several nodes may overwrite each other.
+func (w *world) writeShared(name string, rate float64, nodes ...int) *writers {
+	w.t.Helper()
+	s := &writers{w: w, name: name, shared: true, procs: map[int]*lab.Proc{}}
+	s.start(rate, nodes...)
+	return s
+}
+
+func (s *writers) start(rate float64, nodes ...int) {
+	s.w.t.Helper()
+	w := s.w
 	for _, i := range nodes {
 		p, err := w.Lab.Node(i).Start(w.ctx, lab.Cmd{Args: []string{cluster.Labnode, "append", s.file(i), "--id", fmt.Sprint(i), "--rate", fmt.Sprint(rate)}})
 		w.must(err)
@@ -177,10 +194,12 @@ func (w *world) write(name string, rate float64, nodes ...int) *writers {
 	for _, i := range nodes {
 		s.progress(i, time.Time{})
 	}
-	return s
 }
 
 func (s *writers) file(i int) string {
+	if s.shared {
+		return cluster.MountAt + "/" + s.name
+	}
 	return fmt.Sprintf("%s/%s-%d", cluster.MountAt, s.name, i)
 }
 
@@ -189,7 +208,7 @@ func (s *writers) file(i int) string {
 func (s *writers) progress(i int, after time.Time) {
 	s.w.t.Helper()
 	s.w.within(60*time.Second, fmt.Sprintf("an append on node%d", i), func(ctx context.Context) error {
-		e, err := s.w.Events.Wait(ctx, after, func(e cluster.Event) bool { return strings.HasPrefix(e.Told, "append") && e.File == s.file(i) })
+		e, err := s.w.Events.Wait(ctx, after, func(e cluster.Event) bool { return strings.HasPrefix(e.Told, "append") && s.by(i, e) })
 		if err == nil && e.Told != "append" {
 			err = fmt.Errorf("node%d: %s: %s", i, e.Told, e.Text)
 		}
@@ -197,11 +216,17 @@ func (s *writers) progress(i int, after time.Time) {
 	})
 }
 
+// by: a node's writer tells of it.
+func (s *writers) by(i int, e cluster.Event) bool { return e.Node == i && e.File == s.file(i) }
+
+// appended: it tells of an append.
+func (s *writers) appended(i int, e cluster.Event) bool { return e.Told == "append" && s.by(i, e) }
+
 // last is the highest append of a node that was told to be on the disk.
 func (s *writers) last(i int) uint64 {
 	var n uint64
 	for _, e := range s.w.Events.All() {
-		if e.Told == "append" && e.File == s.file(i) {
+		if s.appended(i, e) {
 			n = max(n, e.Number)
 		}
 	}

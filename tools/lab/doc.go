@@ -88,8 +88,9 @@
 // when the node's cgroup is frozen. Misbehave makes it fail, hang, be slow or
 // lie; PowerLog has every action with the host's time.
 //
-// labnode, in every node, has small programs for tests: flock, append, verify and
-// udp; see its documentation. What they tell goes to Lab.Collector.
+// labnode, in every node, has small programs for tests: flock, append, verify,
+// dlm (locks without a file system, over package dlmdev) and udp; see its
+// documentation. What they tell goes to Lab.Collector.
 //
 // # Time
 //
@@ -100,8 +101,9 @@
 // # Cuts
 //
 // Cut, CutOneWay, CutNode and CutLink drop traffic between nodes on the cluster
-// networks, Heal undoes them all. The host hears every node all the time, and
-// the management network, with Exec and the fence devices, is never cut.
+// networks, ClosePort and LowerMTU a part of it, Heal undoes them all. The host
+// hears every node all the time, and the management network, with Exec and the
+// fence devices, is never cut.
 //
 // # What is left
 //

@@ -2,9 +2,12 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/lockspace"
@@ -57,6 +60,40 @@ func startJob(e lockspace.Start) dlm.StartJob {
 	return j
 }
 
+// troubleText says what a peer does not answer to the kernel's DLM.
+func (d *Daemon) troubleText(t dlm.Trouble) string {
+	return fmt.Sprintf("DLM port to node %s: %s", d.cfg.Name(t.Node), t.Text)
+}
+
+// blame adds what the network does not answer to what waits for the kernels'
+// recovery for a while already: a healthy one is connected in less. Where nothing
+// waits it is a warning: locks that need that path are not granted.
+func (d *Daemon) blame(s *control.Status) {
+	late := lateRecoveries(s)
+	for _, t := range d.kernel.Troubles() {
+		for _, w := range late {
+			w.Reason += "; " + d.troubleText(t)
+		}
+		member := slices.ContainsFunc(s.Nodes, func(n control.NodeStatus) bool { return n.ID == t.Node && n.State == "member" })
+		if len(late) == 0 && member && t.Again > 0 {
+			s.Warnings = append(s.Warnings, d.troubleText(t))
+		}
+	}
+}
+
+func lateRecoveries(s *control.Status) (late []*control.Wait) {
+	for i := range s.Lockspaces {
+		for k := range s.Lockspaces[i].Waits {
+			if w := &s.Lockspaces[i].Waits[k]; w.For == "recovery" && w.Since >= blameAfter {
+				late = append(late, w)
+			}
+		}
+	}
+	return late
+}
+
+const blameAfter = time.Second
+
 // kernelSays hands something from the kernel to the loop.
 func (d *Daemon) kernelSays(in lockspace.Input) { d.post(node.Kernel{In: in}) }
 
@@ -81,6 +118,9 @@ func (d *Daemon) kernelEvent(e dlm.Event) {
 		if e.Token == 0 {
 			d.note(membership.KindJoinFailed, e.Lockspace, text(e.Err))
 			return
+		}
+		for _, t := range e.Troubles {
+			d.note(membership.KindJoinFailed, e.Lockspace, d.troubleText(t))
 		}
 		d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
 	case dlm.PeerSet:

@@ -247,6 +247,7 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 	if err := d.do(ctx, func() { s = d.node.Status(boottime(), samples) }); err != nil {
 		return control.Response{Error: "the daemon is ending"}
 	}
+	d.blame(&s)
 	s.Group = d.cfg.Group
 	s.Warnings = append(s.Warnings, d.prober.Status().Warnings...)
 	s.Warnings = append(s.Warnings, d.cfg.Warnings...)

@@ -21,6 +21,7 @@ type kernel interface {
 	FailJoin(lockspace string, why syscall.Errno, token uint64) error
 	SetPeer(membership.Incarnation) error
 	RemovePeer(membership.Incarnation) error
+	Troubles() []dlm.Trouble
 	Quiesce() error
 	Resume() error
 	Halt(reason string) error
@@ -55,6 +56,7 @@ func openNone(sys string, says func(lockspace.Input)) (kernel, error) {
 	return noKernel{says}, nil
 }
 
+func (noKernel) Troubles() []dlm.Trouble                      { return nil }
 func (noKernel) Stop(string, uint64) error                    { return errNoKernel }
 func (noKernel) Start(dlm.StartJob) error                     { return errNoKernel }
 func (noKernel) AnswerJoin(string, uint64) error              { return errNoKernel }

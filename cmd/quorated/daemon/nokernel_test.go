@@ -4,10 +4,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/config"
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
@@ -50,4 +54,46 @@ func TestNoneWithLockspaces(t *testing.T) {
 	if _, err := openNone(dir, nil); !errors.Is(err, dlm.ErrUncontrolled) || !strings.HasSuffix(err.Error(), ": home") {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestBlame: what the network does not answer is said of a recovery that takes
+// long; where none does it is a warning, if the peer is a member.
+func TestBlame(t *testing.T) {
+	d := &Daemon{cfg: config.Config{Config: membership.Config{Nodes: []membership.Node{{ID: 3, Name: "c"}}}}, kernel: troubled{}}
+	wait := func(what string, since time.Duration) control.LockspaceStatus {
+		return control.LockspaceStatus{Waits: []control.Wait{{For: what, Since: since, Reason: "why"}}}
+	}
+	nodes := []control.NodeStatus{{ID: 3, State: "member"}}
+	s := control.Status{Nodes: nodes, Lockspaces: []control.LockspaceStatus{wait("recovery", 2*time.Second), wait("recovery", time.Millisecond), wait("stop", 2*time.Second)}}
+	d.blame(&s)
+	const said = "DLM port to node c: SYN unanswered"
+	for i, want := range []string{"why; " + said, "why", "why"} {
+		if got := s.Lockspaces[i].Waits[0].Reason; got != want {
+			t.Errorf("%d: %q, not %q", i, got, want)
+		}
+	}
+	if len(s.Warnings) != 0 {
+		t.Errorf("what a wait says is a warning too: %q", s.Warnings)
+	}
+	s = control.Status{Nodes: nodes}
+	if d.blame(&s); len(s.Warnings) != 0 {
+		t.Errorf("of a SYN that was sent just now: %q", s.Warnings)
+	}
+	d.kernel = troubled{again: 1}
+	if d.blame(&s); !slices.Equal(s.Warnings, []string{said}) {
+		t.Errorf("with everything running: %q", s.Warnings)
+	}
+	s = control.Status{Nodes: []control.NodeStatus{{ID: 3, State: "fencing"}}}
+	if d.blame(&s); len(s.Warnings) != 0 {
+		t.Errorf("of a node that is fenced: %q", s.Warnings)
+	}
+}
+
+type troubled struct {
+	noKernel
+	again uint32
+}
+
+func (k troubled) Troubles() []dlm.Trouble {
+	return []dlm.Trouble{{Node: 3, Text: "SYN unanswered", Again: k.again}}
 }

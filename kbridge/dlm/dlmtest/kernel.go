@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -53,11 +54,19 @@ func New(kind configfstest.Kernel, self uint32) *Kernel {
 	return k
 }
 
+var releases = map[configfstest.Kernel]string{configfstest.Linux6_1: "6.1.0", configfstest.Linux6_17: "6.17.0", configfstest.Linux6_18: "6.18.0"}
+
 // Options puts the kernel in the place of the real one.
 func (k *Kernel) Options(o dlm.Options) dlm.Options {
 	o.Configfs, o.Sysfs, o.Uevents = k.Configfs, sysfs{k}, uevents{k}
 	o.Devices, o.Sockets = devices{k}, sockets{k}
 	o.Modprobe = func(context.Context, string) error { return nil }
+	if o.Release == "" {
+		o.Release = releases[k.kind]
+	}
+	if o.ProcNet == "" {
+		o.ProcNet = os.DevNull // it has no connections, and this machine's are not its own
+	}
 	return o
 }
 

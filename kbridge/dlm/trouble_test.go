@@ -1,0 +1,110 @@
+package dlm_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/quorate/quorate/configfs/configfstest"
+	"github.com/quorate/quorate/kbridge/dlm"
+)
+
+// hexAddr is how the kernel of this machine prints an address and port.
+func hexAddr(a string) string {
+	ap := netip.MustParseAddrPort(a)
+	b := ap.Addr().AsSlice()
+	var s strings.Builder
+	for i := 0; i < len(b); i += 4 {
+		fmt.Fprintf(&s, "%08X", binary.NativeEndian.Uint32(b[i:]))
+	}
+	return fmt.Sprintf("%s:%04X", s.String(), ap.Port())
+}
+
+func tcpLine(local, remote string, state, unacked, retries int) string {
+	return fmt.Sprintf("   3: %s %s %02X %08X:00000000 01:00000019 %08X     0        0 0 2 0000000000000000 20 0 0 2 -1\n",
+		hexAddr(local), hexAddr(remote), state, unacked, retries)
+}
+
+const tcpHead = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+
+func TestParseTCP(t *testing.T) {
+	for _, a := range []string{"10.0.0.1:21064", "[2001:db8::7]:40000"} {
+		c, ok := dlm.ParseTCP(tcpLine(a, a, 2, 7, 3))
+		want := dlm.TCPConn{Local: netip.MustParseAddrPort(a), Remote: netip.MustParseAddrPort(a), State: 2, Unacked: 7, Retries: 3}
+		if !ok || c != want {
+			t.Errorf("%+v, %v", c, ok)
+		}
+	}
+	good := tcpLine("10.0.0.1:1", "10.0.0.2:2", 1, 0, 0)
+	for _, bad := range []string{"", tcpHead, good[:40], strings.Replace(good, " 01 ", " xx ", 1), strings.Replace(good, ":0001", ":", 1),
+		strings.Replace(good, hexAddr("10.0.0.1:1"), "0A0000:0001", 1), strings.Replace(good, hexAddr("10.0.0.1:1"), "0A000001000000:0001", 1)} {
+		if c, ok := dlm.ParseTCP(bad); ok {
+			t.Errorf("%q is %+v", bad, c)
+		}
+	}
+}
+
+func TestTroubles(t *testing.T) {
+	net := t.TempDir()
+	d := openWith(t, configfstest.Linux6_1, func(o *dlm.Options) { o.ProcNet = net })
+	own, peer, other := addrs[1][0].String(), addrs[2][0].String(), "192.0.2.99"
+	at := func(a string, port int) string { return fmt.Sprintf("%s:%d", a, port) }
+	for name, c := range map[string]struct {
+		line string
+		want []dlm.Trouble
+	}{
+		"nothing":            {"", nil},
+		"connects":           {tcpLine(at(own, 40000), at(peer, 21064), 2, 1, 0), []dlm.Trouble{{Node: 2, Text: "SYN unanswered"}}},
+		"another port":       {tcpLine(at(own, 40000), at(peer, 22), 2, 1, 0), nil},
+		"somebody else":      {tcpLine(at(own, 40000), at(other, 21064), 2, 1, 0), nil},
+		"all is well":        {tcpLine(at(own, 40000), at(peer, 21064), 1, 0, 0), nil},
+		"one loss":           {tcpLine(at(own, 40000), at(peer, 21064), 1, 700, 1), nil},
+		"sent and not heard": {tcpLine(at(own, 21064), at(peer, 40000), 1, 700, 4), []dlm.Trouble{{Node: 2, Text: "700 bytes unanswered, sent 5 times: a path with a smaller MTU, or a firewall that has forgotten the connection?", Again: 4}}},
+		"two attempts":       {strings.Repeat(tcpLine(at(own, 40000), at(peer, 21064), 2, 1, 0), 2), []dlm.Trouble{{Node: 2, Text: "SYN unanswered"}}},
+	} {
+		if err := os.WriteFile(filepath.Join(net, "tcp"), []byte(tcpHead+c.line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Troubles(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if err := os.Remove(filepath.Join(net, "tcp")); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Troubles(); len(got) != 0 {
+		t.Errorf("without a file: %v", got)
+	}
+}
+
+// TestFailJoinSaysWhy: who is refused because its kernel did not finish learns
+// what the network did not answer.
+func TestFailJoinSaysWhy(t *testing.T) {
+	net := t.TempDir()
+	n := openWith(t, configfstest.Linux6_1, func(o *dlm.Options) { o.ProcNet = net })
+	line := tcpLine(addrs[1][0].String()+":40000", addrs[2][0].String()+":21064", 2, 1, 0)
+	if err := os.WriteFile(filepath.Join(net, "tcp"), []byte(tcpHead+line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	res := n.k.Create("gfs")
+	next[dlm.Online](n)
+	n.must(n.FailJoin("gfs", syscall.ETIMEDOUT, 51))
+	n.equal(next[dlm.JoinFailed](n), dlm.JoinFailed{Lockspace: "gfs", Token: 51, Troubles: []dlm.Trouble{{Node: 2, Text: "SYN unanswered"}}}, "failed")
+	n.is(<-res, syscall.ETIMEDOUT)
+}
+
+func FuzzParseTCP(f *testing.F) {
+	f.Add(tcpLine("10.0.0.1:21064", "10.0.0.2:40000", 1, 0, 0))
+	f.Add(tcpLine("[2001:db8::7]:40000", "[2001:db8::8]:21064", 2, 1, 2))
+	f.Fuzz(func(t *testing.T, line string) {
+		if c, ok := dlm.ParseTCP(line); ok && (!c.Local.Addr().IsValid() || !c.Remote.Addr().IsValid()) {
+			t.Fatalf("%+v", c)
+		}
+	})
+}

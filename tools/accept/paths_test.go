@@ -1,0 +1,162 @@
+package accept
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/kbridge/dlm"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/cluster"
+)
+
+const (
+	joinTimeout = 10 * time.Second // the default of join_timeout
+	joinSlack   = 6 * time.Second  // until the refusal is agreed and the others run again
+)
+
+// TestPaths blocks the paths of a node's data in ways that membership notices, and
+// in ways that it does not.
+func TestPaths(t *testing.T) {
+	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: 2 * time.Second})
+	w.must(w.Mkfs(w.ctx, 1))
+	w.mountAll()
+	w.story("the DLM's port is closed to one who mounts", func(w *world) {
+		v := w.follower()
+		w.blockedJoin(v, "SYN unanswered", func() error { return w.Lab.ClosePort(v, dlm.DefaultPort) })
+	})
+	w.story("long packets are lost to one who mounts", func(w *world) {
+		v := w.follower()
+		w.manyLocks(w.Others(v)...)
+		w.blockedJoin(v, "bytes unanswered", func() error { return w.Lab.LowerMTU(v, 1300) })
+	})
+	w.story("a node's address is removed", func(w *world) {
+		v := w.follower()
+		w.cut([]int{v}, func() error { return w.onLink(v, "addr flush dev DEV") })
+	})
+	w.story("a node's link is set down", func(w *world) {
+		v := w.leader()
+		w.cut([]int{v}, func() error { return w.onLink(v, "link set DEV down") })
+	})
+}
+
+// blockedJoin: membership is well and something of the DLM's path is not. Who mounts
+// there is refused, and told why; the others stand still once, until then.
+func (w *world) blockedJoin(victim int, reason string, block func() error) {
+	w.t.Helper()
+	w.calm()
+	rest := w.Others(victim)
+	w.must(w.Unmount(w.ctx, victim))
+	w.must(w.WaitLockspace(w.ctx, rest, rest))
+	wr := w.write(fmt.Sprintf("blocked%d", time.Now().UnixNano()), 20, rest...)
+	defer wr.stop()
+	toAndFro := w.writeShared(fmt.Sprintf("shared%d", time.Now().UnixNano()), 20, rest...)
+	defer toAndFro.stop()
+	at := time.Now()
+	w.must(block())
+	defer func() { w.must(w.Lab.Heal()) }()
+
+	w.refusedMount(victim, reason, at)
+	w.must(w.WaitLockspace(w.ctx, rest, rest))
+	for _, i := range rest {
+		wr.progress(i, time.Now())
+		toAndFro.progress(i, time.Now())
+		toAndFro.stoodStillOnce(i, at, joinTimeout+joinSlack)
+	}
+	toAndFro.stop()
+	w.none(at, evil...)
+	w.must(w.Lab.Heal())
+	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, victim) })
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	w.none(at, evil...)
+	wr.stop()
+	for _, i := range w.Nodes() {
+		wr.verify(i, rest...)
+	}
+}
+
+// refusedMount: the mount fails in time; meanwhile `quorate why` names the reason, and
+// afterwards the events do.
+func (w *world) refusedMount(victim int, reason string, at time.Time) {
+	w.t.Helper()
+	mounted := make(chan error, 1)
+	go func() { mounted <- w.Mount(w.ctx, victim) }()
+	w.within(joinTimeout, "quorate why says "+reason, func(ctx context.Context) error { return w.whySays(ctx, "DLM port to node ", reason) })
+	select {
+	case err := <-mounted:
+		if err == nil {
+			w.t.Fatal("a mount without a way to the others was successful")
+		}
+		w.t.Logf("after %v: %v", time.Since(at).Round(time.Millisecond), err)
+	case <-time.After(joinTimeout + joinSlack):
+		w.t.Fatalf("the mount still hangs after %v", time.Since(at))
+	}
+	n, what := w.count(at, membership.KindJoinFailed)
+	if n == 0 {
+		w.t.Fatal("no node tells of the join that failed")
+	}
+	w.t.Logf("the nodes tell:%s", what)
+}
+
+// whySays waits until `quorate why` says these words on any node.
+func (w *world) whySays(ctx context.Context, words ...string) error {
+	said := ""
+	return cluster.Until(ctx, 200*time.Millisecond, func() error {
+		for _, i := range w.Nodes() {
+			r, err := w.Lab.Node(i).Exec(ctx, "quorate why")
+			if err != nil {
+				return fmt.Errorf("%w; it said %s", err, said)
+			}
+			if said = r.Stdout; hasAll(said, words) {
+				w.t.Logf("node%d# quorate why\n%s", i, said)
+				return nil
+			}
+		}
+		return fmt.Errorf("it says %s", said)
+	})
+}
+
+func hasAll(s string, words []string) bool {
+	for _, word := range words {
+		if !strings.Contains(s, word) {
+			return false
+		}
+	}
+	return true
+}
+
+// manyLocks has nodes keep locks of many files, so that recovery has long messages.
+func (w *world) manyLocks(nodes ...int) {
+	w.t.Helper()
+	for _, i := range nodes {
+		_, err := w.Lab.Node(i).Run(w.ctx, fmt.Sprintf("mkdir -p %[1]s/many%[2]d && cd %[1]s/many%[2]d && for f in $(seq 200); do echo $f > $f; done", cluster.MountAt, i))
+		w.must(err)
+	}
+}
+
+// stoodStillOnce: between a node's appends after a time there is one long gap at
+// most, and it is not longer than limit. A lock that goes to and fro makes short ones.
+func (s *writers) stoodStillOnce(i int, after time.Time, limit time.Duration) {
+	s.w.t.Helper()
+	last, gaps := time.Time{}, 0
+	for _, e := range s.w.Events.All() {
+		if !s.appended(i, e) {
+			continue
+		}
+		if gap := e.At.Sub(last); e.At.After(after) && !last.IsZero() && gap > joinTimeout/2 {
+			s.w.t.Logf("node%d stood still for %v", i, gap.Round(time.Millisecond))
+			if gaps++; gap > limit || gaps > 1 {
+				s.w.t.Errorf("node%d stood still %d times, for %v", i, gaps, gap)
+			}
+		}
+		last = e.At
+	}
+}
+
+// onLink does something to the network device of a node's cluster link.
+func (w *world) onLink(i int, what string) error {
+	_, err := w.Lab.Node(i).Run(w.ctx, fmt.Sprintf("set -- $(ip -o -4 addr show to 10.77.0.0/24) && ip %s", strings.ReplaceAll(what, "DEV", `"$2"`)))
+	return err
+}
