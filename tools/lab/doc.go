@@ -87,8 +87,9 @@
 // when the node's cgroup is frozen. Misbehave makes it fail, hang, be slow or
 // lie; PowerLog has every action with the host's time.
 //
-// labnode, in every node, has small programs for tests: flock, append, verify and
-// udp; see its documentation. What they tell goes to Lab.Collector.
+// labnode, in every node, has small programs for tests: flock, append, verify,
+// dlm (locks without a file system, over package dlmdev) and udp; see its
+// documentation. What they tell goes to Lab.Collector.
 //
 // # Time
 //

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quorate/quorate/tools/lab/dlmdev"
 	"github.com/quorate/quorate/tools/lab/internal/wire"
 )
 
@@ -228,5 +230,52 @@ func TestPut(t *testing.T) {
 	}
 	if es, _ := os.ReadDir(filepath.Dir(name)); len(es) != 1 {
 		t.Errorf("left beside it: %v", es)
+	}
+}
+
+func TestCounterBlock(t *testing.T) {
+	b := make([]byte, blockLen)
+	for want := range 12 {
+		if n, err := readCount(b); err != nil || n != want {
+			t.Fatalf("%d, %v; want %d", n, err, want)
+		}
+		writeCount(b, want+1)
+	}
+	for _, bad := range []string{"counter 7", "counter 7\nx", "counter 07\n", "1 1\n"} {
+		clear(b)
+		copy(b, bad)
+		if n, err := readCount(b); err == nil {
+			t.Errorf("%q is %d", bad, n)
+		}
+	}
+}
+
+func TestLockLines(t *testing.T) {
+	for _, bad := range []string{"", "dance r EX", "lock r XX", "convert r EX", "unlock r"} {
+		if err := obeyAll(strings.NewReader(bad+"\n"), io.Discard, nil); err == nil {
+			t.Errorf("%q was obeyed", bad)
+		}
+	}
+}
+
+func TestSpell(t *testing.T) {
+	k := &dlmdev.Lock{Resource: "r", Mode: dlmdev.PR}
+	setValue(k, "seven")
+	setValue(k, "")
+	if s := spell(k); s != `r PR "seven"` {
+		t.Error(s)
+	}
+	setValue(k, "3")
+	k.ValueLost = true
+	if s := spell(k); s != `r PR "3" lost` {
+		t.Error(s)
+	}
+}
+
+func TestDlmArguments(t *testing.T) {
+	for _, bad := range [][]string{nil, {"dance"}, {"create"}, {"release", "--x", "a"}, {"rounds"}, {"locks", "a", "b"}, {"count", "a", "b"}} {
+		if err := dlm(bad); err == nil {
+			t.Errorf("%q passes", bad)
+		}
 	}
 }

@@ -54,7 +54,11 @@ func (n *notifier) tell(e event) {
 	n.conn.Write(b)
 }
 
-// parse takes flags before and after the positional arguments.
+// several is for parse: one positional argument or more.
+const several = -1
+
+// parse takes flags before and after the positional arguments, of which it wants
+// so many.
 func parse(fs *flag.FlagSet, args []string, want int) ([]string, error) {
 	var pos []string
 	fs.SetOutput(io.Discard)
@@ -68,8 +72,8 @@ func parse(fs *flag.FlagSet, args []string, want int) ([]string, error) {
 		pos = append(pos, fs.Arg(0))
 		args = fs.Args()[1:]
 	}
-	if len(pos) != want {
-		return nil, fmt.Errorf("%d arguments, want %d (see the package's documentation)", len(pos), want)
+	if len(pos) != want && (want != several || len(pos) == 0) {
+		return nil, fmt.Errorf("%d arguments are not what it wants (see the package's documentation)", len(pos))
 	}
 	return pos, nil
 }
@@ -117,10 +121,15 @@ func flock(args []string) error {
 	}
 	n.tell(event{Event: "held", File: pos[1]})
 	fmt.Println("held")
+	<-onSignal()
+	return nil
+}
+
+// onSignal is told when the program shall end.
+func onSignal() <-chan os.Signal {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
-	<-stop
-	return nil
+	return stop
 }
 
 // appendLoop appends lines "ID SEQ" and tells the host a sequence after its

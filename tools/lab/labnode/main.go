@@ -9,6 +9,10 @@
 //	labnode kmsg WORD...               tell the host each new line of the kernel's log with one of the words
 //	labnode append FILE --id N         append + fsync for ever, tell the host each sequence
 //	labnode verify FILE --want N:SEQ   every append that was told is there exactly once
+//	labnode dlm create|release LS...   join or leave lockspaces, all at once (--exclusive, --force)
+//	labnode dlm rounds LS --count N    join, lock, unlock, leave, N times
+//	labnode dlm locks LS               lock, convert and unlock as the input says
+//	labnode dlm count LS RES DISK      count up a number on a shared disk under a lock, tell the host each
 //	labnode udp send|recv ADDR         does one node hear another?
 //
 // --notify ADDR names the collector; the default is the host on the cluster
@@ -22,13 +26,13 @@ import (
 
 func main() {
 	cmds := map[string]func([]string) error{
-		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "cycle": cycle, "kmsg": kmsg, "verify": verify, "udp": udp,
+		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "cycle": cycle, "kmsg": kmsg, "verify": verify, "dlm": dlm, "udp": udp,
 	}
 	if os.Getpid() == 1 {
 		os.Args = []string{"labnode", "init"}
 	}
 	if len(os.Args) < 2 || cmds[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: labnode init|serve|flock|cycle|kmsg|append|verify|udp ...")
+		fmt.Fprintln(os.Stderr, "usage: labnode init|serve|flock|cycle|kmsg|append|verify|dlm|udp ...")
 		os.Exit(2)
 	}
 	if err := cmds[os.Args[1]](os.Args[2:]); err != nil {
