@@ -57,7 +57,8 @@ const valueNotValid = 0x2
 const ValueLen = 32
 
 // Value is what a resource keeps for those who lock it: it is read with every
-// lock, and written by who gives up PW or EX.
+// lock, and written by who gives up PW or EX. The kernel forgets it when nobody
+// has a lock of the resource any more, not even NL.
 type Value [ValueLen]byte
 
 // MaxName is the longest name of a resource or a lockspace, in bytes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,12 +33,11 @@ func dlmCount(args []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := openCounter(pos[0], pos[1], pos[2], *at)
+	c, err := openCounter(pos[0], pos[1], pos[2], *at, *limit)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	c.ls.Limit = *limit
 	c.made = func(number int) { n.tell(event{Event: "counted", File: pos[1], ID: *id, Seq: number}) }
 	return paced(*rate, *count, func(int) error {
 		if err := c.step(); err != nil {
@@ -53,44 +53,52 @@ const countAt = 4096
 
 // counter is an open counter.
 type counter struct {
-	ls       *dlmdev.Lockspace
-	resource string
-	disk     *os.File
-	at       int64
-	block    []byte // aligned for O_DIRECT
-	made     func(number int)
+	ls    *dlmdev.Lockspace
+	lock  *dlmdev.Lock // NL between the steps, so that the value lives on
+	disk  *os.File
+	at    int64
+	block []byte // aligned for O_DIRECT
+	made  func(number int)
 }
 
 const blockLen = 4096
 
-func openCounter(lockspace, resource, disk string, at int64) (*counter, error) {
-	ls, err := dlmdev.Open(lockspace)
+func openCounter(lockspace, resource, disk string, at int64, limit time.Duration) (c *counter, err error) {
+	c = &counter{at: at}
+	if c.ls, err = dlmdev.Open(lockspace); err != nil {
+		return nil, err
+	}
+	c.ls.Limit = limit
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	if c.lock, err = c.ls.Lock(resource, dlmdev.NL, 0); err != nil {
+		return nil, err
+	}
+	c.block, err = unix.Mmap(-1, 0, blockLen, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, err
 	}
-	block, err := unix.Mmap(-1, 0, blockLen, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return nil, errors.Join(err, ls.Close())
-	}
-	c := &counter{ls: ls, resource: resource, at: at, block: block}
-	if c.disk, err = os.OpenFile(disk, os.O_RDWR|unix.O_DIRECT|unix.O_DSYNC, 0); err != nil {
-		return nil, errors.Join(err, c.close())
-	}
-	return c, nil
+	c.disk, err = os.OpenFile(disk, os.O_RDWR|unix.O_DIRECT|unix.O_DSYNC, 0)
+	return c, err
 }
 
 func (c *counter) close() error {
-	err := errors.Join(c.ls.Close(), unix.Munmap(c.block))
+	err := c.ls.Close()
+	if c.block != nil {
+		err = errors.Join(err, unix.Munmap(c.block))
+	}
 	if c.disk != nil {
 		err = errors.Join(err, c.disk.Close())
 	}
 	return err
 }
 
-// step adds one. When it returns the lock is free again.
+// step adds one. When it returns the lock excludes nobody any more.
 func (c *counter) step() error {
-	k, err := c.ls.Lock(c.resource, dlmdev.EX, 0)
-	if err != nil {
+	if err := c.lock.Convert(dlmdev.EX, 0); err != nil {
 		return err
 	}
 	if _, err := c.disk.ReadAt(c.block, c.at); err != nil {
@@ -100,17 +108,17 @@ func (c *counter) step() error {
 	if err != nil {
 		return err
 	}
-	if v := valueText(k.Value); v != "" && !k.ValueLost && v != fmt.Sprint(number) {
-		return fmt.Errorf("the disk says %d, the value of %s %s", number, c.resource, v)
+	if v := valueText(c.lock.Value); v != "" && !c.lock.ValueLost && v != fmt.Sprint(number) {
+		return fmt.Errorf("the disk says %d, the value of %s %s", number, c.lock.Resource, v)
 	}
 	number++
 	writeCount(c.block, number)
 	if _, err := c.disk.WriteAt(c.block, c.at); err != nil {
 		return err
 	}
-	setValue(k, fmt.Sprint(number))
+	setValue(c.lock, fmt.Sprint(number))
 	c.made(number)
-	return k.Unlock()
+	return c.lock.Convert(dlmdev.NL, 0)
 }
 
 const countWord = "counter %d\n"
