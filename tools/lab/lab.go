@@ -94,7 +94,7 @@ type Lab struct {
 	ns    netns
 	backs []backend // of each node when the lab was made
 	nodes []*Node
-	cuts  cuts
+	net   network
 	hello net.Listener
 	log   *lineLog
 	fence *fencing

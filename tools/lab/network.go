@@ -50,47 +50,101 @@ type path struct{ link, from, to int }
 
 func (p path) back() path { return path{p.link, p.to, p.from} }
 
-// ruleset is the nftables program that drops the cut paths. It replaces the
-// whole table in one transaction. A path cut in one direction alone lets ARP
-// through, or it would turn into a cut of both when the neighbour entry ages.
-func ruleset(cut map[path]bool) string {
+// end is a node's end of one cluster link.
+type end struct{ link, node int }
+
+// port is a TCP port at a node's end of a link.
+type port struct {
+	end
+	tcp uint16
+}
+
+// cuts is what does not pass.
+type cuts struct {
+	paths map[path]bool
+	ports map[port]bool // closed to the node, its own and its peers'
+	mtu   map[end]int   // longer packets are lost, in bytes of IP
+}
+
+func (c cuts) clone() cuts {
+	n := cuts{maps.Clone(c.paths), maps.Clone(c.ports), maps.Clone(c.mtu)}
+	if n.paths == nil {
+		n = cuts{map[path]bool{}, map[port]bool{}, map[end]int{}}
+	}
+	return n
+}
+
+// ruleset is the nftables program that drops what is cut. It replaces the whole
+// table in one transaction. A path cut in one direction alone lets ARP through, or
+// it would turn into a cut of both when the neighbour entry ages.
+func (c cuts) ruleset() string {
 	var b strings.Builder
 	b.WriteString("table bridge lab\ndelete table bridge lab\ntable bridge lab {\n")
 	b.WriteString(" chain cut {\n  type filter hook forward priority 0; policy accept;\n")
 	order := func(a, b path) int {
 		return cmp.Or(a.link-b.link, a.from-b.from, a.to-b.to)
 	}
-	for _, p := range slices.SortedFunc(maps.Keys(cut), order) {
+	for _, p := range slices.SortedFunc(maps.Keys(c.paths), order) {
 		but := ""
-		if !cut[p.back()] {
+		if !c.paths[p.back()] {
 			but = " ether type != arp"
 		}
 		fmt.Fprintf(&b, "  iifname %q oifname %q%s counter drop\n", linkTap(p.from, p.link), linkTap(p.to, p.link), but)
+	}
+	byEnd := func(a, b end) int { return cmp.Or(a.link-b.link, a.node-b.node) }
+	for _, p := range slices.SortedFunc(maps.Keys(c.ports), func(a, b port) int { return cmp.Or(byEnd(a.end, b.end), int(a.tcp)-int(b.tcp)) }) {
+		for _, side := range []string{"sport", "dport"} {
+			p.drop(&b, fmt.Sprintf("tcp %s %d", side, p.tcp))
+		}
+	}
+	for _, e := range slices.SortedFunc(maps.Keys(c.mtu), byEnd) {
+		e.drop(&b, fmt.Sprintf("meta length > %d", c.mtu[e]))
 	}
 	b.WriteString(" }\n}\n")
 	return b.String()
 }
 
-// cuts is what the lab has cut now.
-type cuts struct {
-	mu  sync.Mutex
-	cut map[path]bool
+// drop writes the rules that drop something both ways.
+func (e end) drop(b *strings.Builder, what string) {
+	for _, way := range []string{"iifname", "oifname"} {
+		fmt.Fprintf(b, "  %s %q %s counter drop\n", way, linkTap(e.node, e.link), what)
+	}
 }
 
-// change edits the set with f and puts the result into force.
-func (c *cuts) change(ns netns, f func(map[path]bool)) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	next := maps.Clone(c.cut)
-	if next == nil {
-		next = map[path]bool{}
-	}
+// network is what of the lab's network can be changed.
+type network struct {
+	mu  sync.Mutex
+	now cuts
+}
+
+// change edits the cuts with f and puts the result into force.
+func (n *network) change(ns netns, f func(cuts)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	next := n.now.clone()
 	f(next)
-	if err := ns.run(ruleset(next), "nft", "-f", "-"); err != nil {
+	if err := ns.run(next.ruleset(), "nft", "-f", "-"); err != nil {
 		return err
 	}
-	c.cut = next
+	n.now = next
 	return nil
+}
+
+// cuts says what is cut, in words.
+func (n *network) cuts() (out []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for p := range n.now.paths {
+		out = append(out, fmt.Sprintf("link %d: %d -> %d", p.link, p.from, p.to))
+	}
+	for p := range n.now.ports {
+		out = append(out, fmt.Sprintf("link %d: port %d of %d", p.link, p.tcp, p.node))
+	}
+	for e, bytes := range n.now.mtu {
+		out = append(out, fmt.Sprintf("link %d: more than %d bytes of %d", e.link, bytes, e.node))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Cut drops everything between two nodes, both ways, on every cluster link. The
@@ -142,9 +196,33 @@ func (l *Lab) CutApart(a, b []int) error {
 	})
 }
 
-// Heal undoes every cut.
+// ClosePort drops what a node sends or gets over a TCP port, its own or a peer's,
+// on every cluster link; everything else passes.
+func (l *Lab) ClosePort(n int, tcp uint16) error {
+	return l.atNode(n, func(c cuts, e end) { c.ports[port{e, tcp}] = true })
+}
+
+// LowerMTU loses every packet of more than so many bytes, with its IP header, that a
+// node sends or gets on the cluster links, without a word to its sender: a black
+// hole for long ones.
+func (l *Lab) LowerMTU(n, bytes int) error {
+	return l.atNode(n, func(c cuts, e end) { c.mtu[e] = bytes })
+}
+
+func (l *Lab) atNode(n int, f func(cuts, end)) error {
+	if n < 1 || n > l.cfg.Nodes {
+		return fmt.Errorf("node %d: nodes are 1 to %d", n, l.cfg.Nodes)
+	}
+	return l.net.change(l.ns, func(c cuts) {
+		for link := range l.cfg.Links {
+			f(c, end{link, n})
+		}
+	})
+}
+
+// Heal undoes every cut, opens every port and lets packets of every size pass.
 func (l *Lab) Heal() error {
-	return l.cuts.change(l.ns, func(m map[path]bool) { clear(m) })
+	return l.net.change(l.ns, func(c cuts) { clear(c.paths); clear(c.ports); clear(c.mtu) })
 }
 
 func (l *Lab) cutPaths(of func(link int) []path) error {
@@ -157,9 +235,9 @@ func (l *Lab) cutPaths(of func(link int) []path) error {
 			return fmt.Errorf("cut %d-%d: nodes are 1 to %d and differ", p.from, p.to, l.cfg.Nodes)
 		}
 	}
-	return l.cuts.change(l.ns, func(m map[path]bool) {
+	return l.net.change(l.ns, func(c cuts) {
 		for _, p := range all {
-			m[p] = true
+			c.paths[p] = true
 		}
 	})
 }

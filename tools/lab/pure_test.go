@@ -76,7 +76,11 @@ func TestDead(t *testing.T) {
 }
 
 func TestRuleset(t *testing.T) {
-	got := ruleset(map[path]bool{{0, 2, 1}: true, {0, 1, 2}: true, {1, 3, 1}: true})
+	c := cuts{}.clone()
+	c.paths = map[path]bool{{0, 2, 1}: true, {0, 1, 2}: true, {1, 3, 1}: true}
+	c.ports[port{end{0, 2}, 21064}] = true
+	c.mtu[end{1, 3}] = 1300
+	got := c.ruleset()
 	want := `table bridge lab
 delete table bridge lab
 table bridge lab {
@@ -85,6 +89,12 @@ table bridge lab {
   iifname "n1l0" oifname "n2l0" counter drop
   iifname "n2l0" oifname "n1l0" counter drop
   iifname "n3l1" oifname "n1l1" ether type != arp counter drop
+  iifname "n2l0" tcp sport 21064 counter drop
+  oifname "n2l0" tcp sport 21064 counter drop
+  iifname "n2l0" tcp dport 21064 counter drop
+  oifname "n2l0" tcp dport 21064 counter drop
+  iifname "n3l1" meta length > 1300 counter drop
+  oifname "n3l1" meta length > 1300 counter drop
  }
 }
 `

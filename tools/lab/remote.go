@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -150,14 +149,7 @@ func (l *Lab) Status() string {
 	for _, n := range l.nodes {
 		fmt.Fprintf(&b, "%-8s %-8s %-9s %-12s %-12s %s\n", n.Name(), n.State(), n.Kernel(), n.Addr(), n.MgmtAddr(), n.BootID())
 	}
-	l.cuts.mu.Lock()
-	defer l.cuts.mu.Unlock()
-	var cut []string
-	for p := range l.cuts.cut {
-		cut = append(cut, fmt.Sprintf("link %d: %d -> %d", p.link, p.from, p.to))
-	}
-	slices.Sort(cut)
-	for _, c := range cut {
+	for _, c := range l.net.cuts() {
 		fmt.Fprintln(&b, "cut     ", c)
 	}
 	return b.String()
