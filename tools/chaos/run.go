@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Nodes int // 0: 3
 	Seed  uint64
-	For   time.Duration // no round begins after it
+	For   time.Duration // no round but the first begins later than that after it
 	Round int           // this round alone, again and again; 0: from the first on
 	Bug   string        // a safety rule that the daemons leave out: see cluster.Options
 	Out   string        // where a failing round leaves what the nodes said
@@ -96,11 +96,13 @@ func (r *runner) run(ctx context.Context) error {
 		r.judge(ctx, Round{}, cluster.Violation{Rule: "I8 progress", Text: err.Error()})
 		return fmt.Errorf("%w: %w", ErrSetup, err)
 	}
-	for n := 1; len(r.res.Violations) == 0 && time.Since(r.began) < r.opt.For; n++ {
+	first := time.Now()
+	for n := 1; len(r.res.Violations) == 0 && (n == 1 || time.Since(first) < r.opt.For); n++ {
+		number := n
 		if r.opt.Round != 0 {
-			n = r.opt.Round
+			number = r.opt.Round
 		}
-		if err := r.round(ctx, Draw(r.opt.Seed, n, r.opt.Nodes)); err != nil {
+		if err := r.round(ctx, Draw(r.opt.Seed, number, r.opt.Nodes)); err != nil {
 			return err
 		}
 	}
