@@ -54,13 +54,12 @@ func (c *Cluster) VerifyAppends(ctx context.Context, on int, files ...Appends) e
 	for _, f := range files {
 		var raw json.RawMessage
 		var r struct{ OK bool }
-		if err := dec.Decode(&raw); err == nil {
+		err := dec.Decode(&raw)
+		if err == nil {
 			err = json.Unmarshal(raw, &r)
-		} else {
-			raw = []byte(err.Error() + " " + out.Stderr)
 		}
-		if !r.OK {
-			return fmt.Errorf("node%d reads %s, of which %d appends were told: %s", on, f.File, f.Last, raw)
+		if err != nil || !r.OK {
+			return fmt.Errorf("node%d reads %s, of which %d appends were told: %v %s%s", on, f.File, f.Last, err, raw, out.Stderr)
 		}
 	}
 	return nil
