@@ -44,7 +44,8 @@ const (
 	// backBound is how long everything may take to run again, from the end of all
 	// faults. Most of it is for boots; an actor that died with its agent is waited for
 	// (2 s + 2 x fenceTimeout) x 1.25 + 5 s.
-	backBound = 90 * time.Second
+	backBound  = 90 * time.Second
+	setUpLimit = 5 * time.Minute // most of it for boots on a busy machine
 )
 
 // ErrSetup says that there was no cluster to do anything to.
@@ -112,7 +113,7 @@ func (r *runner) run(ctx context.Context) error {
 // setUp is a calm beginning: all are members and have the file system and the
 // lockspace of the counter.
 func (r *runner) setUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("not within 5 minutes"))
+	ctx, cancel := context.WithTimeoutCause(ctx, setUpLimit, fmt.Errorf("not within %v", setUpLimit))
 	defer cancel()
 	if err := r.Up(ctx); err != nil {
 		return err
@@ -121,14 +122,16 @@ func (r *runner) setUp(ctx context.Context) error {
 		return err
 	}
 	for _, i := range r.Nodes() { // the first mounter checks all journals
-		if err := r.Mount(ctx, i); err != nil {
+		if err := r.bounded(ctx, endLimit, fmt.Sprintf("node%d mounts", i), func(ctx context.Context) error { return r.Mount(ctx, i) }); err != nil {
 			return err
 		}
 	}
 	if err := r.Each(ctx, r.Nodes(), r.load.join); err != nil {
 		return err
 	}
-	return r.everywhere(ctx)
+	return r.bounded(ctx, endLimit, "all runs on all nodes", func(ctx context.Context) error {
+		return cluster.Until(ctx, look, func() error { return r.everywhere(ctx) })
+	})
 }
 
 // round is one round, from calm to calm. The error is of a context that ended;
