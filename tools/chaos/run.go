@@ -177,6 +177,9 @@ func (r *runner) working(ctx context.Context, after time.Time) error {
 	return r.Each(ctx, r.Nodes(), func(ctx context.Context, i int) error { return r.load.working(ctx, i, after) })
 }
 
+// mostSaid bounds what is said of the violations of one round; round.txt has all.
+const mostSaid = 20
+
 // judge audits the record and keeps what helps to understand what it finds.
 func (r *runner) judge(ctx context.Context, plan Round, found ...cluster.Violation) {
 	rec := r.record()
@@ -189,8 +192,11 @@ func (r *runner) judge(ctx context.Context, plan Round, found ...cluster.Violati
 		return
 	}
 	r.res.Violations = found
-	for _, v := range found {
+	for _, v := range found[:min(len(found), mostSaid)] {
 		r.say("VIOLATION %v", v)
+	}
+	if more := len(found) - mostSaid; more > 0 {
+		r.say("VIOLATION and %d more", more)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 60*time.Second)
 	defer cancel()

@@ -49,6 +49,7 @@ func (a *audit) kernel(node int, s *side, e Event) {
 	case membership.KindOpened:
 		if s.running && slices.Contains(a.stops[c], node) {
 			a.broken("I2 stop-before-start", "%v opened while node %d ran change %d and had not stopped", c, node, s.change)
+			s.running = false // told once
 		}
 	case membership.KindStarted:
 		if s.running {
