@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Nodes int // 0: 3
 	Seed  uint64
-	For   time.Duration // no round but the first begins later than that after it
+	For   time.Duration // so long after the first round began, no other begins
 	Round int           // this round alone, again and again; 0: from the first on
 	Bug   string        // a safety rule that the daemons leave out: see cluster.Options
 	Out   string        // where a failing round leaves what the nodes said
