@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/kbridge/dlm"
@@ -17,12 +18,13 @@ import (
 )
 
 // inject does what a round's plan says. When it returns no fault is left but
-// that nodes are down. A fault that meets a dead node is none.
-func (r *runner) inject(ctx context.Context, plan Round) {
+// that nodes are down. It counts the faults; one that meets a dead node is none.
+func (r *runner) inject(ctx context.Context, plan Round) int {
 	begin := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, begin.Add(plan.End))
 	defer cancel()
 	var wg sync.WaitGroup
+	var done atomic.Int64
 	for _, f := range plan.Faults {
 		wg.Go(func() {
 			until(ctx, begin.Add(f.At))
@@ -33,7 +35,9 @@ func (r *runner) inject(ctx context.Context, plan Round) {
 			}
 			if err := faults[f.Kind](r, ctx, f, nodes); err != nil {
 				r.say("  %s %v: %v", f.Kind, nodes, err)
+				return
 			}
+			done.Add(1)
 		})
 	}
 	wg.Wait()
@@ -43,6 +47,7 @@ func (r *runner) inject(ctx context.Context, plan Round) {
 		r.say("  heal: %v", err)
 	}
 	r.Misbehave(fencedev.Fault{})
+	return int(done.Load())
 }
 
 // until waits for a time, or for the end of the round's faults.

@@ -147,7 +147,7 @@ func (r *runner) round(ctx context.Context, plan Round) error {
 		return r.working(ctx, from)
 	})
 	if err == nil {
-		r.inject(ctx, plan)
+		r.res.Faults += r.inject(ctx, plan)
 		err = r.bounded(ctx, backBound, "everything runs again", r.back)
 	}
 	if ctx.Err() != nil {
@@ -160,7 +160,6 @@ func (r *runner) round(ctx context.Context, plan Round) error {
 	late = append(late, r.load.finish(ctx)...)
 	r.judge(ctx, plan, late...)
 	r.res.Rounds++
-	r.res.Faults += len(plan.Faults)
 	r.res.Ops += r.load.ops()
 	r.say("round %d took %.1f s, %d operations, %d violations", plan.Number, time.Since(from).Seconds(), r.load.ops(), len(r.res.Violations))
 	return nil
