@@ -34,15 +34,20 @@ SEEDS ?= 2000
 SEED  ?=
 BUG   ?=
 
-.PHONY: help build demo demo-matrix test test-full accept sim bench-view bench-recovery evidence lint fuzz man install clean race
+# What `make chaos` may be told besides NODES, SEED and BUG.
+MINUTES ?= 3
+ROUND   ?=
+export SEED BUG MINUTES ROUND
+
+.PHONY: help build demo demo-matrix chaos test test-full accept sim bench-view bench-recovery evidence lint fuzz man install clean race
 
 help: ## this list
 	@echo 'make <goal>:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 17
 
-build: ## bin/quorated, quorate, lab, sim, demo: static programs
+build: ## bin/quorated, quorate, lab, sim, demo, chaos: static programs
 	@mkdir -p bin
-	$(BUILD) -o bin/ ./cmd/quorated ./cmd/quorate ./tools/lab/cmd/lab ./tools/sim/cmd/sim ./tools/demo
+	$(BUILD) -o bin/ ./cmd/quorated ./cmd/quorate ./tools/lab/cmd/lab ./tools/sim/cmd/sim ./tools/demo ./tools/chaos/cmd/chaos
 
 demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|redfish PROFILE= KERNEL=uml-6.12|qemu-7.3|... KEEP=1
 	@mkdir -p bin
@@ -53,6 +58,11 @@ demo-matrix: ## the demo on UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 7.3, and a ta
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/demo
 	@$(IN) bin/demo matrix
+
+chaos: ## real kernels, and everything goes wrong at random; MINUTES= SEED= NODES=3|5 ROUND= BUG=skip-fence|skip-stop|skip-quorum
+	@mkdir -p bin
+	@$(BUILD) -o bin/ ./tools/chaos/cmd/chaos
+	@$(IN) bin/chaos
 
 test: race ## everything: lint, tests, 2,000 simulated clusters, fuzz, real kernels (up to 40 min)
 	@$(VERIFY)

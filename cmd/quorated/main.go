@@ -40,6 +40,9 @@ func run() int {
 	flag.Parse()
 	if f.version {
 		fmt.Println("quorated", daemon.Version)
+		if plantedBug != "" {
+			fmt.Println(daemon.Planted(plantedBug))
+		}
 		return 0
 	}
 	if flag.NArg() > 0 {
@@ -95,7 +98,7 @@ func serve(f flags) error {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(term)
-	return daemon.Run(context.Background(), daemon.Options{Config: cfg, Socket: f.socket, Log: log, Fencer: newFencer(cfg), Term: term,
+	return daemon.Run(context.Background(), daemon.Options{Config: cfg, Socket: f.socket, Log: log, Fencer: newFencer(cfg), Term: term, Break: plantedBug,
 		Ready: func() {
 			// Without systemd there is nobody to tell, and that is no error.
 			_, _ = sd.SdNotify(false, sd.SdNotifyReady+"\nSTATUS=To stop it: unmount, then run: quorate leave")

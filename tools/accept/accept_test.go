@@ -2,7 +2,6 @@ package accept
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,23 +66,14 @@ func newWorld(t *testing.T, opt cluster.Options) *world {
 func (w *world) keep() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if err := w.SaveEvents(w.out); err != nil {
+	if err := w.Keep(ctx, w.out); err != nil {
 		w.t.Log(err)
 	}
 	for _, n := range w.Lab.Nodes() {
-		if b, err := os.ReadFile(n.ConsoleLog()); err == nil {
-			_ = os.WriteFile(filepath.Join(w.out, n.Name()+".console"), b, 0o644)
-		}
-		_ = os.WriteFile(filepath.Join(w.out, n.Name()+".quorated.log"), []byte(w.Log(ctx, n.ID(), 5000)), 0o644)
-		if r, err := n.Exec(ctx, "quorate why; echo w >/proc/sysrq-trigger"); err == nil {
-			w.t.Logf("%s# quorate why\n%s%s", n.Name(), r.Stdout, r.Stderr)
-		} else {
-			w.t.Logf("%s: %v; the end of its console:\n%s", n.Name(), err, n.ConsoleTail(40))
-		}
-		// What sysrq tells of tasks that are blocked is at the end.
-		if r, err := n.Exec(ctx, "dmesg | tail -n 400"); err == nil {
-			_ = os.WriteFile(filepath.Join(w.out, n.Name()+".dmesg"), []byte(r.Stdout), 0o644)
-			w.t.Logf("%s# dmesg\n%s", n.Name(), tail(r.Stdout, 60))
+		for _, ext := range []string{".why", ".dmesg", ".console.log"} {
+			if b, err := os.ReadFile(filepath.Join(w.out, n.Name()+ext)); err == nil {
+				w.t.Logf("%s%s\n%s", n.Name(), ext, tail(string(b), 60))
+			}
 		}
 	}
 	w.t.Logf("what the nodes said is in %s", w.out)
@@ -187,7 +177,7 @@ func (s *writers) start(rate float64, nodes ...int) {
 	s.w.t.Helper()
 	w := s.w
 	for _, i := range nodes {
-		p, err := w.Lab.Node(i).Start(w.ctx, lab.Cmd{Args: []string{cluster.Labnode, "append", s.file(i), "--id", fmt.Sprint(i), "--rate", fmt.Sprint(rate)}})
+		p, err := w.StartAppend(w.ctx, i, s.file(i), rate)
 		w.must(err)
 		s.procs[i] = p
 	}
@@ -208,29 +198,13 @@ func (s *writers) file(i int) string {
 func (s *writers) progress(i int, after time.Time) {
 	s.w.t.Helper()
 	s.w.within(60*time.Second, fmt.Sprintf("an append on node%d", i), func(ctx context.Context) error {
-		e, err := s.w.Events.Wait(ctx, after, func(e cluster.Event) bool { return strings.HasPrefix(e.Told, "append") && s.by(i, e) })
-		if err == nil && e.Told != "append" {
-			err = fmt.Errorf("node%d: %s: %s", i, e.Told, e.Text)
-		}
-		return err
+		return s.w.WaitAppend(ctx, i, s.file(i), after)
 	})
 }
 
-// by: a node's writer tells of it.
-func (s *writers) by(i int, e cluster.Event) bool { return e.Node == i && e.File == s.file(i) }
-
-// appended: it tells of an append.
-func (s *writers) appended(i int, e cluster.Event) bool { return e.Told == "append" && s.by(i, e) }
-
-// last is the highest append of a node that was told to be on the disk.
-func (s *writers) last(i int) uint64 {
-	var n uint64
-	for _, e := range s.w.Events.All() {
-		if s.appended(i, e) {
-			n = max(n, e.Number)
-		}
-	}
-	return n
+// appended: a node's writer tells of an append.
+func (s *writers) appended(i int, e cluster.Event) bool {
+	return e.Told == "append" && e.Node == i && e.File == s.file(i)
 }
 
 func (s *writers) stop() {
@@ -244,13 +218,8 @@ func (s *writers) stop() {
 func (s *writers) verify(on int, of ...int) {
 	s.w.t.Helper()
 	for _, i := range of {
-		last := s.last(i)
-		out, err := s.w.Lab.Node(on).Exec(s.w.ctx, fmt.Sprintf("%s verify %s --want %d:%d", cluster.Labnode, s.file(i), i, last))
-		s.w.must(err)
-		var r struct{ OK bool }
-		if err := json.Unmarshal([]byte(out.Stdout), &r); err != nil || !r.OK || out.Code != 0 {
-			s.w.t.Fatalf("node%d reads %s: exit %d %s%s", on, s.file(i), out.Code, out.Stdout, out.Stderr)
-		}
+		last := s.w.Appended(i, s.file(i))
+		s.w.must(s.w.VerifyAppends(s.w.ctx, on, cluster.Appends{File: s.file(i), Writer: i, Last: last}))
 		s.w.t.Logf("node%d reads all %d appends of node%d", on, last, i)
 	}
 }

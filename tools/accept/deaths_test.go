@@ -104,52 +104,16 @@ func (w *world) isLost(victim int) *writers {
 	return wr
 }
 
-// fencedBeforeStart compares the logs of all survivors, in the total order:
-// every opening after the eviction comes after the proof.
 func (w *world) fencedBeforeStart(victim int, at time.Time, rest []int) {
 	w.t.Helper()
-	for _, i := range rest {
-		var proof, opened, started bool
-		for _, e := range w.Events.All() {
-			if e.Node != i || e.At.Before(at) {
-				continue
-			}
-			switch e.Kind {
-			case membership.KindFenced:
-				proof = proof || int(e.Subject) == victim
-			case membership.KindOpened, membership.KindStarted:
-				opened, started = opened || e.Kind == membership.KindOpened, started || e.Kind == membership.KindStarted
-				if !proof {
-					w.t.Fatalf("node%d %s change %d of %s before the proof of node%d", i, e.Kind, e.Change, e.Lockspace, victim)
-				}
-			}
-		}
-		if !proof || !opened || !started {
-			w.t.Fatalf("node%d: proof %v, opened %v, started %v", i, proof, opened, started)
-		}
-	}
+	w.must(cluster.FencedBeforeStart(w.Events.All(), victim, at, rest))
 }
 
-// silentAfterProof: the lab counts what the victim's processes wrote; between
-// the freeze, which comes before the proof, and their end it is nothing.
 func (w *world) silentAfterProof(victim int, at time.Time) {
 	w.t.Helper()
-	w.within(30*time.Second, "the end of the dead node's processes", w.Lab.Node(victim).WaitGone)
-	d, ok := w.Lab.Node(victim).LastDeath()
-	if !ok {
-		w.t.Fatal("the lab knows of no death")
-	}
-	proof, err := w.Events.Wait(w.ctx, at, func(e cluster.Event) bool { return e.Kind == membership.KindFenced && int(e.Subject) == victim })
-	w.must(err)
-	if !d.Frozen.Before(proof.At) || d.AtFreeze != d.AtKill {
-		w.t.Fatalf("node%d stood still at %v, proof at %v, written %+v then %+v", victim, d.Frozen, proof.At, d.AtFreeze, d.AtKill)
-	}
-	for _, p := range w.Lab.PowerLog() {
-		if p.Plug == victim && p.Action == fencedev.Off && p.Err == "" && p.Asked.After(at) && d.Frozen.Before(p.Done) {
-			return
-		}
-	}
-	w.t.Fatalf("no fence device was asked to cut node%d off: %+v", victim, w.Lab.PowerLog())
+	w.within(30*time.Second, "the proof, and the end of the dead node's processes", func(ctx context.Context) error {
+		return w.SilentAfterProof(ctx, victim, at)
+	})
 }
 
 func (w *world) fencingFails() {

@@ -2,184 +2,186 @@ package cluster
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/lab"
+	"github.com/quorate/quorate/tools/lab/fencedev"
 )
 
-// toldLate is how long a node may take to tell the collector of something: events
-// have a goroutine of their own, and wait for whatever else the node does.
-const toldLate = 500 * time.Millisecond
+// Record is what can be known from outside of a cluster's life: what the nodes
+// told, and what the lab did to them. It has to begin with the cluster.
+type Record struct {
+	Nodes  int     // configured
+	Events []Event // of all nodes, as they came
+	Deaths map[int][]lab.Death
+	Power  []fencedev.Record // what the fence devices were asked for
+	Frozen []Pause
+}
 
-// Audit compares the event logs of all nodes, as the collector got them, with
-// I1 to I3 and I5 (docs/design.md). It returns a sentence for each contradiction.
-//
-//   - I1: what was agreed is the same at all nodes, by its index; a view number
-//     has one set of members; who starts a change finds nobody running who is
-//     not in it, by the host's clock and the nodes' deaths.
-//   - I2: a lockspace is stopped on a node before the node sees the next change
-//     of it open, or starts it.
-//   - I3: no change opens, and nothing starts, on a node that knows of an eviction
-//     of one of the lockspace's members and not of its proof.
-//   - I5: a change opens with the same members everywhere.
-//
-// It knows what the collector got: events that were lost on the way can hide a
-// contradiction, and the loss of a proof or of a stop shows as one.
-func Audit(all []Event, deaths map[int][]time.Time) []string {
-	a := &audit{deaths: deaths, agreed: map[string]Event{}, lives: map[int]*life{}, stops: map[int][]Event{}}
-	for _, e := range all {
-		if e.Kind == membership.KindStopped {
-			a.stops[e.Node] = append(a.stops[e.Node], e)
-		}
+// Pause is a time in which a node stood still and was not dead.
+type Pause struct {
+	Node     int
+	From, To time.Time
+}
+
+// Record is what is known of this cluster so far. What was frozen, the caller
+// has to add.
+func (c *Cluster) Record() Record {
+	r := Record{Nodes: c.opt.Nodes + c.opt.Absent, Events: c.Events.All(), Deaths: map[int][]lab.Death{}, Power: c.Lab.PowerLog()}
+	for _, n := range c.Lab.Nodes() {
+		r.Deaths[n.ID()] = n.Deaths()
 	}
-	for _, e := range all {
-		if e.Kind != "" {
-			a.event(e)
-		}
+	return r
+}
+
+// Audit is that of the record so far.
+func (c *Cluster) Audit() []Violation { return c.Record().Audit() }
+
+// Violation is a rule that was broken.
+type Violation struct {
+	Rule string // the invariant's name, as in docs/design.md
+	Text string
+}
+
+func (v Violation) String() string { return v.Rule + ": " + v.Text }
+
+// How late a node's word may come to the collector, and how soon a node without
+// quorum has stopped its lockspaces.
+const (
+	tellSlack = time.Second
+	stopBound = 2 * time.Second
+)
+
+// Audit checks the invariants as far as the events show them. What is agreed is
+// judged by the total order, which all nodes' logs give together; what a node
+// does by its own log's order; and what may not be true at the same time on two
+// nodes by the host's clock.
+func (r Record) Audit() []Violation {
+	a := &audit{Record: r, opened: map[change][]int{}, stops: map[change][]int{}}
+	a.lives = livesOf(r.Events)
+	a.agreed()
+	a.replay()
+	for _, l := range a.lives {
+		a.life(l)
 	}
+	a.alone()
+	a.dead()
+	a.shots()
+	a.standstill()
 	return a.found
 }
 
-// Audit is Audit of what has come so far, with the deaths that the lab knows of.
-func (c *Cluster) Audit() []string {
-	deaths := map[int][]time.Time{}
-	for _, n := range c.Lab.Nodes() {
-		for _, d := range n.Deaths() {
-			deaths[n.ID()] = append(deaths[n.ID()], d.Frozen)
-		}
-	}
-	return Audit(c.Events.All(), deaths)
+// change names one change of a lockspace.
+type change struct {
+	lockspace string
+	number    uint64
 }
+
+func (c change) String() string { return fmt.Sprintf("%s/%d", c.lockspace, c.number) }
 
 type audit struct {
-	deaths map[int][]time.Time
-	stops  map[int][]Event
-	agreed map[string]Event // by what it is about
-	lives  map[int]*life    // of each node, the one under way
-	found  []string
+	Record
+	lives  []life
+	order  []Event          // what is agreed, in the total order, each once
+	opened map[change][]int // members of the changes that opened
+	stops  map[change][]int // who had to stop for them
+	found  []Violation
 }
 
-// life is what one run of a node's daemon has told.
+func (a *audit) broken(rule, format string, args ...any) {
+	a.found = append(a.found, Violation{rule, fmt.Sprintf(format, args...)})
+}
+
+// life is what one run of one node's daemon told, in its own order.
 type life struct {
-	running map[string]Event        // by lockspace: the start that was not stopped
-	members map[string][]int        // of the change that opened last
-	open    map[string]Event        // by incident: evictions that need proof
-	wants   map[string]map[int]bool // by lockspace: the members that its open evictions took out
+	node   int
+	events []Event
 }
 
-func (a *audit) say(e Event, format string, args ...any) {
-	a.found = append(a.found, fmt.Sprintf("node%d %s change %d of %s: ", e.Node, e.Kind, e.Change, e.Lockspace)+fmt.Sprintf(format, args...))
-}
-
-func (a *audit) event(e Event) {
-	l := a.lives[e.Node]
-	if l == nil || e.Kind == membership.KindUp {
-		l = &life{running: map[string]Event{}, members: map[string][]int{}, open: map[string]Event{}, wants: map[string]map[int]bool{}}
-		a.lives[e.Node] = l
-	}
-	a.same(e)
-	switch e.Kind {
-	case membership.KindEvicted:
-		a.evicted(l, e)
-	case membership.KindFenced:
-		l.proved(e)
-	case membership.KindOpened:
-		a.proof(l, e)
-		if r, ok := l.running[e.Lockspace]; ok {
-			a.say(e, "I2: it runs change %d and has not stopped", r.Change)
+// livesOf sorts the daemons' events into lives: each begins with "up".
+func livesOf(all []Event) []life {
+	var out []life
+	last := map[int]int{} // node -> its life's place in out
+	for _, e := range all {
+		if e.Told != "" {
+			continue
 		}
-		l.members[e.Lockspace] = Numbers(e.Text)
-	case membership.KindStarted:
-		a.proof(l, e)
-		a.started(l, e)
-	case membership.KindStopped:
-		delete(l.running, e.Lockspace)
-	}
-}
-
-// same: what carries an index is the same wherever it is told, and so is a view.
-func (a *audit) same(e Event) {
-	keys := []string{}
-	if e.Index != 0 {
-		keys = append(keys, fmt.Sprintf("index %d, %s of node %d in %q", e.Index, e.Kind, e.Subject, e.Lockspace))
-	}
-	if e.Kind == membership.KindView {
-		keys = append(keys, fmt.Sprintf("view %d", e.View))
-	}
-	if e.Kind == membership.KindOpened {
-		keys = append(keys, fmt.Sprintf("change %d of %s", e.Change, e.Lockspace))
-	}
-	for _, k := range keys {
-		o, ok := a.agreed[k]
-		if ok && (o.Text != e.Text || o.Change != e.Change) {
-			a.found = append(a.found, fmt.Sprintf("I1: %s: node%d says %d %q, node%d says %d %q", k, o.Node, o.Change, o.Text, e.Node, e.Change, e.Text))
+		k, ok := last[e.Node]
+		if e.Kind == membership.KindUp || !ok {
+			k = len(out)
+			out = append(out, life{node: e.Node})
+			last[e.Node] = k
 		}
-		a.agreed[k] = e
+		out[k].events = append(out[k].events, e)
 	}
+	for _, l := range out {
+		slices.SortStableFunc(l.events, func(x, y Event) int { return int(x.Seq) - int(y.Seq) })
+	}
+	return out
 }
 
-func (a *audit) evicted(l *life, e Event) {
-	if !strings.Contains(e.Text, "needs proof") {
-		return
+// Gaps counts the events that nodes told and that never came. The rules of a
+// node's own log begin anew behind a gap.
+func (r Record) Gaps() int {
+	n := 0
+	for _, l := range livesOf(r.Events) {
+		for k := 1; k < len(l.events); k++ {
+			n += max(int(l.events[k].Seq-l.events[k-1].Seq)-1, 0)
+		}
 	}
-	l.open[e.Incident] = e
-	for name, ms := range l.members {
-		if slices.Contains(ms, int(e.Subject)) {
-			if l.wants[name] == nil {
-				l.wants[name] = map[int]bool{}
+	return n
+}
+
+// agreed puts the total order together, and checks that all tell the same of it.
+func (a *audit) agreed() {
+	at := map[uint64][]Event{} // index -> what the node that told most of it told
+	said := map[string]Event{}
+	for _, l := range a.lives {
+		for i, es := range l.entries() {
+			for k, e := range es {
+				// One entry may open two changes of a lockspace, one after the other.
+				key := fmt.Sprint(i, " ", k)
+				o, ok := said[key]
+				if ok && (o.Kind != e.Kind || o.Lockspace != e.Lockspace || o.Change != e.Change || o.Subject != e.Subject || o.Text != e.Text) {
+					a.broken("I1 one-primary", "entry %d is %s %q at node %d and %s %q at node %d", i, o.Kind, o.Text, o.Node, e.Kind, e.Text, e.Node)
+				}
+				said[key] = e
 			}
-			l.wants[name][int(e.Subject)] = true
+			if len(es) > len(at[i]) {
+				at[i] = es
+			}
 		}
 	}
+	for _, es := range at {
+		a.order = append(a.order, es...)
+	}
+	slices.SortStableFunc(a.order, func(x, y Event) int { return int(x.Index) - int(y.Index) })
 }
 
-func (l *life) proved(e Event) {
-	delete(l.open, e.Incident)
-	for _, o := range l.open {
-		if o.Subject == e.Subject {
-			return
+// entries are the events of what is agreed by their index, without those that
+// some may be missing of.
+func (l life) entries() map[uint64][]Event {
+	out, torn := map[uint64][]Event{}, []uint64{}
+	for k, e := range l.events {
+		if k > 0 && e.Seq > l.events[k-1].Seq+1 {
+			torn = append(torn, e.Index, l.events[k-1].Index)
 		}
+		out[e.Index] = append(out[e.Index], e)
 	}
-	for _, w := range l.wants {
-		delete(w, int(e.Subject))
+	for _, i := range append(torn, 0) {
+		delete(out, i)
 	}
+	return out
 }
 
-// proof is I3.
-func (a *audit) proof(l *life, e Event) {
-	for _, n := range slices.Sorted(maps.Keys(l.wants[e.Lockspace])) {
-		a.say(e, "I3: node%d is evicted and not proved gone", n)
-	}
-}
-
-// started is I2 on the node itself, and I1 between it and all others.
-func (a *audit) started(l *life, e Event) {
-	if r, ok := l.running[e.Lockspace]; ok {
-		a.say(e, "I2: it ran change %d and had not stopped", r.Change)
-	}
-	l.running[e.Lockspace] = e
-	members, ok := l.members[e.Lockspace]
-	if !ok {
-		return
-	}
-	for _, n := range slices.Sorted(maps.Keys(a.lives)) {
-		r, runs := a.lives[n].running[e.Lockspace]
-		if runs && n != e.Node && !slices.Contains(members, n) && !a.ended(n, r, e.At) {
-			a.say(e, "I1: node%d, which is not among %v, runs change %d", n, members, r.Change)
-		}
-	}
-}
-
-// ended says that what a node started had ended by a time, as far as it can be told.
-func (a *audit) ended(n int, r Event, by time.Time) bool {
-	by = by.Add(toldLate)
-	died := slices.ContainsFunc(a.deaths[n], func(d time.Time) bool { return d.After(r.At) && d.Before(by) }) // and could not tell any more
-	return died || slices.ContainsFunc(a.stops[n], func(s Event) bool {
-		return s.Lockspace == r.Lockspace && s.Seq > r.Seq && s.At.After(r.At) && s.At.Before(by)
-	})
+// members reads the list behind a word: of "stop [1 2], then members [2]" after
+// "members" it is 2.
+func members(text, after string) []int {
+	_, rest, _ := strings.Cut(text, after+" ")
+	return Numbers(rest)
 }
 
 // Numbers are those between the first brackets of a text: "members [1 2 3]".
@@ -193,4 +195,85 @@ func Numbers(text string) (out []int) {
 		}
 	}
 	return out
+}
+
+// replay goes through the total order.
+func (a *audit) replay() {
+	s := state{audit: a, live: map[string][]int{}, owed: map[string]map[int]bool{}, views: map[uint64]string{}}
+	for _, e := range a.order {
+		switch e.Kind {
+		case membership.KindView:
+			s.newView(e)
+		case membership.KindEvicted:
+			s.evicted(e)
+		case membership.KindFenced:
+			for _, o := range s.owed {
+				delete(o, int(e.Subject))
+			}
+		case membership.KindChange:
+			a.stops[change{e.Lockspace, e.Change}] = members(e.Text, "stop")
+		case membership.KindOpened:
+			s.open(e)
+		}
+	}
+}
+
+// state is what is agreed as of an entry.
+type state struct {
+	*audit
+	view    []int
+	quorate bool
+	live    map[string][]int        // lockspace -> members of its last opened change that are not lost
+	owed    map[string]map[int]bool // lockspace -> lost members without proof
+	views   map[uint64]string       // number -> members
+}
+
+func (s *state) newView(e Event) {
+	s.view, s.quorate = members(e.Text, "members"), !strings.Contains(e.Text, "no quorum")
+	if o, ok := s.views[e.View]; ok && o != e.Text {
+		s.broken("I1 one-primary", "view %d has %s and %s", e.View, o, e.Text)
+	}
+	s.views[e.View] = e.Text
+	for ls, o := range s.owed {
+		for n := range o {
+			if slices.Contains(s.view, n) {
+				s.broken("I7 no-zombie", "node %d is in view %d; its life before was lost with %s and is not proved gone", n, e.View, ls)
+			}
+		}
+	}
+}
+
+// evicted: whoever was named by a change that opened may write, and needs proof.
+func (s *state) evicted(e Event) {
+	x := int(e.Subject)
+	for ls, live := range s.live {
+		if !slices.Contains(live, x) {
+			continue
+		}
+		s.live[ls] = slices.DeleteFunc(slices.Clone(live), func(n int) bool { return n == x })
+		if s.owed[ls] == nil {
+			s.owed[ls] = map[int]bool{}
+		}
+		s.owed[ls][x] = true
+	}
+}
+
+func (s *state) open(e Event) {
+	c, now := change{e.Lockspace, e.Change}, members(e.Text, "members")
+	if old, ok := s.opened[c]; ok {
+		s.broken("I5 same-members", "%v opened twice, with %v and with %v", c, old, now)
+	}
+	if need := s.Nodes/2 + 1; len(s.view) < need || !s.quorate {
+		s.broken("I4 quorum-before-start", "%v opened in a view of %v: %d of %d nodes are needed", c, s.view, need, s.Nodes)
+	}
+	for x := range s.owed[c.lockspace] {
+		s.broken("I3 fence-before-recover", "%v opened before the proof that node %d is gone", c, x)
+	}
+	for _, n := range now {
+		if !slices.Contains(s.view, n) {
+			s.broken("I4 quorum-before-start", "%v opened with node %d, which is not in the view of %v", c, n, s.view)
+		}
+	}
+	s.opened[c], s.live[c.lockspace] = now, now
+	s.owed[c.lockspace] = nil // told once
 }

@@ -31,6 +31,9 @@ type Options struct {
 	DeadAfter time.Duration
 	// FenceTimeout is the fence devices' timeout with the agent lab; 0: 20 s.
 	FenceTimeout time.Duration
+	// Bug is a safety rule that the daemon leaves out: skip-fence, skip-stop or
+	// skip-quorum. It is built for that (see cmd/quorated/planted.go).
+	Bug string
 	// List has the nodes work by a list of members with these names (group = "static").
 	List []string
 	// Absent is how many nodes are configured besides that have no machine:
@@ -99,7 +102,7 @@ func (c *Cluster) build(ctx context.Context) (err error) {
 		quorate = filepath.Join(c.staged(), binDir, "quorate")
 		err = stage(ctx, c.staged())
 	} else {
-		c.files, err = programs(ctx, c.tmp)
+		c.files, err = programs(ctx, c.tmp, c.opt.Bug)
 	}
 	if err != nil {
 		return err
@@ -112,11 +115,15 @@ func (c *Cluster) build(ctx context.Context) (err error) {
 }
 
 // programs makes the static programs in dir.
-func programs(ctx context.Context, dir string) (map[string]string, error) {
+func programs(ctx context.Context, dir, bug string) (map[string]string, error) {
 	files := map[string]string{}
 	for _, p := range []string{"quorated", "quorate"} {
 		out := filepath.Join(dir, p)
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "github.com/quorate/quorate/cmd/"+p)
+		args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", out}
+		if bug != "" && p == "quorated" {
+			args = []string{"build", "-trimpath", "-tags=planted", "-ldflags=-s -w -X main.plantedBug=" + bug, "-o", out}
+		}
+		cmd := exec.CommandContext(ctx, "go", append(args, "github.com/quorate/quorate/cmd/"+p)...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if b, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build %s: %w: %s", p, err, bytes.TrimSpace(b))
@@ -283,7 +290,7 @@ func (c *Cluster) WaitMembers(ctx context.Context, ask, members []int) error {
 				return err
 			}
 			if got := memberIDs(s); !slices.Equal(got, members) || !s.Member {
-				return fmt.Errorf("members are %v, not %v: %s", got, members, waits(s))
+				return fmt.Errorf("members are %v, not %v: %s", got, members, Waits(s))
 			}
 			return nil
 		})
@@ -300,7 +307,8 @@ func memberIDs(s control.Status) []int {
 	return out
 }
 
-func waits(s control.Status) string {
+// Waits are what a node says it waits for, and its warnings.
+func Waits(s control.Status) string {
 	var out []string
 	for _, w := range s.Waits {
 		out = append(out, w.Reason)
@@ -328,7 +336,7 @@ func (c *Cluster) WaitLockspace(ctx context.Context, ask, members []int) error {
 					return nil
 				}
 			}
-			return fmt.Errorf("lockspace %s is not running with %v: %s", Table, members, waits(s))
+			return fmt.Errorf("lockspace %s is not running with %v: %s", Table, members, Waits(s))
 		})
 	})
 }

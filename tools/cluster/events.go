@@ -17,8 +17,8 @@ type Event struct {
 	membership.Event
 	Node int `json:"node"`
 	// Told is what labnode's programs tell: held, granted (a flock), append (that
-	// Number is on the disk), locked (the Number-th new file), counted (that it made
-	// Number under a lock), kernel (Text is a line of the kernel's log).
+	// Number is on the disk), counted (that it made Number under a lock), locked (the
+	// Number-th new file), kernel (Text is a line of the kernel's log).
 	Told   string `json:"told,omitempty"`
 	Number uint64 `json:"number,omitempty"`
 	File   string `json:"file,omitempty"`

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,10 +66,8 @@ func (d *demo) post(why error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	dir := filepath.Join(d.set.out, "demo")
-	_ = d.c.SaveEvents(dir)
-	for _, i := range d.c.Nodes() {
-		_ = os.WriteFile(filepath.Join(dir, fmt.Sprintf("node%d.quorated.log", i)), []byte(d.c.Log(ctx, i, 2000)), 0o644)
-		_ = os.WriteFile(filepath.Join(dir, fmt.Sprintf("node%d.console.log", i)), []byte(d.c.Lab.Node(i).ConsoleTail(200)), 0o644)
+	if err := d.c.Keep(ctx, dir); err != nil {
+		d.say("%v", err)
 	}
 	d.say("what the nodes said is in %s (%v)", dir, why)
 }

@@ -82,6 +82,9 @@ func (h *host) powerCut(why string) {
 	}
 	h.tracef("POWER CUT of %s: %s", h.boot, why)
 	h.w.note(uint64(h.id)<<8 | 2)
+	if h.w.opt.Died != nil {
+		h.w.opt.Died(h.w.now, membership.Incarnation{Node: h.id, Boot: h.boot})
+	}
 	h.d.kill()
 	h.diedWith = h.kern.spaces
 	h.on, h.kern, h.d = false, nil, nil

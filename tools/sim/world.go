@@ -16,6 +16,9 @@ type Options struct {
 	// Static has group/static order, by a list of all nodes, without fence devices.
 	Static bool
 	Trace  func(string) // is given every line of the timeline; nil: none is made
+	// Told is given every event of every node's log, Died the end of every boot; nil: nobody asks.
+	Told func(at time.Duration, e membership.Event)
+	Died func(at time.Duration, boot membership.Incarnation)
 }
 
 // Violation is an invariant that did not hold.
@@ -31,6 +34,7 @@ func (v Violation) String() string { return v.Name + ": " + v.Text }
 // Result is what became of a run.
 type Result struct {
 	Seed      uint64
+	Nodes     int
 	Steps     uint64        // inputs that nodes were stepped with
 	Virtual   time.Duration // how long the run was in the world's time
 	Hash      uint64        // of everything that happened: equal for equal runs
@@ -84,6 +88,9 @@ func subject(e membership.Event) membership.NodeID {
 
 // logged is an event of a node's log.
 func (w *world) logged(e membership.Event) {
+	if w.opt.Told != nil {
+		w.opt.Told(w.now, e)
+	}
 	if w.milestone != nil {
 		w.milestone(e)
 	}
@@ -116,7 +123,7 @@ func Run(opt Options) Result {
 	w.tracef("%s", w.plan)
 	w.begin()
 	w.loop()
-	return Result{Seed: opt.Seed, Steps: w.steps, Virtual: w.now, Hash: w.hash, Violation: w.bad}
+	return Result{Seed: opt.Seed, Nodes: w.plan.nodes, Steps: w.steps, Virtual: w.now, Hash: w.hash, Violation: w.bad}
 }
 
 func (w *world) begin() {

@@ -43,6 +43,9 @@ type Options struct {
 	Ready func()
 	// Term asks for a clean leave; refused while lockspaces are in use.
 	Term <-chan os.Signal
+	// Break is a safety rule to leave out (node.Options.Break); empty in every
+	// build that is not made to show that tests notice.
+	Break string
 
 	// fake is of tests: their kernel in the place of the real one. The process
 	// stays an ordinary one then.
@@ -145,7 +148,11 @@ func (d *Daemon) open() (err error) {
 		return err
 	}
 	now := boottime()
-	opt := node.Options{Config: d.cfg.Config, Identity: d.id}
+	opt := node.Options{Config: d.cfg.Config, Identity: d.id, Break: d.opt.Break}
+	if opt.Break != "" {
+		d.log.Error(Planted(opt.Break))
+		d.note(membership.KindDegraded, "", Planted(opt.Break))
+	}
 	if d.cfg.Group == config.GroupStatic {
 		err = d.openStatic(&opt)
 	} else {
@@ -167,6 +174,11 @@ func (d *Daemon) open() (err error) {
 	d.node, effs = node.New(now, opt)
 	d.setWall(now)
 	return d.execute(now, effs)
+}
+
+// Planted says that a program without a safety rule must not be used.
+func Planted(rule string) string {
+	return "THIS BUILD OF QUORATED LEAVES OUT A SAFETY RULE (" + rule + ") AND DESTROYS DATA: it is for tests; install another"
 }
 
 // openRaft opens the log. A log that has to start anew gets a fresh raft id.

@@ -251,6 +251,9 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 	s.Group = d.cfg.Group
 	s.Warnings = append(s.Warnings, d.prober.Status().Warnings...)
 	s.Warnings = append(s.Warnings, d.cfg.Warnings...)
+	if d.opt.Break != "" {
+		s.Warnings = append(s.Warnings, Planted(d.opt.Break))
+	}
 	return control.Response{Status: &s}
 }
 

@@ -121,10 +121,15 @@ func flock(args []string) error {
 	}
 	n.tell(event{Event: "held", File: pos[1]})
 	fmt.Println("held")
+	<-onSignal()
+	return nil
+}
+
+// onSignal is told when the program shall end.
+func onSignal() <-chan os.Signal {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
-	<-stop
-	return nil
+	return stop
 }
 
 // appendLoop appends lines "ID SEQ" and tells the host a sequence after its
