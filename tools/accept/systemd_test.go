@@ -18,7 +18,7 @@ import (
 // TestSystemd: nodes with systemd as their process 1, quorate installed with
 // `make install` and enabled, and GFS2 in fstab. Nobody starts, mounts, unmounts or leaves by hand.
 func TestSystemd(t *testing.T) {
-	w := newWorld(t, cluster.Options{Nodes: 3, Systemd: true, DeadAfter: 500 * time.Millisecond})
+	w := newWorld(t, cluster.Options{Nodes: 3, Systemd: true, DeadAfter: 2 * time.Second})
 	w.must(w.Mkfs(w.ctx, 1))
 	w.must(w.Each(w.ctx, w.Nodes(), w.AddFstab))
 	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
