@@ -55,7 +55,12 @@ func TestOwner(t *testing.T) {
 	if again.alive() {
 		t.Error("a process that started at another time passes for the owner")
 	}
-	for _, s := range []string{"", "qlab", "qlab-1-2", "qlab-x-2-3", "other-1-2-3", "qlab-1-2-3-4"} {
+	elsewhere := me
+	elsewhere.space++ // nobody lives there, which only the first namespace knows
+	if got, first := elsewhere.alive(), me.space == firstPidSpace; got == first {
+		t.Errorf("a lab of another pid namespace is alive: %v; first namespace: %v", got, first)
+	}
+	for _, s := range []string{"", "qlab", "qlab-1-2", "qlab-1-x-2-3", "other-1-2-3-4", "qlab-1-2-3", "qlab-1-2-3-4-5"} {
 		if _, ok := parseOwner(s); ok {
 			t.Errorf("%q passes for a lab's name", s)
 		}
@@ -64,7 +69,7 @@ func TestOwner(t *testing.T) {
 
 func TestDead(t *testing.T) {
 	dir := t.TempDir()
-	gone := owner{os.Getpid(), 1, 1}.String()
+	gone := owner{pidSpace(os.Getpid()), os.Getpid(), 1, 1}.String()
 	for _, name := range []string{gone, self(1).String(), "else"} {
 		if err := os.Mkdir(dir+"/"+name, 0o700); err != nil {
 			t.Fatal(err)
