@@ -268,7 +268,7 @@ func Until(ctx context.Context, every time.Duration, f func() error) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil || last == nil {
 			last = err
 		}
 		select {
