@@ -156,10 +156,10 @@ func (w *world) reboots() {
 	time.Sleep(quietTime) // the control is so long
 	quiet := w.worst(from, time.Now(), rest...)
 	from = time.Now()
-	w.reboot(i)
-	stall := w.worst(from, time.Now(), rest...)
-	w.t.Logf("the longest silence: %v, on node%d %v after the order to reboot; without a reboot %v",
-		stall.long().Round(time.Millisecond), stall.node, stall.from.Sub(from).Round(time.Millisecond), quiet.long().Round(time.Millisecond))
+	up := w.reboot(i)
+	stall, back := w.worst(from, up, rest...), w.worst(up, time.Now(), rest...)
+	w.t.Logf("the longest silence: %v, on node%d %v after the order to reboot; while it mounted again %v; without a reboot %v",
+		stall.long().Round(time.Millisecond), stall.node, stall.from.Sub(from).Round(time.Millisecond), back.long().Round(time.Millisecond), quiet.long().Round(time.Millisecond))
 	if stall.long() > quiet.long()+stallOfReboot {
 		w.t.Errorf("the others waited %v, without a reboot %v", stall.long(), quiet.long())
 	}
@@ -167,8 +167,9 @@ func (w *world) reboots() {
 	w.stopOrder(i)
 }
 
-// reboot reboots nodes and waits until their services are there again.
-func (w *world) reboot(nodes ...int) {
+// reboot reboots nodes and waits until their services are there again. It returns
+// when all were up again and had not mounted yet.
+func (w *world) reboot(nodes ...int) (up time.Time) {
 	w.t.Helper()
 	at, boots := time.Now(), map[int]string{}
 	for _, i := range nodes {
@@ -182,13 +183,14 @@ func (w *world) reboot(nodes ...int) {
 	w.within(90*time.Second, "up again", func(ctx context.Context) error {
 		return w.Each(ctx, nodes, func(ctx context.Context, i int) error { return w.Lab.Node(i).WaitReboot(ctx, boots[i]) })
 	})
-	up := time.Now()
+	up = time.Now()
 	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
 	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
 	for _, i := range nodes {
 		w.serves(i, up)
 	}
 	w.t.Logf("nodes %v: up again after %v, in service after %v", nodes, up.Sub(at).Round(100*time.Millisecond), time.Since(at).Round(100*time.Millisecond))
+	return up
 }
 
 const consoleMark = "--- reboot ---"
