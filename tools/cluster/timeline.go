@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -119,9 +120,17 @@ func (r *Recovery) sum() {
 	r.KernelMS = max(r.StallMS-r.OursMS, 0)
 }
 
-// SaveEvents writes the raw events of each node below dir, a line of JSON each.
+// SaveEvents writes the raw events of each node below dir, a line of JSON each, in
+// the place of what an earlier run left there.
 func (c *Cluster) SaveEvents(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "node*"))
+	for _, f := range old {
+		err = errors.Join(err, os.Remove(f))
+	}
+	if err != nil {
 		return err
 	}
 	files := map[int][]byte{}

@@ -105,8 +105,16 @@ func settings() (set, error) {
 			return s, fmt.Errorf("%s=%s: say one of %v", c.name, c.value, c.allowed)
 		}
 	}
+	if s.agent == "redfish" && s.profile == "lan" {
+		s.deadAfter = pythonPause
+	}
 	return s, nil
 }
+
+// pythonPause is the dead_after of profile lan where agents are programs in
+// Python: to start one stops a node of User-Mode Linux, which has one processor and
+// a kernel that does not preempt itself, for up to 400 ms.
+const pythonPause = time.Second
 
 func env(name, or string) string {
 	if v := os.Getenv(name); v != "" {

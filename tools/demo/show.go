@@ -20,6 +20,7 @@ type report struct {
 	Kernel   string           `json:"kernel"`
 	Agent    string           `json:"agent"`
 	Profile  string           `json:"profile"`
+	DeadMS   int64            `json:"dead_after_ms,omitempty"` // when it is not the profile's
 	Leader   bool             `json:"victim_was_leader"`
 	Recovery cluster.Recovery `json:"recovery"`
 	RejoinMS float64          `json:"rejoin_ms"`
@@ -115,6 +116,7 @@ func (d *demo) table() {
 // report writes the files.
 func (d *demo) report(context.Context) error {
 	d.r.Nodes, d.r.Kernel, d.r.Agent, d.r.Profile = d.set.nodes, d.c.Lab.KernelVersion(), d.set.agent, d.set.profile
+	d.r.DeadMS = d.set.deadAfter.Milliseconds()
 	if err := d.c.SaveEvents(filepath.Join(d.set.out, "demo")); err != nil {
 		return err
 	}

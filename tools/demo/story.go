@@ -83,6 +83,9 @@ func (d *demo) form(ctx context.Context) error {
 	}
 	d.c = c
 	c.Events.Hook(d.print)
+	if d.set.deadAfter != 0 {
+		d.say("  dead_after is %v here, in the place of the profile's", d.set.deadAfter)
+	}
 	d.act("booting %d nodes with kernel %s and starting quorated on each", d.set.nodes, c.Lab.KernelVersion())
 	d.show(d.forming)
 	if err := c.Up(ctx); err != nil {
