@@ -114,9 +114,12 @@ func TestStrace(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = in.Close(); _ = c.Wait() }()
+	defer func() { _ = c.Process.Kill(); _ = c.Wait() }()
 	sync := func() {
 		t.Helper()
+		if err := out.(*os.File).SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := in.Write([]byte("\n")); err != nil {
 			t.Fatal(err)
 		}

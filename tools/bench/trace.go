@@ -32,12 +32,16 @@ func straced(ctx context.Context, pids []int) (func() (int, error), error) {
 	c := exec.Command("strace", args...)
 	c.Stderr = &words
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours
+	c.WaitDelay = time.Second                           // for who else holds its standard error
 	if err := c.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: install the package strace, or run with -fsyncs=false", err), os.RemoveAll(dir))
 	}
 	detach := func() (int, error) {
 		_ = c.Process.Signal(os.Interrupt) // it detaches; if it has ended, Wait says so
 		_ = c.Wait()                       // ended by the signal
+		// One that has only just begun leaves the child behind with which it tries
+		// what the kernel can do.
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 		data, err := os.ReadFile(out)
 		if err != nil {
 			err = fmt.Errorf("strace: %w: %s", err, strings.TrimSpace(words.String()))
