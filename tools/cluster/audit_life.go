@@ -20,12 +20,11 @@ type side struct {
 
 // life goes through one node's log in its own order.
 func (a *audit) life(l life) {
-	sides, seq := map[string]*side{}, uint64(0)
+	sides, seq, torn := map[string]*side{}, uint64(0), false
 	for _, e := range l.events {
 		if seq != 0 && e.Seq > seq+1 {
-			sides = map[string]*side{} // events are missing: nothing is known
+			sides, torn = map[string]*side{}, true // events are missing: nothing is known
 		}
-		gap := len(sides) == 0 && seq != 0 && e.Seq > seq+1
 		seq = e.Seq
 		if e.Lockspace == "" {
 			continue
@@ -34,7 +33,7 @@ func (a *audit) life(l life) {
 		if s == nil {
 			s = &side{}
 			// A lockspace that is met in the middle may have any answer pending.
-			s.asked, s.leaving = gap, gap
+			s.asked, s.leaving = torn, torn
 			sides[e.Lockspace] = s
 		}
 		a.kernel(l.node, s, e)

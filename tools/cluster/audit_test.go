@@ -169,7 +169,8 @@ func TestAuditPasses(t *testing.T) {
 			12 join gfs
 			12 leave gfs
 			12 left gfs`,
-		"events that never came": lost + "1 stopped gfs/1\n" + proved + "2 opened ! #13 gfs/2 = members [1 2]\n1 opened #13 gfs/2 = members [1 2]\n12 started gfs/2",
+		"events that never came":                      lost + "1 stopped gfs/1\n" + proved + "2 opened ! #13 gfs/2 = members [1 2]\n1 opened #13 gfs/2 = members [1 2]\n12 started gfs/2",
+		"questions of two lockspaces that never came": formed + "12 leader ! = node1: term 2\n12 joined gfs\n12 joined chaos",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Record{Nodes: 3, Events: record(t, tape), Deaths: died("cccc3333-4444", 1100*time.Millisecond)}
