@@ -232,20 +232,20 @@ func (n *Node) powerOn(ctx context.Context) (*boot, error) {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if b, err := n.start(gone); b != nil || err != nil {
+		if b, err := n.start(ctx, gone); b != nil || err != nil {
 			return b, err
 		}
 	}
 }
 
-// start returns nothing when another life came and went since gone was read.
-func (n *Node) start(gone chan struct{}) (*boot, error) {
+// start returns nothing when another life came and went since gone was read. Who
+// cuts the node off ends ctx, and is not overtaken.
+func (n *Node) start(ctx context.Context, gone chan struct{}) (*boot, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	case n.closed:
 		return nil, ErrClosed
 	case n.run != nil:
@@ -282,18 +282,18 @@ func (n *Node) start(gone chan struct{}) (*boot, error) {
 // watch notices a node that ends by itself: panic, reboot or poweroff in it.
 func (n *Node) watch(b *boot, cmd *exec.Cmd) {
 	err := cmd.Wait()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	n.mu.Lock()
 	ours := n.run == b
+	if ours {
+		n.unplug = cancel
+	}
 	n.mu.Unlock()
 	if !ours {
 		return
 	}
 	n.lab.log.printf("%s ended by itself: %v", n.Name(), err)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	n.mu.Lock()
-	n.unplug = cancel
-	n.mu.Unlock()
 	n.kill(context.WithoutCancel(ctx), b)
 	if cmd.ProcessState.ExitCode() != rebooted {
 		return
