@@ -110,11 +110,11 @@ func (l *load) stop(ctx context.Context, i int) error {
 		err := p.Signal(syscall.SIGTERM)
 		select {
 		case <-p.Done():
-		case <-ctx.Done():
+			if code, werr := p.Wait(); err == nil && (werr != nil || code != 0) {
+				err = errors.Join(werr, fmt.Errorf("exit status %d", code))
+			}
+		case <-ctx.Done(): // it hangs: drop kills it
 			err = context.Cause(ctx)
-		}
-		if code, werr := p.Wait(); err == nil && (werr != nil || code != 0) {
-			err = errors.Join(werr, fmt.Errorf("exit status %d", code))
 		}
 		if err != nil {
 			l.mu.Lock()
