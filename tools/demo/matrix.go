@@ -65,7 +65,9 @@ func matrix(ctx context.Context, s set, out io.Writer) int {
 // onKernel runs the demo on a kernel; what it says goes to a file.
 func onKernel(ctx context.Context, s set, kernel string, out io.Writer) row {
 	s.kernels, s.keep = []string{kernel}, false
+	python := s.deadAfter
 	s.profile, s.deadAfter = timesOn(kernel)
+	s.deadAfter = max(s.deadAfter, python)
 	s.out = filepath.Join(s.out, "demo-matrix", kernel)
 	r := row{Kernel: kernel, Profile: s.profile, DeadMS: s.deadAfter.Milliseconds()}
 	log, err := logFile(s.out)
