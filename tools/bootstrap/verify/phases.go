@@ -241,13 +241,13 @@ func (r *run) peace() Tally {
 
 // kernel runs what boots real kernels: -p 1, so that no two labs share the cores.
 func (r *run) kernel() Tally {
-	env, limit := []string{"QUORATE_LAB=1"}, "30m" // for one package
+	env := []string{"QUORATE_LAB=1"}
 	pkgs := []string{"./tools/lab/...", "./tools/accept/..."}
 	if r.full {
-		env, limit = append(env, envFull+"=1"), "60m"
+		env = append(env, envFull+"=1")
 		pkgs = append(pkgs, "./tools/bench/recovery")
 	}
-	t := r.tests(true, env, append([]string{"-p", "1", "-count", "1", "-timeout", limit, "-skip", peaceful}, pkgs...)...)
+	t := r.tests(true, env, append([]string{"-p", "1", "-count", "1", "-timeout", "60m", "-skip", peaceful}, pkgs...)...)
 	if r.ci {
 		t.noSkips()
 	}
