@@ -36,7 +36,7 @@ func TestChaos(t *testing.T) {
 	for _, v := range res.Violations {
 		t.Error(v)
 	}
-	if res.Rounds == 0 || res.Ops == 0 {
+	if res.Rounds == 0 || res.Faults == 0 || res.Ops == 0 {
 		t.Error("nothing was done")
 	}
 }

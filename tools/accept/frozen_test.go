@@ -111,8 +111,15 @@ func (w *world) held() {
 	_, err := w.Lab.Node(victim).Freeze(w.ctx)
 	w.must(err)
 	thaw := time.NewTimer(6 * time.Second) // three times dead_after
-	time.Sleep(3 * time.Second)            // until its silence is longer than dead_after
-	w.shows(w.quorate(on, "status", 1), "is silent and held")
+	w.within(5*time.Second, "status says that it is silent and held", func(ctx context.Context) error {
+		return cluster.Until(ctx, 200*time.Millisecond, func() error {
+			r, err := w.Lab.Node(on).Exec(ctx, "quorate status")
+			if err == nil && (r.Code != 1 || !strings.Contains(r.Stdout, "is silent and held")) {
+				err = fmt.Errorf("exit %d: %s", r.Code, r.Stdout)
+			}
+			return err
+		})
+	})
 	w.quorate(on, fmt.Sprintf("node hold node%d --for 1s", on), 0) // is agreed, without the one that stands still
 	<-thaw.C
 	w.must(w.Lab.Node(victim).Thaw(w.ctx))

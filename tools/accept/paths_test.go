@@ -85,7 +85,7 @@ func (w *world) refusedMount(victim int, reason string, at time.Time) {
 			w.t.Fatal("a mount without a way to the others was successful")
 		}
 		w.t.Logf("after %v: %v", time.Since(at).Round(time.Millisecond), err)
-	case <-time.After(joinTimeout + joinSlack):
+	case <-time.After(time.Until(at.Add(joinTimeout + joinSlack))):
 		w.t.Fatalf("the mount still hangs after %v", time.Since(at))
 	}
 	n, what := w.count(at, membership.KindJoinFailed)

@@ -6,7 +6,7 @@
 //	defer c.Close()
 //	err = c.Up(ctx)            // boot, configure, start quorated, wait for all members
 //	err = c.Mkfs(ctx, 3)
-//	err = c.MountAll(ctx)
+//	err = c.Each(ctx, c.Nodes(), c.Mount)
 //	at, err := c.Kill(ctx, 2)  // sudden death, by the host's clock
 //
 // Every event of every daemon is collected with the host's time on it, so that
