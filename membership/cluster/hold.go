@@ -51,17 +51,21 @@ func (s *State) Held(i membership.Incarnation) *Held {
 }
 
 // hold takes an announcement. One that follows another replaces it, and its time
-// counts anew.
+// counts anew. A late copy of one that has ended or was replaced is not one more.
 func (s *State) hold(index uint64, h *Hold) Outcome {
-	old := s.Held(h.Incarnation)
+	old, node := s.Held(h.Incarnation), s.Node(h.Incarnation.Node)
 	switch {
-	case !s.Member(h.Incarnation):
+	case node == nil || !s.Member(h.Incarnation):
 		return refuse("%v is not a member", h.Incarnation)
 	case h.For < MinHold || h.For > MaxHold:
 		return refuse("a hold of %v: %v to %v", h.For, MinHold, MaxHold)
 	case old != nil && old.Ask == h.Ask:
 		return refuse("that is in force already")
+	case slices.Contains(node.HoldAsks, h.Ask):
+		return refuse("that was in force already, and is over")
 	}
+	node.HoldAsks = append(node.HoldAsks, h.Ask)
+	node.HoldAsks = node.HoldAsks[max(0, len(node.HoldAsks)-MaxHoldAsks):]
 	n := Held{Hold: *h, Index: index}
 	if old != nil {
 		*old = n

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -65,6 +66,34 @@ func TestALaterHoldStands(t *testing.T) {
 	}
 	y.heldIs(c, false)
 	y.evict(membership.ReasonSilent, c)
+}
+
+// The group may deliver an entry twice: a late copy of a hold begins it no more,
+// whether it has ended or was replaced, and at a node that began with a snapshot too.
+func TestALateCopyOfAHoldIsRefused(t *testing.T) {
+	y, _, b, c := three(t)
+	y.done(held(c, "1"))
+	last := y.done(held(c, "2")).Held
+	y.refused(held(c, "1"), "is over")
+	y.done(Command{HoldEnd: &HoldEnd{Incarnation: c, Index: last.Index}})
+	bytes, err := y.s.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := y.s.Restore(bytes); err != nil {
+		t.Fatal(err)
+	}
+	for _, ask := range []string{"1", "2"} {
+		y.refused(held(c, ask), "is over")
+	}
+	y.heldIs(c, false)
+	y.done(held(b, "1")) // of another node
+	for k := range 2 * MaxHoldAsks {
+		y.done(held(c, fmt.Sprint("more ", k)))
+	}
+	if n := len(y.s.Node(c.Node).HoldAsks); n != MaxHoldAsks {
+		t.Fatalf("%d are kept", n)
+	}
 }
 
 func TestAHoldIsBounded(t *testing.T) {

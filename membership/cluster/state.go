@@ -30,6 +30,10 @@ type State struct {
 // MaxHistory bounds State.History.
 const MaxHistory = 64
 
+// MaxHoldAsks bounds NodeRecord.HoldAsks. Operators' holds of one node that are
+// under way at the same time are fewer.
+const MaxHoldAsks = 8
+
 // NodeRecord is what was agreed of one node.
 type NodeRecord struct {
 	Node     membership.NodeID `json:"node"`
@@ -38,6 +42,9 @@ type NodeRecord struct {
 	// Last is the newest incarnation that was ever a member.
 	Last membership.Incarnation `json:"last"`
 	Left bool                   `json:"left,omitempty"` // and it left cleanly
+	// HoldAsks are its newest holds, oldest first, at most MaxHoldAsks: a late
+	// copy of one begins nothing.
+	HoldAsks []string `json:"hold_asks,omitempty"`
 }
 
 // Case is one evicted incarnation.
