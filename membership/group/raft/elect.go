@@ -290,13 +290,14 @@ func (m *Machine) newLeader(state raftlib.StateType) {
 	}
 }
 
-// handOver starts to give leadership to a voter (S8).
+// handOver starts to give leadership to a voter (S8) that can take it: one without
+// a disk does not.
 func (m *Machine) handOver(to membership.NodeID) {
 	if m.node == nil || m.role.state != raftlib.StateLeader || to == m.cfg.Self {
 		return
 	}
 	for _, id := range m.members.ids(to) {
-		if isVoter(m.cs, id) && m.connected(id) != nil {
+		if p := m.connected(id); isVoter(m.cs, id) && p != nil && !p.noDisk {
 			m.trace("hand-over", "to node %d", to)
 			m.node.TransferLeader(id)
 			m.role.handOver = m.now.Add(m.cfg.HandOver)
@@ -318,14 +319,14 @@ func (m *Machine) stepAside() {
 	m.handOver(best)
 }
 
-// heir is the most complete voter that is heard; 0: there is none.
+// heir is the most complete voter that is heard and has a disk; 0: there is none.
 func (m *Machine) heir() (best membership.NodeID) {
 	var match uint64
 	progress := m.node.Status().Progress
 	for i := range m.peers {
 		p := &m.peers[i]
 		pr, ok := progress[p.raftID]
-		if !ok || pr.IsLearner || m.connected(p.raftID) == nil || !m.hears(p) {
+		if !ok || pr.IsLearner || p.noDisk || m.connected(p.raftID) == nil || !m.hears(p) {
 			continue
 		}
 		if best == 0 || pr.Match > match {

@@ -97,6 +97,38 @@ func TestTwoNodesWithoutADiskStopTheOrder(t *testing.T) {
 	}
 }
 
+// A voter that said it has no disk is offered no leadership: it would not take it,
+// and the order stood still until the hand-over was given up.
+func TestANodeWithoutADiskIsOfferedNoLeadership(t *testing.T) {
+	s := formed(t, 5, nil)
+	order(t, s, 1, 5)
+	l := leader(s)
+	rest := others(s, l)
+	bare, heir := rest[0], rest[3]
+	for k, id := range []membership.NodeID{rest[1], rest[2]} {
+		loses(t, s, id)
+		await(t, s, "a learner", func() bool { return settled(s) && len(s.Node(l).Group.Status().Learners) == k+1 })
+	}
+	loses(t, s, bare) // as complete as the heir, and one too many to be made a learner
+	s.Run(time.Second, nil)
+	if st := s.Node(l).Group.Status(); leader(s) != l || !slices.Contains(st.Voters, bare) {
+		t.Fatalf("%+v", st)
+	}
+	s.Node(l).Barred = true
+	s.Input(l, membership.GroupJudge{Hears: rest, Barred: true})
+	if !s.Run(50*time.Millisecond, func() bool { return leader(s) == heir }) {
+		t.Fatalf("node %d leads, not %d", leader(s), heir)
+	}
+	await(t, s, "all to follow it", func() bool { return settled(s) })
+	before := s.Check.Highest
+	s.Input(heir, membership.GroupHandOver{To: bare})
+	s.Propose(heir, "taken at once")
+	s.Run(50*time.Millisecond, nil)
+	if leader(s) != heir || s.Check.Highest == before {
+		t.Fatalf("node %d leads, delivered up to %d, as before", leader(s), before)
+	}
+}
+
 func TestTheOnlyVoterCannotGoOnWithoutADisk(t *testing.T) {
 	s := formed(t, 1, nil)
 	if machine(s, 1).DiskLost("full") {
