@@ -18,7 +18,6 @@ import (
 )
 
 func (a *app) leaveCmd() *cobra.Command {
-	var force, yes bool
 	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "leave",
@@ -27,25 +26,13 @@ func (a *app) leaveCmd() *cobra.Command {
 has ended. It is refused while a lockspace is in use here: unmount the file
 systems first.
 
-With --force the node is evicted as if it had died: its lockspaces are stopped,
-everything that uses them hangs, and it is fenced.`,
+A node that cannot unmount is taken out by force from another one, where it is
+evicted and powered off: quorate fence node NODE.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if force && !yes {
-				s, err := a.status(c.Context())
-				if err != nil {
-					return err
-				}
-				if err := a.confirm(s.Name, fmt.Sprintf(`%s will leave by force: every program that uses one of its %d lockspaces hangs,
-data that is not written yet is lost, and the others fence this machine.`, s.Name, len(s.Lockspaces))); err != nil {
-					return err
-				}
-			}
-			return a.leave(c, control.Request{Command: "leave", Force: force}, wait)
+			return a.leave(c, control.Request{Command: "leave"}, wait)
 		},
 	}
-	c.Flags().BoolVar(&force, "force", false, "leave with lockspaces in use: the node is fenced")
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	c.Flags().DurationVar(&wait, "wait", 30*time.Second, "how long to wait for the end of quorated; 0: not at all")
 	return c
 }

@@ -21,7 +21,6 @@ type Request struct {
 	Lockspace string            `json:"lockspace,omitempty"`
 	Since     uint64            `json:"since,omitempty"`
 	Follow    bool              `json:"follow,omitempty"`
-	Force     bool              `json:"force,omitempty"`
 	For       time.Duration     `json:"for,omitempty"` // of a hold
 	Who       string            `json:"who,omitempty"` // set by the server from the peer's credentials
 }

@@ -93,3 +93,21 @@ func TestALeaveThatTakesTheQuorumAwayWaits(t *testing.T) {
 		t.Fatal("waits for ever")
 	}
 }
+
+// A leave with lockspaces in use is refused, also when one slipped in late. It names
+// the way by force only where there is one.
+func TestALeaveInUseSaysWhatElseThereIs(t *testing.T) {
+	for _, devices := range [][]membership.Device{nil, {{Nodes: []membership.NodeID{1}, Timeout: time.Second}}} {
+		n := &Node{cfg: membership.Config{Self: 1, Nodes: []membership.Node{{ID: 1, Name: "alpha"}, {ID: 2, Name: "beta"}}, Devices: devices}}
+		n.leaving = &leaving{tokens: []uint64{7}}
+		n.onQuiesced(Quiesced{Held: []string{"gfs"}})
+		out := n.take()
+		r, ok := out[len(out)-1].(Reply)
+		if !ok || r.Token != 7 || !strings.Contains(r.Err, "in use here: gfs; unmount") {
+			t.Fatalf("%+v", out)
+		}
+		if strings.Contains(r.Err, "`quorate fence node alpha`") != (len(devices) > 0) {
+			t.Errorf("%d devices: %s", len(devices), r.Err)
+		}
+	}
+}

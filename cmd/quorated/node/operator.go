@@ -111,7 +111,7 @@ func (n *Node) fenceNode(in Operator) {
 func (n *Node) askLeave(in Operator) {
 	switch {
 	case len(n.local.Names()) > 0:
-		n.refuseOperator(in, "lockspaces are in use here: %s; unmount or deactivate them first", strings.Join(n.local.Names(), ", "))
+		n.refuseOperator(in, "%s", n.inUse(n.local.Names()))
 	case n.list != nil && n.leads() && len(n.set.Spaces) > 0:
 		n.refuseOperator(in, "this node orders everything for the others, and lockspaces are in use there: %s; unmount or deactivate them on all nodes first", strings.Join(n.spaceNames(), ", "))
 	case !n.Member():
@@ -146,8 +146,17 @@ func (n *Node) onQuiesced(in Quiesced) {
 	n.leaving = nil
 	n.do(Reopen{})
 	for _, t := range l.tokens {
-		n.do(Reply{Token: t, Err: "lockspaces are in use here: " + strings.Join(in.Held, ", ") + "; unmount or deactivate them first"})
+		n.do(Reply{Token: t, Err: n.inUse(in.Held)})
 	}
+}
+
+// inUse refuses a leave, and says what else there is where the others can cut this node off.
+func (n *Node) inUse(lockspaces []string) string {
+	text := "lockspaces are in use here: " + strings.Join(lockspaces, ", ") + "; unmount or deactivate them first"
+	if n.lease(n.cfg.Self) == 0 {
+		return text
+	}
+	return text + ", or take this node out by force: on another one, run `quorate fence node " + n.cfg.Name(n.cfg.Self) + "`"
 }
 
 // When a whole cluster is shut down, the last ones have no quorum any more.
