@@ -35,7 +35,7 @@ func write(path string) error {
 	if err := f.Close(); err != nil {
 		return cause(err)
 	}
-	return syncDir(filepath.Dir(path))
+	return cause(SyncDir(filepath.Dir(path)))
 }
 
 func fill(f *os.File) error {
@@ -48,14 +48,16 @@ func fill(f *os.File) error {
 	return cause(f.Sync())
 }
 
-func syncDir(dir string) error {
+// SyncDir makes the names in a directory durable: of files that were made there,
+// and of those that were renamed.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
-		return cause(err)
+		return err
 	}
 	err = d.Sync()
-	_ = d.Close()
-	return cause(err)
+	_ = d.Close() // nothing was written through it
+	return err
 }
 
 // cause strips the path that OpError names already.

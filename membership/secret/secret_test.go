@@ -205,6 +205,9 @@ func TestWriteFileAndLoad(t *testing.T) {
 	if err := WriteFile(filepath.Join(path, "x")); !errors.Is(err, unix.ENOTDIR) {
 		t.Errorf("below a file: %v", err)
 	}
+	if err := SyncDir(filepath.Join(path, "x")); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("a directory below a file: %v", err)
+	}
 }
 
 func TestLoadRefuses(t *testing.T) {

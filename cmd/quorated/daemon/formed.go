@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/quorate/quorate/cmd/quorated/config"
+	"github.com/quorate/quorate/membership/secret"
 )
 
 // formedName is a file beside the cluster's key. It says that this node was in a
@@ -38,10 +39,17 @@ func noteFormed(cfg config.Config) error {
 	path := formedPath(cfg)
 	tmp := path + ".new"
 	text := cfg.Cluster + "\n# This node was in the cluster of that name: where its log is lost it forms no new one (quorate init).\n"
-	if err := writeDurably(tmp, text); err != nil {
+	err := writeDurably(tmp, text)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		err = secret.SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
 		return fmt.Errorf("an empty log will not be known as a lost one: %w", err)
 	}
-	return os.Rename(tmp, path)
+	return nil
 }
 
 // writeDurably writes a file that a loss of power does not leave empty.
