@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/quorate/quorate/cmd/quorated/node"
 )
 
 // TestSeeds runs random faults; make sim runs many more.
@@ -23,12 +25,14 @@ func TestSeeds(t *testing.T) {
 
 // TestBroken: each safety rule that is left out is found, by its own name.
 func TestBroken(t *testing.T) {
-	for rule, name := range map[string]string{
+	names := map[string]string{
 		"skip-fence":  "I3 fence-before-recover",
 		"skip-stop":   "I2 stop-before-start",
 		"skip-quorum": "I4 quorum-before-start",
 		"skip-hold":   "hold",
-	} {
+	}
+	for _, rule := range node.Rules {
+		name := names[rule]
 		t.Run(rule, func(t *testing.T) {
 			for seed := uint64(1); seed <= 300; seed++ {
 				if r := Run(Options{Seed: seed, Break: rule}); r.Violation != nil && r.Violation.Name == name {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,6 +92,9 @@ const inputQueue = 4096
 // log that is damaged, cut short, a copy, older than what peers saw of it, or whose
 // raft id was replaced is given up: the node joins anew under another id (S1, S2).
 func Run(ctx context.Context, opt Options) error {
+	if opt.Break != "" && !slices.Contains(node.Rules, opt.Break) {
+		return fmt.Errorf("this build of quorated leaves out no rule: there is no %q, say one of %q", opt.Break, node.Rules)
+	}
 	for try := 1; ; try++ {
 		err := runOnce(ctx, opt)
 		if !givenUp(err) || try == maxAnew {

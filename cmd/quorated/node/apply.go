@@ -83,11 +83,11 @@ func (n *Node) deliver(e membership.GroupDeliver) {
 
 func (n *Node) apply(index uint64, c cluster.Command) {
 	holds := n.set.Holds
-	if n.brk == "skip-fence" {
+	if n.brk == skipFence {
 		holds = func(membership.Incarnation) bool { return false }
 	}
 	o := n.st.Apply(index, c, holds, n.quorum)
-	if n.brk == "skip-hold" {
+	if n.brk == skipHold {
 		n.st.Holds = nil
 	}
 	n.answerHold(c, o)
@@ -102,7 +102,7 @@ func (n *Node) apply(index uint64, c cluster.Command) {
 	}
 	if o.View != nil {
 		n.set.View(index, *o.View)
-		if n.brk == "skip-fence" {
+		if n.brk == skipFence {
 			n.set.Lost = nil
 			n.set.Proved(index, membership.Incarnation{})
 		}

@@ -34,10 +34,21 @@ type Options struct {
 	List *List
 	// Boot are effects of the group's own construction, to be executed first.
 	Boot []membership.GroupEffect
-	// Break names a safety rule that the machine leaves out: skip-fence,
-	// skip-stop, skip-quorum or skip-hold. It exists to show that the simulator finds it.
+	// Break names a safety rule that the machine leaves out, one of Rules. It
+	// exists to show that the simulator finds it.
 	Break string
 }
+
+// The safety rules that can be left out.
+const (
+	skipFence  = "skip-fence"
+	skipStop   = "skip-stop"
+	skipQuorum = "skip-quorum"
+	skipHold   = "skip-hold"
+)
+
+// Rules are what Options.Break can be, besides empty.
+var Rules = []string{skipFence, skipStop, skipQuorum, skipHold}
 
 // Times of the machine itself; all else is in membership.Config.
 const (
@@ -312,7 +323,7 @@ func (n *Node) quorum(ids []membership.NodeID) bool {
 	if n.list != nil {
 		p = n.listPolicy() // in the middle of an entry, too
 	}
-	return n.brk == "skip-quorum" || p.Quorate(ids).Quorate
+	return n.brk == skipQuorum || p.Quorate(ids).Quorate
 }
 
 // break_ stops the machine on a state that must not be.

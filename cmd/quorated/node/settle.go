@@ -72,9 +72,9 @@ func (n *Node) wake(at membership.Mono) {
 // kernel reconciles this node's lockspaces with the agreed ones.
 func (n *Node) kernel() {
 	effs, wishes := n.local.Reconcile(n.now, n.set, lockspace.Self{
-		Incarnation: n.Self(), Member: n.Member(), Evicted: n.Evicted(), Quorum: n.quorate || n.brk == "skip-quorum"})
+		Incarnation: n.Self(), Member: n.Member(), Evicted: n.Evicted(), Quorum: n.quorate || n.brk == skipQuorum})
 	for _, e := range effs {
-		if s, ok := e.(lockspace.Stop); ok && n.brk == "skip-stop" {
+		if s, ok := e.(lockspace.Stop); ok && n.brk == skipStop {
 			n.local.Step(n.now, lockspace.StopDone{Lockspace: s.Lockspace, Token: s.Token})
 			continue
 		}

@@ -49,7 +49,7 @@ func run() int {
 	return 0
 }
 
-// bugs are the rules that a daemon can be built without.
+// bugs are the rules of node.Rules that chaos notices the lack of: nobody announces a hold in it.
 var bugs = []string{"", "skip-fence", "skip-stop", "skip-quorum"}
 
 func settings(env func(string) string, now time.Time) (chaos.Options, error) {

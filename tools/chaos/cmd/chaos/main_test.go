@@ -1,8 +1,11 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/node"
 )
 
 func TestSettings(t *testing.T) {
@@ -17,6 +20,11 @@ func TestSettings(t *testing.T) {
 	for k, v := range map[string]string{"SEED": "-1", "NODES": "2", "MINUTES": "x", "ROUND": "0", "BUG": "skip-all"} {
 		if o, err := settings(of(map[string]string{k: v}), time.Now()); err == nil {
 			t.Errorf("%s=%s: %+v", k, v, o)
+		}
+	}
+	for _, bug := range bugs[1:] {
+		if !slices.Contains(node.Rules, bug) {
+			t.Errorf("quorated knows no rule %s", bug)
 		}
 	}
 }

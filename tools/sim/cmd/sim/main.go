@@ -8,7 +8,10 @@ import (
 	"io"
 	"os"
 	"runtime/pprof"
+	"slices"
+	"strings"
 
+	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/tools/sim"
 )
 
@@ -26,7 +29,7 @@ func main() {
 	var f flags
 	flag.Uint64Var(&f.seeds, "seeds", 1000, "how many seeds to run")
 	flag.Uint64Var(&f.base, "seed", 1, "the first seed")
-	flag.StringVar(&f.brk, "bug", "", "a safety rule that the nodes leave out: skip-fence, skip-stop, skip-quorum or skip-hold")
+	flag.StringVar(&f.brk, "bug", "", "a safety rule that the nodes leave out: "+strings.Join(node.Rules, ", "))
 	flag.StringVar(&f.story, "scenario", "", "tell the story in this file instead of random faults")
 	flag.BoolVar(&f.static, "static", false, "a list of members in the place of raft")
 	flag.BoolVar(&f.trace, "trace", false, "print the whole timeline of each run")
@@ -47,10 +50,8 @@ func main() {
 
 func run(f flags, out io.Writer) (found bool, err error) {
 	h := &hunt{flags: f, out: out, seeds: map[string][]uint64{}}
-	switch f.brk {
-	case "", "skip-fence", "skip-stop", "skip-quorum", "skip-hold":
-	default:
-		return false, fmt.Errorf("-bug %s: one of skip-fence, skip-stop, skip-quorum, skip-hold", f.brk)
+	if f.brk != "" && !slices.Contains(node.Rules, f.brk) {
+		return false, fmt.Errorf("-bug %s: one of %s", f.brk, strings.Join(node.Rules, ", "))
 	}
 	if f.story != "" {
 		if h.story, err = read(f.story); err != nil {
