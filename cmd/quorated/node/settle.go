@@ -364,6 +364,9 @@ func (n *Node) expireJobs() {
 			n.wake(at)
 			continue
 		}
+		if a := c.Job.Actor.Node; a != n.cfg.Self && n.live.Age(a) > n.cfg.Timing.DeadAfter {
+			continue // it may stand still, its agent with it: it is evicted, and proof of its end closes the job
+		}
 		n.propose(fmt.Sprintf("expire %v %d", c.Victim, c.Job.Attempt),
 			cluster.Command{FenceExpire: &cluster.FenceExpire{Victim: c.Victim, Attempt: c.Job.Attempt}})
 	}
