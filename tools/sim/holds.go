@@ -25,18 +25,18 @@ func (h *host) hold(v *host, d time.Duration) {
 	h.tracef("operator: hold node %d for %v", v.id, d)
 	w, boot, asked := h.w, v.boot, h.w.now
 	h.ask(node.Operator{Command: "hold", Node: v.id, For: d, Who: "operator"}, func(r node.Reply) {
-		if r.Err == "" && v.boot == boot && h.d.holds(v) {
+		if r.Err == "" && v.boot == boot && h.d.means(v) {
 			w.check.promises[v.id] = promise{boot, asked + driftless(d)}
 		}
 	})
 }
 
-// holds says whether the hold is of the boot that runs. An operator names a node:
-// one that has booted anew, which nobody has heard of yet, is held as the boot that
-// was, and no longer when that is known to be over.
-func (d *daemon) holds(v *host) bool {
+// means says whether a node's name is that of the boot that runs. One that has
+// booted anew, which nobody has heard of yet, is held as the boot that was, and no
+// longer when that is known to be over.
+func (d *daemon) means(v *host) bool {
 	s := d.n.Status(d.h.mono(), nil)
-	return slices.ContainsFunc(s.Nodes, func(n control.NodeStatus) bool { return n.ID == v.id && n.HeldBy != "" && n.Boot == v.boot })
+	return slices.ContainsFunc(s.Nodes, func(n control.NodeStatus) bool { return n.ID == v.id && n.Boot == v.boot })
 }
 
 // release has an operator take a hold back; the promise ends when he asks.
