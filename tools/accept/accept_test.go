@@ -66,6 +66,7 @@ func newWorld(t *testing.T, opt cluster.Options) *world {
 func (w *world) keep() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	w.t.Log("the nodes of the failed story:") // verify shows what stands above this line again at its end
 	if err := w.Keep(ctx, w.out); err != nil {
 		w.t.Log(err)
 	}

@@ -293,7 +293,7 @@ func (n *Node) watch(b *boot, cmd *exec.Cmd) {
 	if !ours {
 		return
 	}
-	n.lab.log.printf("%s ended by itself: %v", n.Name(), err)
+	n.lab.log.printf("%s ended by itself: %v%s", n.Name(), err, lastPanic(n.ConsoleTail(60)))
 	n.kill(context.WithoutCancel(ctx), b)
 	if cmd.ProcessState.ExitCode() != rebooted {
 		return
@@ -460,6 +460,15 @@ func (n *Node) ConsoleTail(lines int) string {
 	}
 	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// lastPanic is what a console's end says of the kernel's death, if it does.
+func lastPanic(console string) string {
+	i := strings.LastIndex(console, "Kernel panic")
+	if i < 0 {
+		return ""
+	}
+	return "; its console:\n" + console[i:]
 }
 
 // hear takes the reports of nodes that came up.

@@ -103,6 +103,7 @@ func runAll(r *run, chosen []phase) Tally {
 	}
 	for _, f := range s.sum.Failed {
 		fmt.Fprintln(r.out, "FAILED:", f)
+		fmt.Fprint(r.out, s.sum.why[f])
 	}
 	fmt.Fprintln(r.out, s.sum)
 	return s.sum

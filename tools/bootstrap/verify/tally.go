@@ -15,18 +15,29 @@ type Tally struct {
 	Passed  int
 	Failed  []string // in the order seen
 	Skipped []string
-	Later   []string // skipped, since they are for -full alone
+	Later   []string          // skipped, since they are for -full alone
+	why     map[string]string // of a failed one: the last it said
 }
 
 func (t *Tally) add(o Tally) {
 	t.Passed += o.Passed
 	t.Failed = append(t.Failed, o.Failed...)
 	t.Skipped = append(t.Skipped, o.Skipped...)
+	for name, why := range o.why {
+		t.because(name, why)
+	}
 	for _, l := range o.Later { // the phase of unit tests meets them, too
 		if !slices.Contains(t.Later, l) {
 			t.Later = append(t.Later, l)
 		}
 	}
+}
+
+func (t *Tally) because(name, why string) {
+	if t.why == nil {
+		t.why = map[string]string{}
+	}
+	t.why[name] = why
 }
 
 // empty says that nothing was checked.
@@ -111,20 +122,41 @@ func (r *reader) event(e testEvent) {
 		if tests := r.results[e.Package]; tests != nil {
 			tests[e.Test] = e.Action
 		}
-		if e.Action == "fail" && !r.verbose {
-			fmt.Fprint(r.out, strings.Join(r.output[key], ""))
+		if e.Action == "fail" {
+			r.tally.because(key, lastWords(r.output[key]))
+			if !r.verbose {
+				fmt.Fprint(r.out, strings.Join(r.output[key], ""))
+			}
 		}
 		delete(r.output, key)
 	}
 }
 
 func (r *reader) print(key string, e testEvent) {
-	switch {
-	case r.verbose:
+	if r.verbose {
 		fmt.Fprint(r.out, e.Output)
-	case e.Test != "" || !noise(e.Output):
+	}
+	if e.Test != "" || !r.verbose && !noise(e.Output) {
 		r.output[key] = append(r.output[key], e.Output)
 	}
+}
+
+// kept begins what a story on real kernels shows of its nodes after it failed.
+const kept = "the nodes of the failed story:"
+
+// lastWords is the end of what a failed test printed, before what it kept.
+func lastWords(output []string) string {
+	const most = 8
+	var said []string
+	for _, l := range output {
+		if strings.Contains(l, kept) {
+			break
+		}
+		if !strings.HasPrefix(strings.TrimSpace(l), "--- FAIL") && !strings.HasPrefix(l, "=== ") {
+			said = append(said, l)
+		}
+	}
+	return strings.Join(said[max(0, len(said)-most):], "")
 }
 
 // noise is what go test says of a package that needs no reading.
@@ -183,7 +215,9 @@ func (r *reader) fail(pkg, why string) {
 func (r *reader) dump(pkg string) {
 	for _, key := range slices.Sorted(maps.Keys(r.output)) {
 		if strings.HasPrefix(key, pkg+" ") {
-			fmt.Fprint(r.out, strings.Join(r.output[key], ""))
+			if !r.verbose {
+				fmt.Fprint(r.out, strings.Join(r.output[key], ""))
+			}
 			delete(r.output, key)
 		}
 	}

@@ -16,6 +16,8 @@ const stream = `{"Action":"start","Package":"p/a"}
 {"Action":"pass","Package":"p/a","Test":"TestTwo/x","Elapsed":0}
 {"Action":"run","Package":"p/a","Test":"TestTwo/y"}
 {"Action":"output","Package":"p/a","Test":"TestTwo/y","Output":"    a_test.go:9: the reason\n"}
+{"Action":"output","Package":"p/a","Test":"TestTwo/y","Output":"    a_test.go:7: the nodes of the failed story:\n"}
+{"Action":"output","Package":"p/a","Test":"TestTwo/y","Output":"    a_test.go:7: a long log\n"}
 {"Action":"fail","Package":"p/a","Test":"TestTwo/y","Elapsed":0}
 {"Action":"fail","Package":"p/a","Test":"TestTwo","Elapsed":0}
 {"Action":"run","Package":"p/a","Test":"TestThree"}
@@ -44,6 +46,9 @@ func TestCountsLeaves(t *testing.T) {
 	}
 	if s := out.String(); !strings.Contains(s, "the reason") || strings.Contains(s, "hidden") || !strings.Contains(s, "fail p/a (0.5 s)") {
 		t.Errorf("shown:\n%s", s)
+	}
+	if w := got.why["p/a TestTwo/y"]; w != "    a_test.go:9: the reason\n" {
+		t.Errorf("its reason: %q", w)
 	}
 	if got.String() != "2 passed, 1 failed, 1 skipped" {
 		t.Error(got)
