@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,16 +30,28 @@ const (
 	// receiver may take nothing. It is longer than stall_limit (10 s): a daemon
 	// that is only stopped keeps its connections as long as it keeps its place.
 	userTimeout = 12 * time.Second
+	// maxSegment fits with its headers into 1280 bytes, which every IPv6 link carries: a
+	// path that loses long packets without a word, as probes never notice, would hold up
+	// the connection and with it the cure for the DLM's, which has the same trouble.
+	maxSegment = 1220
 )
 
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
 
 func dialTCP(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{KeepAliveConfig: keepAlive}
+	d := net.Dialer{KeepAliveConfig: keepAlive, Control: shortSegments}
 	if local.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(local)
 	}
 	return d.DialContext(ctx, "tcp", remote.String())
+}
+
+// shortSegments holds before the handshake, so that both ends keep to it; an accepted
+// connection has it of its listener.
+func shortSegments(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, maxSegment)
+	})
 }
 
 // tune sets what a Dialer and a ListenConfig do not. Without it a connection
@@ -74,7 +87,7 @@ func (c *Comm) setListen(addr netip.AddrPort, why string) {
 func (c *Comm) listen(ctx context.Context, addr netip.AddrPort, gate *admission, wg *sync.WaitGroup) {
 	var nag nag
 	for ctx.Err() == nil {
-		lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+		lc := net.ListenConfig{KeepAliveConfig: keepAlive, Control: shortSegments}
 		l, err := lc.Listen(ctx, "tcp", addr.String())
 		if err == nil {
 			nag.reset()

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/comm/commtest"
 	"github.com/quorate/quorate/membership/secret"
@@ -522,6 +524,40 @@ func TestAdmissionRate(t *testing.T) {
 		at = at.Add(time.Hour)
 		if n := try(c.from, 1000); n != c.burst {
 			t.Errorf("%s: %d after an hour, expected %d", c.from, n, c.burst)
+		}
+	}
+}
+
+// Both ends of a connection send short packets alone, over a path that has room for
+// long ones.
+func TestShortSegments(t *testing.T) {
+	lc := net.ListenConfig{Control: shortSegments}
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		conn, _ := l.Accept()
+		accepted <- conn
+	}()
+	dialled, err := dialTCP(t.Context(), netip.AddrPort{}, netip.MustParseAddrPort(l.Addr().String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, conn := range []net.Conn{dialled, <-accepted} {
+		defer conn.Close()
+		raw, err := conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Control(func(fd uintptr) {
+			if n, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG); err != nil || n > maxSegment || n < maxSegment-60 {
+				t.Errorf("segments of %d bytes, %v", n, err)
+			}
+		}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
