@@ -15,7 +15,8 @@ const (
 
 // Hold announces that an incarnation will stand still (a live migration, a
 // snapshot of a virtual machine, work on a switch): until the hold ends it is
-// not evicted for being silent or slow.
+// not evicted for being silent or slow. It ends with the incarnation, as when its
+// daemon is started anew.
 type Hold struct {
 	Incarnation membership.Incarnation `json:"incarnation"`
 	// For is how long, MinHold to MaxHold. Each member counts it by its own

@@ -80,4 +80,7 @@ func (c *checker) evicted(h *host, e membership.Event) {
 			c.w.violate("hold", "node %d applies that %d is evicted, %v before the end of its hold: %s", h.id, v.id, p.until-c.w.now, e.Text)
 		}
 	}
+	if strings.Contains(e.Text, string(v.boot)) {
+		c.waive(v) // its daemon was started anew, or it went: the hold ends with the incarnation
+	}
 }

@@ -19,6 +19,7 @@ type election struct {
 	heard      membership.Mono // last traffic of the leader
 	tickAt     membership.Mono // as leader
 	campaignAt membership.Mono // without a leader
+	none       membership.Mono // since when there is none, or since the start
 	stepped    bool            // this node led, and there has been no leader since
 	candidate  membership.Mono // since when a real vote is running
 	tries      int             // campaigns since there was a leader
@@ -94,7 +95,7 @@ func (m *Machine) disown(msg *pb.Message) {
 		return
 	}
 	_ = m.node.ForgetLeader()
-	r.lead = 0
+	r.lead, r.none = 0, m.now
 	r.campaignAt = m.now.Add(m.cfg.Backstop/4 + m.jitter(m.cfg.Backstop/2)) // its turn is first
 }
 
@@ -138,7 +139,7 @@ func (m *Machine) convict(forced bool) {
 	}
 	r.tries, r.votes = 0, 0
 	_ = m.node.ForgetLeader()
-	r.lead = 0
+	r.lead, r.none = 0, m.now
 	r.campaignAt = m.now.Add(turn)
 }
 
@@ -154,9 +155,13 @@ func (m *Machine) absolve() {
 
 // mayCampaign: formed, vetted, a voter, not barred, and not alone.
 func (m *Machine) mayCampaign() bool {
-	return m.node != nil && m.vetted && m.noDisk == "" && !m.role.judge.Barred &&
+	return m.node != nil && m.vetted && m.noDisk == "" && (!m.role.judge.Barred || m.now >= m.lastResort()) &&
 		isVoter(m.cs, m.id.RaftID) && m.hearsMajority()
 }
+
+// lastResort is when a barred node campaigns all the same: the others have tried for
+// long, and its log may be the only complete one. If it wins, it hands over at once.
+func (m *Machine) lastResort() membership.Mono { return m.role.none.Add(3 * m.cfg.Backstop) }
 
 // timers does what is due.
 func (m *Machine) timers() {
@@ -186,7 +191,7 @@ func (m *Machine) timers() {
 		}
 		m.trace("leader-silent", "nothing from leader %d for %v", m.nodeOf(r.lead), m.now.Sub(r.heard))
 		_ = m.node.ForgetLeader()
-		r.lead = 0
+		r.lead, r.none = 0, m.now
 		r.campaignAt = m.now.Add(m.jitter(m.cfg.Backstop / 2))
 	}
 	if m.mayCampaign() && m.now >= m.nextCampaign() {
@@ -255,6 +260,7 @@ func (m *Machine) settle() {
 	}
 	if lead == 0 {
 		if old.lead != 0 {
+			r.none = m.now
 			m.trace("leader", "none, term %d", term)
 			r.handOver = 0
 			r.stepped = old.state == raftlib.StateLeader
@@ -373,6 +379,8 @@ func (m *Machine) Deadline() membership.Mono {
 		d = earliest(d, r.heard.Add(m.cfg.Backstop))
 	case m.mayCampaign():
 		d = earliest(d, m.nextCampaign())
+	case r.judge.Barred && m.now < m.lastResort():
+		d = earliest(d, m.lastResort())
 	}
 	return d
 }

@@ -232,6 +232,7 @@ func (m *Machine) start() {
 	}
 	m.started = true
 	m.role.heard = m.now
+	m.role.none = m.now
 	m.role.campaignAt = m.now.Add(2*m.cfg.Heartbeat + m.jitter(m.cfg.Backstop))
 	m.single()
 }
