@@ -45,8 +45,8 @@
 //     in full by the next (S21).
 //
 // A refused joiner that was started gets its error when the kernel has shut its
-// connections. To peers that never answered that took 10 s and more on Linux 6.1, so
-// FailJoin makes their comms entries anew first, if no other lockspace is there.
+// connections. To peers that did not answer that took 10 s and more on Linux 6.1, so
+// their comms entries are made anew first, at both ends: see RenewPeer.
 //
 // Sources of the kernel facts: fs/dlm/{lockspace,member,recoverd,config,user}.c
 // of Linux 6.1 to 6.18.

@@ -3,6 +3,8 @@ package dlm_test
 import (
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"slices"
@@ -340,49 +342,43 @@ func TestRefuseAfterStart(t *testing.T) {
 	n.equal(n.k.Answers(), []string{"gfs -110"}, "answers")
 }
 
-// A refused joiner's connections end before its mount is told: the kernel would
-// wait for them. Not those of another lockspace, and not where ending them would
-// wait as long.
-func TestRefuseDisconnects(t *testing.T) {
+// A refused joiner's connections end at both ends, but where ending an attempt to
+// connect would wait.
+func TestRenewPeer(t *testing.T) {
+	connecting := tcpLine(addrs[1][0].String()+":40000", addrs[2][0].String()+":21064", 2, 1, 0)
+	silent := tcpLine(addrs[1][0].String()+":40000", addrs[2][0].String()+":21064", 1, 100, 5)
 	for _, c := range []struct {
 		what    string
 		kind    configfstest.Kernel
 		abort   error
-		other   bool
+		line    string
 		removed bool
 	}{
-		{"the last lockspace", configfstest.Linux6_1, nil, false, true},
-		{"the last lockspace, no way to end attempts", configfstest.Linux6_1, syscall.EOPNOTSUPP, false, true},
-		{"there is another lockspace", configfstest.Linux6_1, nil, true, false},
-		{"the removal can be helped", configfstest.Linux6_18, nil, false, true},
-		{"the removal could block", configfstest.Linux6_18, syscall.EOPNOTSUPP, false, false},
+		{"connecting", configfstest.Linux6_1, syscall.EOPNOTSUPP, connecting, true},
+		{"connecting, the removal can be helped", configfstest.Linux6_18, nil, connecting, true},
+		{"connecting, the removal could wait", configfstest.Linux6_18, syscall.EOPNOTSUPP, connecting, false},
+		{"connected", configfstest.Linux6_18, syscall.EOPNOTSUPP, silent, true},
+		{"nothing", configfstest.Linux6_18, syscall.EOPNOTSUPP, "", true},
 	} {
-		n := open(t, c.kind)
+		net := t.TempDir()
+		n := openWith(t, c.kind, func(o *dlm.Options) { o.ProcNet = net })
+		n.must(os.WriteFile(filepath.Join(net, "tcp"), []byte(tcpHead+c.line), 0o600))
 		n.k.AbortFails(c.abort)
-		n.setPeer(inc(2, "b"))
-		if c.other {
-			n.mount("other", members(inc(1, "a"), inc(2, "b")))
-		}
-		res := n.k.Create("gfs")
-		next[dlm.Online](n)
+		b := inc(2, "b")
+		n.setPeer(b)
 		arrived, release := n.k.HoldComm(2)
-		n.must(n.FailJoin("gfs", syscall.ETIMEDOUT, 51))
+		n.must(n.RenewPeer(b, "gfs", 7))
 		if c.removed {
 			<-arrived
-			n.equal(len(res), 0, c.what+": answered before the connections ended")
 		}
 		release()
-		n.must(next[dlm.JoinFailed](n).Err)
-		n.is(<-res, syscall.ETIMEDOUT)
-		select {
-		case <-arrived:
-			n.equal(true, c.removed, c.what+": the entry was removed")
-		default:
-			n.equal(false, c.removed, c.what+": the entry was removed")
-		}
+		e := next[dlm.PeerRenewed](n)
+		n.must(e.Err)
+		n.equal([]any{e.Incarnation, e.Lockspace, e.Epoch, len(e.Troubles) > 0}, []any{b, "gfs", uint64(7), c.line != ""}, c.what)
 		if _, there, err := configfs.ReadComm(n.k.Configfs, 2); err != nil || !there {
 			t.Errorf("%s: the entry is there: %v, %v", c.what, there, err)
 		}
+		n.is(n.RenewPeer(inc(1, "a"), "gfs", 8), dlm.ErrPeer)
 	}
 }
 

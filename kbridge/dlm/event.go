@@ -60,6 +60,13 @@ type JoinAnswered struct {
 	Err       error
 }
 
+// Noticed says that the kernel works with the members of a start: it has forgotten
+// those that are gone.
+type Noticed struct {
+	Lockspace string
+	Token     uint64
+}
+
 // LeaveDone answers FinishLeave.
 type LeaveDone struct {
 	Lockspace string
@@ -73,7 +80,6 @@ type JoinFailed struct {
 	Lockspace string
 	Token     uint64
 	Err       error
-	Troubles  []Trouble // of the network, when it was given up
 }
 
 // PeerSet answers SetPeer.
@@ -86,6 +92,15 @@ type PeerSet struct {
 type PeerRemoved struct {
 	Incarnation membership.Incarnation
 	Took        time.Duration
+	Err         error
+}
+
+// PeerRenewed answers RenewPeer.
+type PeerRenewed struct {
+	Incarnation membership.Incarnation
+	Lockspace   string
+	Epoch       uint64
+	Troubles    []Trouble // what the peer did not answer until then
 	Err         error
 }
 
@@ -126,11 +141,13 @@ func (Removed) dlmEvent()      {}
 func (StopDone) dlmEvent()     {}
 func (StartDone) dlmEvent()    {}
 func (Recovered) dlmEvent()    {}
+func (Noticed) dlmEvent()      {}
 func (JoinAnswered) dlmEvent() {}
 func (LeaveDone) dlmEvent()    {}
 func (JoinFailed) dlmEvent()   {}
 func (PeerSet) dlmEvent()      {}
 func (PeerRemoved) dlmEvent()  {}
+func (PeerRenewed) dlmEvent()  {}
 func (Mounting) dlmEvent()     {}
 func (Mounted) dlmEvent()      {}
 func (Withdrawn) dlmEvent()    {}

@@ -188,9 +188,7 @@ func (d *Driver) FailJoin(ls string, errno syscall.Errno, token uint64) error {
 	}
 	d.call(ls)
 	return d.work.post(lockspaceKey(ls), "fail-join", func() {
-		e := JoinFailed{Lockspace: ls, Token: token, Troubles: d.Troubles()}
-		e.Err = d.finish("fail-join", ls, StateOnline, errno)
-		d.emit(e)
+		d.emit(JoinFailed{Lockspace: ls, Token: token, Err: d.finish("fail-join", ls, StateOnline, errno)})
 	})
 }
 
@@ -209,9 +207,6 @@ func (d *Driver) finish(op, ls string, from State, errno syscall.Errno) error {
 	d.update(func() { sp.running, sp.recovered = false, false })
 	if err := d.clearSpace(ls); err != nil {
 		d.o.Log.Warn("members of a lockspace are left in configfs", slog.String("lockspace", ls), slog.Any("err", err))
-	}
-	if errno != 0 {
-		d.disconnect(ls)
 	}
 	return d.answer(sp, from, StateAnswered, errno)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -89,36 +88,33 @@ func (d *Driver) removePeer(i membership.Incarnation) error {
 	return err
 }
 
-// disconnect makes the comms entries anew before a join is refused, which ends the
-// DLM's connections. The kernel ends them when its last lockspace goes, and then
-// waits for peers that do not answer: the mount would get its error up to three
-// minutes late on Linux 6.1. With another lockspace it does not end them.
-func (d *Driver) disconnect(refused string) {
-	d.mu.Lock()
-	last := len(d.spaces) == 1 && d.spaces[refused] != nil
-	peers := slices.Collect(maps.Values(d.peers))
-	d.mu.Unlock()
-	if !last {
-		return
+// RenewPeer makes the comms entry of an incarnation anew, after a refused join:
+// PeerRenewed answers. That ends the DLM's connections with the peer and forgets how far
+// their conversation went. The peer has to do the same, or the two ignore each other's
+// messages afterwards; and a kernel that ends its last lockspace does not wait for a
+// peer that does not answer (on Linux 6.1 up to three minutes, the refused mount with it).
+// No lockspace here may have the peer as a member: to the kernel a new entry is the sign
+// of a death.
+func (d *Driver) RenewPeer(i membership.Incarnation, lockspace string, epoch uint64) error {
+	if i.Node == d.o.Self || i.Node == 0 {
+		return opError("renew-peer", i.String(), fmt.Errorf("%w: not a peer", ErrPeer))
 	}
-	for _, i := range peers {
-		d.work.must(peerKey(i.Node), "renew-peer", func() { d.renewPeer(i) })
-	}
-	for _, i := range peers {
-		if err := d.work.wait(d.ctx, peerKey(i.Node)); err != nil {
-			return // the driver ends
-		}
-	}
+	return d.work.post(peerKey(i.Node), "renew-peer", func() {
+		troubles := slices.DeleteFunc(d.Troubles(), func(t Trouble) bool { return t.Node != i.Node })
+		err := opError("renew-peer", i.String(), d.renewPeer(i, troubles))
+		d.emit(PeerRenewed{Incarnation: i, Lockspace: lockspace, Epoch: epoch, Troubles: troubles, Err: err})
+	})
 }
 
-func (d *Driver) renewPeer(i membership.Incarnation) {
-	if d.peer(i.Node) != i || connectBlocks(d.o.Release) && !d.abort(d.o.Addrs[i.Node]) {
-		return
+// renewPeer leaves the entry as it is where its removal would wait for an attempt to
+// connect: the two have said nothing to each other yet.
+func (d *Driver) renewPeer(i membership.Incarnation, troubles []Trouble) error {
+	connecting := slices.ContainsFunc(troubles, func(t Trouble) bool { return t.Text == synUnanswered })
+	if d.peer(i.Node) != i || connecting && connectBlocks(d.o.Release) && !d.abort(d.o.Addrs[i.Node]) {
+		return nil
 	}
 	d.update(func() { delete(d.peers, i.Node) })
-	if err := d.setPeer(i); err != nil {
-		d.o.Log.Error("a comms entry could not be made anew", slog.String("peer", i.String()), slog.Any("err", err))
-	}
+	return d.setPeer(i)
 }
 
 // connectBlocks: since Linux 6.12 the removal of a comms entry waits for a

@@ -59,8 +59,12 @@ func (d *Driver) watch(sp *space, j *StartJob, call uint64) {
 				d.o.Log.Debug("recovery is not visible", slog.String("lockspace", sp.name), slog.Any("err", err))
 				return
 			}
-			if !d.seen(sp, call, st) {
+			first, ok := d.seen(sp, call, st)
+			if !ok {
 				return
+			}
+			if first {
+				d.emit(Noticed{Lockspace: sp.name, Token: j.Token})
 			}
 			if st&want == want {
 				d.work.must(lockspaceKey(sp.name), "recovered", func() { d.recovered(sp, j, call, st) })
@@ -73,15 +77,17 @@ func (d *Driver) watch(sp *space, j *StartJob, call uint64) {
 	})
 }
 
-// seen notes that the kernel is at the start; false if it is not the last call.
-func (d *Driver) seen(sp *space, call uint64, status uint32) bool {
+// seen notes that the kernel is at the start, for the first time or again; not ok if
+// it is not the last call.
+func (d *Driver) seen(sp *space, call uint64, status uint32) (first, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if sp.calls != call {
-		return false
+		return false, false
 	}
-	sp.noticed = sp.noticed || status != 0
-	return true
+	first = status != 0 && !sp.noticed
+	sp.noticed = sp.noticed || first
+	return first, true
 }
 
 // sleep pauses; false if the driver ended.

@@ -45,6 +45,8 @@ func (d *Driver) Troubles() []Trouble {
 	return all
 }
 
+const synUnanswered = "SYN unanswered"
+
 func (d *Driver) trouble(c TCPConn) (t Trouble) {
 	if c.Remote.Port() != d.o.Port && c.Local.Port() != d.o.Port {
 		return t
@@ -58,7 +60,7 @@ func (d *Driver) trouble(c TCPConn) (t Trouble) {
 	switch {
 	case t.Node == 0:
 	case c.State == tcpSynSent && c.Remote.Port() == d.o.Port:
-		t.Text = "SYN unanswered"
+		t.Text = synUnanswered
 	case c.State == tcpEstablished && c.Retries > 1:
 		t.Text = fmt.Sprintf("%d bytes unanswered, sent %d times: a path with a smaller MTU, or a firewall that has forgotten the connection?", c.Unacked, c.Retries+1)
 	}

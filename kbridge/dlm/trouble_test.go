@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/quorate/quorate/configfs/configfstest"
@@ -81,22 +80,6 @@ func TestTroubles(t *testing.T) {
 	if got := d.Troubles(); len(got) != 0 {
 		t.Errorf("without a file: %v", got)
 	}
-}
-
-// TestFailJoinSaysWhy: who is refused because its kernel did not finish learns
-// what the network did not answer.
-func TestFailJoinSaysWhy(t *testing.T) {
-	net := t.TempDir()
-	n := openWith(t, configfstest.Linux6_1, func(o *dlm.Options) { o.ProcNet = net })
-	line := tcpLine(addrs[1][0].String()+":40000", addrs[2][0].String()+":21064", 2, 1, 0)
-	if err := os.WriteFile(filepath.Join(net, "tcp"), []byte(tcpHead+line), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	res := n.k.Create("gfs")
-	next[dlm.Online](n)
-	n.must(n.FailJoin("gfs", syscall.ETIMEDOUT, 51))
-	n.equal(next[dlm.JoinFailed](n), dlm.JoinFailed{Lockspace: "gfs", Token: 51, Troubles: []dlm.Trouble{{Node: 2, Text: "SYN unanswered"}}}, "failed")
-	n.is(<-res, syscall.ETIMEDOUT)
 }
 
 func FuzzParseTCP(f *testing.F) {

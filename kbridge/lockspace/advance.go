@@ -52,18 +52,18 @@ func (s *Set) wishes(sp *Space) bool {
 }
 
 // held is the lockspace whose change has to remove the old incarnation of a
-// joiner's node first: the one that it joins, or one that shares a member with it.
-// A kernel has one comms entry for a node, and gets the new one when every
-// lockspace there has been told that the old one is gone (S21); until then a
-// start with the joiner would never end.
+// joiner's node first, or its refused join: the one that it joins, or one that
+// shares a member with it. A kernel has one comms entry for a node, and gets the
+// new one when every lockspace there has been told that the old one is gone (S21);
+// until then a start with the joiner would never end.
 func (s *Set) held(sp *Space, m Member) *Space {
 	for _, o := range s.Spaces {
 		if o != sp && !o.shares(sp) {
 			continue
 		}
 		if slices.ContainsFunc(o.Gone, func(g Gone) bool {
-			return g.Incarnation.Node == m.Incarnation.Node && (o == sp || g.Incarnation != m.Incarnation)
-		}) {
+			return g.Incarnation.Node == m.Incarnation.Node && (o == sp || g.Incarnation != m.Incarnation || len(g.Renew) > 0)
+		}) || slices.ContainsFunc(o.Refused, func(r Refused) bool { return r.Incarnation == m.Incarnation && len(r.Renew) > 0 }) {
 			return o
 		}
 	}
@@ -147,7 +147,7 @@ func (s *Set) open(index uint64, sp *Space) {
 	for _, l := range sp.Leaves {
 		for _, m := range sp.Live {
 			if m.Incarnation.Node == l.Node {
-				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Recover: l.Recover})
+				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Recover: l.Recover, Renew: sp.renew(m)})
 			}
 		}
 	}
@@ -155,6 +155,16 @@ func (s *Set) open(index uint64, sp *Space) {
 	c.Opened, sp.OpenSeq = index, c.Seq
 	sp.Live, sp.Leaves, sp.Restart = slices.Clone(c.New), nil, ""
 	s.note(membership.KindOpened, sp, 0, "members %v", IDs(c.New))
+}
+
+// renew is the list of a member's refusal.
+func (sp *Space) renew(m Member) []membership.NodeID {
+	for _, r := range sp.Refused {
+		if r.Incarnation == m.Incarnation && r.Epoch == m.Epoch {
+			return r.Renew
+		}
+	}
+	return nil
 }
 
 func (sp *Space) allDone() bool { return len(sp.Change.Done) == len(sp.Change.New) }

@@ -67,7 +67,7 @@ func (s *Set) lose(d membership.Departure) {
 			continue
 		}
 		lost = true
-		sp.Gone = append(sp.Gone, Gone{Incarnation: i, Epoch: m.Epoch, Failed: true})
+		sp.Gone = append(sp.Gone, Gone{Incarnation: i, Epoch: m.Epoch, Failed: true, Joining: m.Joining})
 		sp.Live = slices.DeleteFunc(sp.Live, func(m Member) bool { return m.Incarnation == i })
 		sp.Leaves = slices.DeleteFunc(sp.Leaves, func(l Leaving) bool { return l.Node == i.Node })
 		sp.dirty = true
@@ -94,7 +94,7 @@ func (s *Set) join(index uint64, from membership.Incarnation, j *Join) {
 			Why: fmt.Sprintf("its id %d is that of lockspace %s; use another name", sp.ID, other)})
 		return
 	}
-	sp.Joins = append(sp.Joins, Member{Incarnation: from, Epoch: index})
+	sp.Joins = append(sp.Joins, Member{Incarnation: from, Epoch: index, Joining: true})
 	slices.SortFunc(sp.Joins, byNode)
 	sp.dirty = sp.dirty || sp.Change != nil && sp.Change.Opened == 0
 }
@@ -159,6 +159,9 @@ func (s *Set) recovered(from membership.Incarnation, r *Recovered) {
 	if c.Member(from) != nil && !slices.Contains(c.Done, from.Node) {
 		c.Done = append(c.Done, from.Node)
 		slices.Sort(c.Done)
+		if m := sp.live(from); m != nil {
+			m.Joining = false
+		}
 	}
 }
 
@@ -172,7 +175,7 @@ func (s *Set) refuse(r *Refuse) {
 	if m == nil {
 		return
 	}
-	sp.Refused = append(sp.Refused, Refused{Incarnation: r.Joiner, Epoch: m.Epoch, Why: r.Why})
+	sp.Refused = append(sp.Refused, Refused{Incarnation: r.Joiner, Epoch: m.Epoch, Why: r.Why, Renew: s.strangers(sp, r.Joiner)})
 	s.note(membership.KindJoinFailed, sp, r.Joiner.Node, "%s", r.Why)
 	// It stays in the stop barrier, and leaves by the next change.
 	if sp.leaving(r.Joiner.Node) == nil {
@@ -180,6 +183,22 @@ func (s *Set) refuse(r *Refuse) {
 		slices.SortFunc(sp.Leaves, func(a, b Leaving) int { return int(a.Node) - int(b.Node) })
 	}
 	sp.dirty = true
+}
+
+// strangers are the members of a change that have no other lockspace with a joiner.
+func (s *Set) strangers(sp *Space, joiner membership.Incarnation) []membership.NodeID {
+	var out []membership.NodeID
+	for _, m := range sp.Change.New {
+		if m.Incarnation != joiner && !slices.ContainsFunc(s.Spaces, func(o *Space) bool { return o != sp && o.has(joiner) && o.has(m.Incarnation) }) {
+			out = append(out, m.Incarnation.Node)
+		}
+	}
+	return out
+}
+
+// has says that an incarnation is in the lockspace, or on its way into it.
+func (sp *Space) has(i membership.Incarnation) bool {
+	return sp.live(i) != nil || sp.joining(i) != nil
 }
 
 func (s *Set) restart(r *Restart) {

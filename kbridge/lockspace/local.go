@@ -80,6 +80,14 @@ type SetPeer struct{ Incarnation membership.Incarnation }
 // RemovePeer removes it; the answer is PeerRemoved.
 type RemovePeer struct{ Incarnation membership.Incarnation }
 
+// RenewPeer makes it anew under a lockspace whose join was refused; the answer is
+// PeerRenewed.
+type RenewPeer struct {
+	Incarnation membership.Incarnation
+	Lockspace   string
+	Epoch       uint64 // of the refused join
+}
+
 func (Stop) kernelEffect()        {}
 func (Start) kernelEffect()       {}
 func (AnswerJoin) kernelEffect()  {}
@@ -87,6 +95,7 @@ func (FinishLeave) kernelEffect() {}
 func (FailJoin) kernelEffect()    {}
 func (SetPeer) kernelEffect()     {}
 func (RemovePeer) kernelEffect()  {}
+func (RenewPeer) kernelEffect()   {}
 
 // Input is one of the inputs below, from the kernel of this node.
 type Input interface{ kernelInput() }
@@ -114,6 +123,12 @@ type StartDone struct {
 	Err       string
 }
 
+// Noticed says that the kernel works with the members of a start.
+type Noticed struct {
+	Lockspace string
+	Token     uint64
+}
+
 // RecoverDone says that the kernel's own part of the recovery is done.
 type RecoverDone struct {
 	Lockspace string
@@ -137,14 +152,22 @@ type EndDone struct {
 // PeerRemoved answers RemovePeer.
 type PeerRemoved struct{ Incarnation membership.Incarnation }
 
+// PeerRenewed answers RenewPeer.
+type PeerRenewed struct {
+	Incarnation membership.Incarnation
+	Epoch       uint64
+}
+
 func (Online) kernelInput()      {}
 func (Offline) kernelInput()     {}
 func (StopDone) kernelInput()    {}
 func (StartDone) kernelInput()   {}
+func (Noticed) kernelInput()     {}
 func (RecoverDone) kernelInput() {}
 func (JoinDone) kernelInput()    {}
 func (EndDone) kernelInput()     {}
 func (PeerRemoved) kernelInput() {}
+func (PeerRenewed) kernelInput() {}
 
 // Wish is a message that the node wants ordered. Key names the wish, so that it
 // is not proposed again while it is under way.
@@ -166,6 +189,7 @@ type space struct {
 	phase   Phase
 	token   uint64 // of the operation under way
 	change  uint64 // last started
+	noticed bool   // by the kernel
 	join    bool   // an online uevent has not been answered
 	leave   bool   // an offline uevent has not been answered
 	recover bool
@@ -176,6 +200,8 @@ type space struct {
 type peer struct {
 	inc      membership.Incarnation
 	removing bool
+	renewing bool
+	renewed  uint64 // epoch of the newest refused join after which it was made anew
 }
 
 // Local is the reconciler of one node.
@@ -228,10 +254,18 @@ func (l *Local) Step(now membership.Mono, in Input) *Notice {
 		if p := l.peers[in.Incarnation.Node]; p != nil && p.inc == in.Incarnation {
 			delete(l.peers, in.Incarnation.Node)
 		}
+	case PeerRenewed:
+		if p := l.peers[in.Incarnation.Node]; p != nil && p.inc == in.Incarnation {
+			p.renewing, p.renewed = false, max(p.renewed, in.Epoch)
+		}
 	case StopDone:
 		return l.finish(now, in.Lockspace, in.Token, in.Err, Stopping, Stopped, membership.KindStopped)
 	case StartDone:
 		return l.finish(now, in.Lockspace, in.Token, in.Err, Starting, Recovering, membership.KindStarted)
+	case Noticed:
+		if sp := l.spaces[in.Lockspace]; sp != nil && sp.token == in.Token && sp.phase == Recovering {
+			sp.noticed = true
+		}
 	case RecoverDone:
 		return l.recoverDone(now, in)
 	case JoinDone:
@@ -278,7 +312,7 @@ func (l *Local) recoverDone(now membership.Mono, in RecoverDone) *Notice {
 	if sp == nil || sp.token != in.Token || sp.phase != Recovering {
 		return nil
 	}
-	sp.phase, sp.since = Running, now
+	sp.phase, sp.since, sp.noticed = Running, now, true
 	return &Notice{Kind: membership.KindRecovered, Lockspace: in.Lockspace, Change: sp.change}
 }
 

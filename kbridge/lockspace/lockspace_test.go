@@ -273,11 +273,70 @@ func TestAJoinerThatDoesNotFinishIsTakenOut(t *testing.T) {
 	y.run()
 	y.members("gfs", 1, 2)
 	y.settled("gfs", 1, 2)
-	if s := y.told(mark); !strings.Contains(s, "3 refused gfs") {
-		t.Fatalf("%s", s)
-	}
+	// Both ends of each conversation begin anew: the joiner before its mount is told, the
+	// others when their kernels have forgotten it.
+	y.order(mark, "3 comms =1", "3 refused gfs")
+	y.order(mark, "3 comms =2", "3 refused gfs")
+	y.order(mark, "1 start gfs [1 2] gone 3 failed=false", "1 comms =3")
+	y.order(mark, "2 start gfs [1 2] gone 3 failed=false", "2 comms =3")
 	y.mount("gfs", 3) // and it may try again
 	y.members("gfs", 1, 2, 3)
+}
+
+// What a refused joiner has in common with others is not touched.
+func TestARefusedJoinerKeepsWhatItShares(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2)
+	y.mount("other", 2, 3)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	y.index++
+	refuse := Message{Refuse: &Refuse{Lockspace: "gfs", Change: y.set.Space("gfs").Seq, Joiner: m.self.Incarnation, Why: "SYN unanswered"}}
+	if err := y.set.Message(y.index, y.nodes[0].self.Incarnation, refuse.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	m.frozen = false
+	mark := len(y.log)
+	y.run()
+	y.settled("gfs", 1, 2)
+	if s := y.told(mark); !strings.Contains(s, "1 comms =3") || !strings.Contains(s, "3 comms =1") || strings.Contains(s, "2 comms =") || strings.Contains(s, "3 comms =2") {
+		t.Fatalf("%s", s)
+	}
+}
+
+// A kernel that may not know the slot of a former member yet is not told that it
+// failed: the entry goes when the kernel has forgotten the member.
+func TestNoKernelIsToldOfADeathWithoutASlot(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	mark := len(y.log)
+	inc := y.lose(3) // as it joins
+	y.run()
+	y.proved(inc)
+	y.settled("gfs", 1, 2)
+	y.order(mark, "1 start gfs [1 2] gone 3 failed=false", "1 comms -3")
+	y.order(mark, "2 start gfs [1 2] gone 3 failed=false", "2 comms -3")
+
+	m.frozen = false
+	y.returns(3)
+	m.local.Step(y.now, Online{"gfs"})
+	m.slow = true
+	y.run()
+	y.phase(3, "gfs", Recovering)
+	mark = len(y.log)
+	inc = y.lose(2)
+	y.run()
+	m.slow = false
+	y.proved(inc)
+	y.settled("gfs", 1, 3)
+	y.order(mark, "1 comms -2", "1 start gfs [1 3] gone 2 failed=true") // has its slot, and replays its journal
+	y.order(mark, "3 start gfs [1 3] gone 2 failed=false", "3 comms -2")
 }
 
 func TestTwoLockspacesShareOneStopEntry(t *testing.T) { // S22

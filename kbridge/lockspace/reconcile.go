@@ -82,8 +82,8 @@ func (r *reconciler) step(name string) {
 }
 
 func (r *reconciler) joining(name string, sp *space, ls *Space) {
-	if why, ok := r.refused(ls); ok {
-		r.fail(name, sp, why)
+	if f, ok := r.refused(ls); ok {
+		r.fail(name, sp, f)
 		return
 	}
 	if !r.self.Member {
@@ -96,21 +96,44 @@ func (r *reconciler) joining(name string, sp *space, ls *Space) {
 	r.start(name, sp, ls)
 }
 
-func (r *reconciler) refused(ls *Space) (string, bool) {
+func (r *reconciler) refused(ls *Space) (f Refused, ok bool) {
 	if ls == nil {
-		return "", false
+		return f, false
 	}
 	for _, f := range ls.Refused {
 		if f.Incarnation == r.self.Incarnation {
-			return f.Why, ls.live(r.self.Incarnation) == nil
+			return f, ls.live(r.self.Incarnation) == nil
 		}
 	}
-	return "", false
+	return f, false
 }
 
-func (r *reconciler) fail(name string, sp *space, why string) {
+// fail tells the mount, and before that ends the kernel's connections: it would
+// wait for peers that do not answer, the mount with it.
+func (r *reconciler) fail(name string, sp *space, f Refused) {
+	renewed := true
+	for _, n := range f.Renew {
+		renewed = r.renewed(name, n, f.Epoch) && renewed
+	}
+	if !renewed {
+		return
+	}
 	sp.token = r.l.next()
-	r.do(sp, Ending, FailJoin{Lockspace: name, Token: sp.token, Why: why})
+	r.do(sp, Ending, FailJoin{Lockspace: name, Token: sp.token, Why: f.Why})
+}
+
+// renewed says that a node's comms entry is not that of a refused join any more,
+// and if it is has it made anew.
+func (r *reconciler) renewed(name string, n membership.NodeID, epoch uint64) bool {
+	p := r.l.peers[n]
+	if p == nil || p.removing || p.renewed >= epoch {
+		return true
+	}
+	if !p.renewing {
+		p.renewing = true
+		r.effects = append(r.effects, RenewPeer{Incarnation: p.inc, Lockspace: name, Epoch: epoch})
+	}
+	return false
 }
 
 // start writes members and control=1 when the change is open and the comms
@@ -124,18 +147,33 @@ func (r *reconciler) start(name string, sp *space, ls *Space) {
 		if m.Incarnation.Node == r.self.Incarnation.Node {
 			continue
 		}
-		if p := r.l.peers[m.Incarnation.Node]; p == nil || p.removing || p.inc != m.Incarnation {
+		if p := r.l.peers[m.Incarnation.Node]; p == nil || p.removing || p.renewing || p.inc != m.Incarnation {
 			return
 		}
 	}
 	for _, g := range ls.Gone {
-		if p := r.l.peers[g.Incarnation.Node]; g.Failed && p != nil && p.inc == g.Incarnation {
+		if p := r.l.peers[g.Incarnation.Node]; r.tellsFailure(ls, g) && p != nil && p.inc == g.Incarnation {
 			return
 		}
 	}
-	sp.token, sp.change = r.l.next(), c.Seq
+	gone := slices.Clone(ls.Gone)
+	for i, g := range gone {
+		gone[i].Failed = r.tellsFailure(ls, g)
+	}
+	sp.token, sp.change, sp.noticed = r.l.next(), c.Seq, false
 	r.do(sp, Starting, Start{Lockspace: name, Token: sp.token, Change: c.Seq, ID: ls.ID,
-		Members: slices.Clone(c.New), Gone: slices.Clone(ls.Gone), Join: sp.join})
+		Members: slices.Clone(c.New), Gone: gone, Join: sp.join})
+}
+
+// tellsFailure says whether this node's kernel is to take a former member for failed
+// and not for one that left, which is what makes its file system replay the journal.
+// One that was still joining had none in use, and a kernel that is still joining
+// replays none. To tell it would do harm: the kernel may not know yet which slot the
+// member has, and names slot 0 to the file system, which takes it for journal -1 and
+// writes to memory that is not its own (gdlm_recover_slot in fs/gfs2/lock_dlm.c).
+func (r *reconciler) tellsFailure(ls *Space, g Gone) bool {
+	self := ls.live(r.self.Incarnation)
+	return g.Failed && !g.Joining && (self == nil || !self.Joining)
 }
 
 func (r *reconciler) running(name string, sp *space, ls *Space) {
@@ -152,9 +190,21 @@ func (r *reconciler) running(name string, sp *space, ls *Space) {
 		sp.join = false
 		r.effects = append(r.effects, AnswerJoin{Lockspace: name, Token: sp.token})
 	}
-	if mine && !done {
+	if mine && !done && r.renewedGone(ls) {
 		r.wishes = append(r.wishes, wish("recovered", name, c.Seq, Message{Recovered: &Recovered{Lockspace: name, Change: c.Seq}}))
 	}
+}
+
+// renewedGone: this kernel has forgotten the refused joiners as members, and does
+// not take a new comms entry for the sign of a death any more.
+func (r *reconciler) renewedGone(ls *Space) bool {
+	renewed := true
+	for _, g := range ls.Gone {
+		if !g.Failed && slices.Contains(g.Renew, r.self.Incarnation.Node) {
+			renewed = r.renewed(ls.Name, g.Incarnation.Node, g.Epoch) && renewed
+		}
+	}
+	return renewed
 }
 
 // wishLeave asks to be taken out of a lockspace that this node is live in.
@@ -176,8 +226,8 @@ func (r *reconciler) stopped(name string, sp *space, ls *Space) {
 		r.wishLeave(name, sp, ls)
 		return
 	case sp.join && !live:
-		if why, ok := r.refused(ls); ok {
-			r.fail(name, sp, why)
+		if f, ok := r.refused(ls); ok {
+			r.fail(name, sp, f)
 		}
 		return
 	case !live || !r.self.Quorum || !r.self.Member:
@@ -285,15 +335,25 @@ func (r *reconciler) removable(i membership.Incarnation) bool {
 			return false
 		}
 		for _, g := range ls.Gone {
-			if g.Incarnation != i {
-				continue
-			}
-			if !g.Failed || sp.phase != Stopped && sp.phase != Joining && sp.phase != Ending {
+			if g.Incarnation == i && !r.releases(sp, ls, g) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// releases: a lockspace here does not need the comms entry of a former member.
+func (r *reconciler) releases(sp *space, ls *Space, g Gone) bool {
+	switch {
+	case !g.Failed:
+		return false
+	case sp.phase == Joining || sp.phase == Ending:
+		return true
+	case r.tellsFailure(ls, g):
+		return sp.phase == Stopped
+	}
+	return sp.noticed && (sp.phase == Recovering || sp.phase == Running) && ls.Change != nil && sp.change == ls.Change.Seq
 }
 
 // pending: a lockspace here has still to be told that an older incarnation of the node is gone.

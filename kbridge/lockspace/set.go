@@ -53,6 +53,9 @@ type Space struct {
 type Member struct {
 	Incarnation membership.Incarnation `json:"incarnation"`
 	Epoch       uint64                 `json:"epoch"`
+	// Joining until its kernel has recovered once: no mount or program there was
+	// answered yet, and it has no journal in use. See tellsFailure.
+	Joining bool `json:"joining,omitempty"`
 }
 
 // Leaving is a member that asked to go.
@@ -66,7 +69,9 @@ type Gone struct {
 	Incarnation membership.Incarnation `json:"incarnation"`
 	Epoch       uint64                 `json:"epoch"`
 	Failed      bool                   `json:"failed"`            // lost: needs proof, and journal replay
+	Joining     bool                   `json:"joining,omitempty"` // lost as Member.Joining: needs proof
 	Recover     bool                   `json:"recover,omitempty"` // left, and asked for journal replay
+	Renew       []membership.NodeID    `json:"renew,omitempty"`   // as in Refused
 }
 
 // Refused is a joiner that was taken out again.
@@ -74,6 +79,11 @@ type Refused struct {
 	Incarnation membership.Incarnation `json:"incarnation"`
 	Epoch       uint64                 `json:"epoch"`
 	Why         string                 `json:"why"`
+	// Renew are the nodes whose kernels may have begun to talk with the joiner's and
+	// have nothing else in common with it. The kernels number what they say, and one that
+	// ends a lockspace whose join failed begins anew: so each end of these makes its comms
+	// entry of the other anew, before the two meet again.
+	Renew []membership.NodeID `json:"renew,omitempty"`
 }
 
 // Change is the change under way.

@@ -26,6 +26,7 @@ type member struct {
 	local  *Local
 	queue  []Effect // not answered yet
 	frozen bool     // the kernel answers nothing
+	slow   bool     // its kernel starts and does not recover
 	daemon bool     // false: proposes and executes nothing
 }
 
@@ -94,7 +95,10 @@ func (y *story) answer(m *member) bool {
 			m.local.Step(y.now, StopDone{e.Lockspace, e.Token, ""})
 		case Start:
 			m.local.Step(y.now, StartDone{e.Lockspace, e.Token, ""})
-			m.local.Step(y.now, RecoverDone{e.Lockspace, e.Token})
+			if !m.slow {
+				m.local.Step(y.now, Noticed{e.Lockspace, e.Token})
+				m.local.Step(y.now, RecoverDone{e.Lockspace, e.Token})
+			}
 		case AnswerJoin:
 			m.local.Step(y.now, JoinDone{e.Lockspace, e.Token, ""})
 		case FinishLeave:
@@ -103,6 +107,8 @@ func (y *story) answer(m *member) bool {
 			m.local.Step(y.now, EndDone{e.Lockspace, e.Token, ""})
 		case RemovePeer:
 			m.local.Step(y.now, PeerRemoved(e))
+		case RenewPeer:
+			m.local.Step(y.now, PeerRenewed{e.Incarnation, e.Epoch})
 		}
 	}
 	return true
@@ -128,6 +134,8 @@ func line(e Effect) string {
 		return fmt.Sprintf("comms +%d", e.Incarnation.Node)
 	case RemovePeer:
 		return fmt.Sprintf("comms -%d", e.Incarnation.Node)
+	case RenewPeer:
+		return fmt.Sprintf("comms =%d", e.Incarnation.Node)
 	}
 	return fmt.Sprintf("%T", e)
 }
@@ -189,6 +197,15 @@ func (y *story) phase(i int, ls string, want Phase) {
 	y.t.Helper()
 	if p, _, ok := y.nodes[i-1].local.Phase(ls); !ok || p != want {
 		y.t.Fatalf("node %d is %v (%v), want %v\n%s", i, p, ok, want, strings.Join(y.log, "\n"))
+	}
+}
+
+// order: after a mark one thing is done before another.
+func (y *story) order(mark int, first, second string) {
+	y.t.Helper()
+	i, j := slices.Index(y.log[mark:], first), slices.Index(y.log[mark:], second)
+	if i < 0 || j < i {
+		y.t.Fatalf("%q (%d) before %q (%d):\n%s", first, i, second, j, strings.Join(y.log[mark:], "\n"))
 	}
 }
 

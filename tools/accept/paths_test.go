@@ -27,6 +27,11 @@ func TestPaths(t *testing.T) {
 		v := w.follower()
 		w.blockedJoin(v, "SYN unanswered", func() error { return w.Lab.ClosePort(v, dlm.DefaultPort) })
 	})
+	w.story("long packets are lost to one who mounts", func(w *world) {
+		v := w.follower()
+		w.manyLocks(w.Others(v)...)
+		w.blockedJoin(v, "bytes unanswered", func() error { return w.Lab.LowerMTU(v, 1300) })
+	})
 	w.story("a node's address is removed", func(w *world) {
 		v := w.follower()
 		w.cut([]int{v}, func() error { return w.onLink(v, "addr flush dev DEV") })
@@ -120,6 +125,15 @@ func hasAll(s string, words []string) bool {
 		}
 	}
 	return true
+}
+
+// manyLocks has nodes keep locks of many files, so that recovery has long messages.
+func (w *world) manyLocks(nodes ...int) {
+	w.t.Helper()
+	for _, i := range nodes {
+		_, err := w.Lab.Node(i).Run(w.ctx, fmt.Sprintf("mkdir -p %[1]s/many%[2]d && cd %[1]s/many%[2]d && for f in $(seq 200); do echo $f > $f; done", cluster.MountAt, i))
+		w.must(err)
+	}
 }
 
 // stoodStillOnce: between a node's appends after a time there is one long gap at

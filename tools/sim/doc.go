@@ -34,6 +34,8 @@
 // I1 one-primary, I2 stop-before-start, I3 fence-before-recover, I4
 // quorum-before-start, I5 same-members, I6 one-answer, I7 no-zombie, I8
 // progress; besides, hold (who was announced to stand still is not evicted for
-// it), one-vote (a node's, in a term), log-agreement, journal-replay, stray-shot,
+// it), conversation (two kernels that began to talk anew did so both), slot-zero (none
+// is told of the death of one whose slot it may not know), one-vote (a
+// node's, in a term), log-agreement, journal-replay, stray-shot,
 // machine (it stopped itself on a broken invariant, or panicked) and livelock.
 package sim

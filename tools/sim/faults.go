@@ -137,6 +137,7 @@ var kinds = []func(f *faults){
 	(*faults).crashBetween, (*faults).crashBetween, (*faults).powerAll,
 	(*faults).halves, (*faults).actorFails, (*faults).actorFails, (*faults).electionDies, (*faults).changeDies, (*faults).changeDies,
 	(*faults).hold, (*faults).hold, (*faults).readOnly,
+	(*faults).closePort,
 }
 
 func (f *faults) one() {
@@ -209,6 +210,17 @@ func (f *faults) cutOneWay() {
 	f.w.tracef("fault: cut from %d to %d on link %d for %v", a.id, b.id, l, d)
 	f.cut(l, a, b, d)
 	f.w.net.changed()
+}
+
+// closePort is a firewall that somebody changed; then somebody mounts, or unmounts.
+func (f *faults) closePort() {
+	a, b, d := f.host(), f.host(), f.log(50*time.Millisecond, 20*time.Second)
+	f.w.tracef("fault: the DLM's port is closed between %d and %d for %v", a.id, b.id, d)
+	f.w.net.closePort(a.id, b.id, 1)
+	f.temporary(d, func() { f.w.net.closePort(a.id, b.id, -1) })
+	if f.r.Chance(0.7) {
+		f.mountsOn(a)
+	}
 }
 
 func (f *faults) isolate() {

@@ -33,6 +33,9 @@ type kernel struct {
 type comm struct {
 	inc membership.Incarnation
 	seq uint64
+	// talk is the conversation that the two kernels have: each has its number, or they
+	// take each other's messages for old ones. 0: none was begun.
+	talk uint64
 }
 
 // kspace is a lockspace in the kernel.
@@ -49,6 +52,7 @@ type kspace struct {
 	change   uint64
 	members  []lockspace.Member
 	known    []known // members as of the last recovery that was done
+	has      []known // members as of the last start, with a slot or without
 	session  uint32  // of the first start
 	answered int
 }
@@ -57,6 +61,7 @@ type kspace struct {
 type known struct {
 	member lockspace.Member
 	seq    uint64 // of its comms entry
+	slot   bool   // it has one: a recovery with it was done
 }
 
 type kqueue struct {
@@ -131,6 +136,8 @@ func (k *kernel) drive(e lockspace.Effect) {
 		k.enqueue(peerKey(e.Incarnation.Node), func(done func()) { k.setPeer(e, done) })
 	case lockspace.RemovePeer:
 		k.enqueue(peerKey(e.Incarnation.Node), func(done func()) { k.removePeer(e, done) })
+	case lockspace.RenewPeer:
+		k.enqueue(peerKey(e.Incarnation.Node), func(done func()) { k.renewPeer(e, done) })
 	case lockspace.Stop:
 		k.h.tracef("    kernel: stop %s", e.Lockspace)
 		k.enqueue(e.Lockspace, func(done func()) { k.stop(e, done) })
@@ -162,6 +169,17 @@ func (k *kernel) removePeer(e lockspace.RemovePeer, done func()) {
 			delete(k.comms, e.Incarnation.Node)
 		}
 		k.give(lockspace.PeerRemoved(e))
+		done()
+	})
+}
+
+func (k *kernel) renewPeer(e lockspace.RenewPeer, done func()) {
+	k.later(k.r.Between(time.Millisecond, k.w.plan.removal), func() {
+		if c, ok := k.comms[e.Incarnation.Node]; ok && c.inc == e.Incarnation {
+			k.seq++
+			k.comms[e.Incarnation.Node] = comm{inc: e.Incarnation, seq: k.seq}
+		}
+		k.give(lockspace.PeerRenewed{Incarnation: e.Incarnation, Epoch: e.Epoch})
 		done()
 	})
 }
@@ -235,10 +253,34 @@ func (k *kernel) started(e lockspace.Start) {
 	if !s.started {
 		s.started, s.session = true, k.ownSession(e)
 	}
+	k.forget(s, e.Members)
 	s.running, s.done, s.change, s.token = true, false, e.Change, e.Token
 	s.members, s.since = slices.Clone(e.Members), k.w.now
 	k.w.check.started(k.h, s)
 	k.poll(s, e.Token, 20*time.Millisecond)
+	k.later(k.r.Between(2*time.Millisecond, 20*time.Millisecond), func() { k.give(lockspace.Noticed{Lockspace: s.name, Token: e.Token}) })
+}
+
+// forget takes former members out of the kernel. Those that it takes for failed it
+// names to the file system by their slot.
+func (k *kernel) forget(s *kspace, members []lockspace.Member) {
+	var has []known
+	for _, o := range s.has {
+		c, ok := k.comms[o.member.Incarnation.Node]
+		failed := !ok || c.seq != o.seq
+		if !failed && slices.ContainsFunc(members, func(m lockspace.Member) bool { return m.Incarnation.Node == o.member.Incarnation.Node }) {
+			has = append(has, o)
+		} else if failed && !o.slot {
+			k.w.violate("slot-zero", "node %d takes %v for failed in %s, which has no slot yet: GFS2 writes to foreign memory", k.h.id, o.member.Incarnation, s.name)
+		}
+	}
+	s.has = has
+	for _, m := range members {
+		id := m.Incarnation.Node
+		if id != k.h.id && !slices.ContainsFunc(has, func(o known) bool { return o.member.Incarnation.Node == id }) {
+			s.has = append(s.has, known{member: m, seq: k.comms[id].seq})
+		}
+	}
 }
 
 func (k *kernel) ownSession(e lockspace.Start) uint32 {
@@ -266,20 +308,56 @@ func (k *kernel) poll(s *kspace, token uint64, wait time.Duration) {
 }
 
 func (k *kernel) othersStarted(s *kspace) bool {
+	all := true
 	for _, m := range s.members {
-		if m.Incarnation.Node == k.h.id {
-			continue
-		}
-		o := k.w.host(m.Incarnation.Node)
-		if o == nil || !o.on || o.frozen > 0 || o.boot != m.Incarnation.Boot || !k.w.net.dlmPath(k.h.id, o.id) {
-			return false
-		}
-		os := o.kern.space(s.name)
-		if os == nil || !os.running || !slices.Equal(os.members, s.members) {
-			return false
+		if m.Incarnation.Node != k.h.id {
+			all = k.otherStarted(s, m) && all
 		}
 	}
+	return all
+}
+
+func (k *kernel) otherStarted(s *kspace, m lockspace.Member) bool {
+	o := k.w.host(m.Incarnation.Node)
+	if o == nil || !o.on || o.frozen > 0 || o.boot != m.Incarnation.Boot || !k.w.net.dlmPath(k.h.id, o.id) {
+		return false
+	}
+	os := o.kern.space(s.name)
+	if os == nil || !os.running || !slices.Equal(os.members, s.members) {
+		return false
+	}
+	k.talk(o.kern)
 	return true
+}
+
+// talk begins a conversation, or goes on with it.
+func (k *kernel) talk(o *kernel) {
+	mine, its := k.comms[o.h.id], o.comms[k.h.id]
+	if mine.talk == 0 && its.talk == 0 {
+		k.w.talks++
+		mine.talk, its.talk = k.w.talks, k.w.talks
+		k.comms[o.h.id], o.comms[k.h.id] = mine, its
+	}
+	if mine.talk != its.talk {
+		k.w.violate("conversation", "the kernels of nodes %d and %d ignore each other's messages: one began anew", k.h.id, o.h.id)
+	}
+}
+
+// hangUp ends all conversations when the last lockspace is gone. After a leave both
+// ends know; a join that failed is not told to the others.
+func (k *kernel) hangUp(told bool) {
+	if len(k.spaces) > 0 {
+		return
+	}
+	for id, c := range k.comms {
+		if o := k.w.host(id); told && o != nil && o.on && o.boot == c.inc.Boot && o.kern.comms[k.h.id].talk == c.talk {
+			its := o.kern.comms[k.h.id]
+			its.talk = 0
+			o.kern.comms[k.h.id] = its
+		}
+		c.talk = 0
+		k.comms[id] = c
+	}
 }
 
 // recovered ends the recovery.
@@ -288,11 +366,27 @@ func (k *kernel) recovered(s *kspace, token uint64) {
 		return
 	}
 	s.done = true
+	k.slots(s)
 	k.h.tracef("    kernel: %s/%d is recovered", s.name, s.change)
 	was := slices.Clone(s.known)
 	k.w.check.recovered(k.h, s, was, k.failed(s))
 	k.give(lockspace.RecoverDone{Lockspace: s.name, Token: token})
 	k.programs()
+}
+
+// slots: who ends a recovery has seen that all know the slots; that comes first.
+func (k *kernel) slots(s *kspace) {
+	for _, m := range s.members {
+		o := k.w.host(m.Incarnation.Node)
+		if !o.on || o.boot != m.Incarnation.Boot {
+			continue
+		}
+		if os := o.kern.space(s.name); os != nil && os.change == s.change {
+			for i := range os.has {
+				os.has[i].slot = true
+			}
+		}
+	}
 }
 
 // answerJoin lets the program that mounts go on.
@@ -324,7 +418,7 @@ func (k *kernel) failed(s *kspace) []membership.Incarnation {
 	s.known = s.known[:0]
 	for _, m := range s.members {
 		if m.Incarnation.Node != k.h.id {
-			s.known = append(s.known, known{m, k.comms[m.Incarnation.Node].seq})
+			s.known = append(s.known, known{member: m, seq: k.comms[m.Incarnation.Node].seq})
 		}
 	}
 	return out
@@ -351,6 +445,7 @@ func (k *kernel) finishLeave(e lockspace.FinishLeave, done func()) {
 		}
 		k.answer(s)
 		k.remove(s)
+		k.hangUp(true)
 		k.give(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token})
 		done()
 		k.programs()
@@ -366,6 +461,7 @@ func (k *kernel) failJoin(e lockspace.FailJoin, done func()) {
 		}
 		k.answer(s)
 		k.remove(s)
+		k.hangUp(false)
 		k.retry[slices.Index(k.w.plan.spaces, s.name)] = k.w.now + k.r.Between(time.Second, 3*time.Second)
 		k.give(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token})
 		done()

@@ -14,6 +14,7 @@ type network struct {
 	r     *rng
 	n     int
 	cuts  [][]int // by link, then from*n+to: how many faults cut it
+	ports []int   // from*n+to: how many faults close the DLM's port, and nothing else
 	conns []*conn // by pair
 	drop  float64 // of messages, for full queues
 }
@@ -35,7 +36,7 @@ func newNetwork(w *world) *network {
 	for range w.plan.links {
 		n.cuts = append(n.cuts, make([]int, n.n*n.n))
 	}
-	n.conns = make([]*conn, n.n*n.n)
+	n.conns, n.ports = make([]*conn, n.n*n.n), make([]int, n.n*n.n)
 	return n
 }
 
@@ -86,7 +87,14 @@ func (n *network) anyPath(from, to membership.NodeID) bool {
 }
 
 // dlmPath: the DLM's TCP needs both directions of link 0.
-func (n *network) dlmPath(a, b membership.NodeID) bool { return n.path(0, a, b) && n.path(0, b, a) }
+func (n *network) dlmPath(a, b membership.NodeID) bool {
+	return n.path(0, a, b) && n.path(0, b, a) && n.ports[int(a-1)*n.n+int(b-1)]+n.ports[int(b-1)*n.n+int(a-1)] == 0
+}
+
+// closePort adds (1) or takes away (-1) a closed port of the DLM.
+func (n *network) closePort(from, to membership.NodeID, by int) {
+	n.ports[int(from-1)*n.n+int(to-1)] += by
+}
 
 // changed looks at everything again after power, daemons or paths have changed.
 func (n *network) changed() {

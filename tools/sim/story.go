@@ -28,6 +28,7 @@ var ErrStory = errors.New("scenario")
 //	wait 2s
 //	kill N | kill-leader | kill-all | boot N | reboot N | wipe N | crash N
 //	pause N 2s | freeze N 2s | cut A B | cut-way A B | isolate N | heal
+//	close-port A B                the DLM's packets between the two are lost, and no other
 //	split N N …                   these are cut from all others, and not from each other
 //	hold N VICTIM 10s | release N VICTIM | read-only N | repair N
 //	mount N gfs | unmount N gfs | leave N | ack N VICTIM | fence-node N VICTIM
@@ -96,7 +97,7 @@ var forms = map[string]string{
 	"nodes": "i", "links": "i", "profile": "w", "xdp": "w", "manual": "", "lockspaces": "*",
 	"running": "d", "expect": "dwn", "never": "dwn", "wait": "d",
 	"kill": "n", "kill-leader": "", "kill-all": "", "boot": "n", "reboot": "n", "wipe": "n", "crash": "n",
-	"pause": "nd", "freeze": "nd", "cut": "nn", "cut-way": "nn", "isolate": "n", "heal": "",
+	"pause": "nd", "freeze": "nd", "cut": "nn", "cut-way": "nn", "close-port": "nn", "isolate": "n", "heal": "",
 	"mount": "nw", "unmount": "nw", "leave": "n", "ack": "nn", "fence-node": "nn",
 	"fencing": "w", "fencing-of": "nw", "hang-stop": "nd", "slow-disk": "nd",
 	"split": "n+", "call": "wn", "when": "*",

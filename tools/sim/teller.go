@@ -198,12 +198,15 @@ func (t *teller) actMore(l line, h *host) string {
 		if l.words[0] == "cut" {
 			n.cut(-1, o.id, h.id, 1)
 		}
+	case "close-port":
+		n.closePort(h.id, t.node(l.words[2]).id, 1)
 	case "isolate", "split":
 		t.split(l.words[1:])
 	case "heal":
 		for _, c := range n.cuts {
 			clear(c)
 		}
+		clear(n.ports)
 		for _, h := range t.w.hosts {
 			if h.on {
 				h.kern.stopHangs = 0

@@ -56,6 +56,7 @@ type world struct {
 	seq    uint64
 	steps  uint64
 	events uint64
+	talks  uint64 // conversations of kernels
 	hash   uint64
 
 	hosts  []*host // node i+1

@@ -43,6 +43,10 @@ func (d *Daemon) drive(e lockspace.Effect) {
 		err = d.kernel.SetPeer(e.Incarnation)
 	case lockspace.RemovePeer:
 		err = d.kernel.RemovePeer(e.Incarnation)
+	case lockspace.RenewPeer:
+		if err = d.kernel.RenewPeer(e.Incarnation, e.Lockspace, e.Epoch); err != nil {
+			d.kernelSays(lockspace.PeerRenewed{Incarnation: e.Incarnation, Epoch: e.Epoch})
+		}
 	}
 	if err != nil {
 		d.log.Error("the kernel's DLM could not be driven", "effect", fmt.Sprintf("%T", e), "err", err)
@@ -108,6 +112,8 @@ func (d *Daemon) kernelEvent(e dlm.Event) {
 		d.kernelSays(lockspace.StopDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
 	case dlm.StartDone:
 		d.kernelSays(lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
+	case dlm.Noticed:
+		d.kernelSays(lockspace.Noticed(e))
 	case dlm.Recovered:
 		d.kernelSays(lockspace.RecoverDone{Lockspace: e.Lockspace, Token: e.Token})
 	case dlm.JoinAnswered:
@@ -119,9 +125,6 @@ func (d *Daemon) kernelEvent(e dlm.Event) {
 			d.note(membership.KindJoinFailed, e.Lockspace, text(e.Err))
 			return
 		}
-		for _, t := range e.Troubles {
-			d.note(membership.KindJoinFailed, e.Lockspace, d.troubleText(t))
-		}
 		d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
 	case dlm.PeerSet:
 		if e.Err != nil {
@@ -132,6 +135,14 @@ func (d *Daemon) kernelEvent(e dlm.Event) {
 			d.note(membership.KindDegraded, "", fmt.Sprintf("removing the comms entry of %v: %v", e.Incarnation, e.Err))
 		}
 		d.kernelSays(lockspace.PeerRemoved{Incarnation: e.Incarnation})
+	case dlm.PeerRenewed:
+		for _, t := range e.Troubles {
+			d.note(membership.KindJoinFailed, e.Lockspace, d.troubleText(t))
+		}
+		if e.Err != nil {
+			d.note(membership.KindDegraded, e.Lockspace, fmt.Sprintf("comms entry of %v: %v", e.Incarnation, e.Err))
+		}
+		d.kernelSays(lockspace.PeerRenewed{Incarnation: e.Incarnation, Epoch: e.Epoch})
 	default:
 		d.fileSystem(e)
 	}

@@ -21,6 +21,7 @@ type kernel interface {
 	FailJoin(lockspace string, why syscall.Errno, token uint64) error
 	SetPeer(membership.Incarnation) error
 	RemovePeer(membership.Incarnation) error
+	RenewPeer(i membership.Incarnation, lockspace string, epoch uint64) error
 	Troubles() []dlm.Trouble
 	Quiesce() error
 	Resume() error
@@ -56,17 +57,18 @@ func openNone(sys string, says func(lockspace.Input)) (kernel, error) {
 	return noKernel{says}, nil
 }
 
-func (noKernel) Troubles() []dlm.Trouble                      { return nil }
-func (noKernel) Stop(string, uint64) error                    { return errNoKernel }
-func (noKernel) Start(dlm.StartJob) error                     { return errNoKernel }
-func (noKernel) AnswerJoin(string, uint64) error              { return errNoKernel }
-func (noKernel) FinishLeave(string, uint64) error             { return errNoKernel }
-func (noKernel) FailJoin(string, syscall.Errno, uint64) error { return errNoKernel }
-func (noKernel) SetPeer(membership.Incarnation) error         { return nil }
-func (noKernel) Quiesce() error                               { return nil }
-func (noKernel) Resume() error                                { return nil }
-func (noKernel) Halt(string) error                            { return nil }
-func (noKernel) Close() error                                 { return nil }
+func (noKernel) Troubles() []dlm.Trouble                                { return nil }
+func (noKernel) Stop(string, uint64) error                              { return errNoKernel }
+func (noKernel) Start(dlm.StartJob) error                               { return errNoKernel }
+func (noKernel) AnswerJoin(string, uint64) error                        { return errNoKernel }
+func (noKernel) FinishLeave(string, uint64) error                       { return errNoKernel }
+func (noKernel) FailJoin(string, syscall.Errno, uint64) error           { return errNoKernel }
+func (noKernel) SetPeer(membership.Incarnation) error                   { return nil }
+func (noKernel) RenewPeer(membership.Incarnation, string, uint64) error { return errNoKernel }
+func (noKernel) Quiesce() error                                         { return nil }
+func (noKernel) Resume() error                                          { return nil }
+func (noKernel) Halt(string) error                                      { return nil }
+func (noKernel) Close() error                                           { return nil }
 
 // RemovePeer is answered as the driver does, after the call.
 func (k noKernel) RemovePeer(i membership.Incarnation) error {
