@@ -18,7 +18,7 @@ import (
 )
 
 // inject does what a round's plan says. When it returns no fault is left but
-// that nodes are down. It counts the faults; one that meets a dead node is none.
+// that nodes are down. It counts the faults that met somebody alive.
 func (r *runner) inject(ctx context.Context, plan Round) int {
 	begin := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, begin.Add(plan.End))
@@ -33,11 +33,15 @@ func (r *runner) inject(ctx context.Context, plan Round) int {
 			if len(nodes) < len(f.Who) {
 				return // nobody of that kind is left
 			}
-			if err := faults[f.Kind](r, ctx, f, nodes); err != nil {
+			met := meets(f.Kind, nodes, func(i int) bool { return r.Lab.Node(i).Powered() })
+			switch err := faults[f.Kind](r, ctx, f, nodes); {
+			case err != nil:
 				r.say("  %s %v: %v", f.Kind, nodes, err)
-				return
+			case !met:
+				r.say("  %s %v: dead already, not counted", f.Kind, nodes)
+			default:
+				done.Add(1)
 			}
-			done.Add(1)
 		})
 	}
 	wg.Wait()
@@ -48,6 +52,15 @@ func (r *runner) inject(ctx context.Context, plan Round) int {
 	}
 	r.Misbehave(fencedev.Fault{})
 	return int(done.Load())
+}
+
+// meets says whether a fault finds somebody that it does anything to: of those who
+// die, or are cut off together, one that is alive is enough; else all have to be.
+func meets(k Kind, nodes []int, alive func(int) bool) bool {
+	if k == Kill || k == Halves {
+		return slices.ContainsFunc(nodes, alive)
+	}
+	return !slices.ContainsFunc(nodes, func(i int) bool { return !alive(i) })
 }
 
 // until waits for a time, or for the end of the round's faults.
@@ -143,12 +156,15 @@ func (r *runner) killActor(ctx context.Context, f Fault, nodes []int) error {
 }
 
 func (r *runner) loseState(ctx context.Context, f Fault, nodes []int) error {
+	if err := r.kill(ctx, f, nodes); err != nil {
+		return err
+	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, i := range nodes {
 		r.lost[i] = true
 	}
-	r.mu.Unlock()
-	return r.kill(ctx, f, nodes)
+	return nil
 }
 
 func (r *runner) devicesBad(ctx context.Context, f Fault, nodes []int) error {

@@ -80,3 +80,22 @@ func sound(t *testing.T, r Round, nodes int) {
 		}
 	}
 }
+
+// A fault counts when it finds somebody alive to do something to.
+func TestMeets(t *testing.T) {
+	alive := func(i int) bool { return i != 3 }
+	for _, c := range []struct {
+		k     Kind
+		nodes []int
+		want  bool
+	}{
+		{Kill, []int{1}, true}, {Kill, []int{3}, false}, {Kill, []int{3, 1}, true},
+		{Halves, []int{3}, false}, {Halves, []int{3, 2}, true},
+		{OneWay, []int{1, 2}, true}, {OneWay, []int{1, 3}, false}, {Bridge, []int{3, 1}, false},
+		{Freeze, []int{3}, false}, {LoseState, []int{3}, false}, {Glitch, nil, true},
+	} {
+		if got := meets(c.k, c.nodes, alive); got != c.want {
+			t.Errorf("%s %v, node3 is dead: %v", c.k, c.nodes, got)
+		}
+	}
+}
