@@ -31,7 +31,8 @@ type load struct {
 	from    time.Time
 	workers map[int]*worker
 	files   []cluster.Appends // of this round
-	unknown int               // programs that counted and ended in the middle, in all rounds
+	ended   int               // programs that counted and ended in the middle, in all rounds
+	lost    int               // increments that were made and never heard of, in all rounds
 }
 
 // worker is the two programs of a node.
@@ -94,7 +95,7 @@ func (l *load) drop(i int) {
 	w := l.workers[i]
 	w.append.Stop()
 	w.count.Stop()
-	l.unknown++
+	l.ended++
 	delete(l.workers, i)
 }
 
@@ -150,7 +151,7 @@ func (l *load) ops() (n uint64) {
 }
 
 // finish ends the programs and looks at what they left: every append that was
-// told is there once, in the eyes of every node, and no increment is lost.
+// told is there once, in the eyes of every node, and no number was made twice.
 func (l *load) finish(ctx context.Context) []cluster.Violation {
 	ctx, cancel := context.WithTimeoutCause(ctx, 2*endLimit, fmt.Errorf("not within %v", 2*endLimit))
 	defer cancel()
@@ -179,5 +180,7 @@ func (l *load) finish(ctx context.Context) []cluster.Violation {
 		broken("lock", err)
 		return found
 	}
-	return append(found, cluster.AuditCounter(all, disk, l.unknown)...)
+	counter, lost := cluster.AuditCounter(all, disk, l.ended)
+	l.lost = lost
+	return append(found, counter...)
 }

@@ -29,11 +29,12 @@ type Options struct {
 type Result struct {
 	Rounds, Faults int
 	Ops            uint64 // appends and increments that were told to be on the disk
+	Lost           int    // events and increments that were told and never came: they are not checked
 	Violations     []cluster.Violation
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("chaos: rounds=%d faults=%d ops=%d violations=%d", r.Rounds, r.Faults, r.Ops, len(r.Violations))
+	return fmt.Sprintf("chaos: rounds=%d faults=%d ops=%d lost=%d violations=%d", r.Rounds, r.Faults, r.Ops, r.Lost, len(r.Violations))
 }
 
 const (
@@ -184,8 +185,8 @@ func (r *runner) judge(ctx context.Context, plan Round, found ...cluster.Violati
 	rec := r.record()
 	found = append(found, rec.Audit()...)
 	found = append(found, r.kernels(ctx)...)
-	if n := rec.Gaps(); n > 0 {
-		r.say("%d events never came", n)
+	if r.res.Lost = rec.Gaps() + r.load.lost; r.res.Lost > 0 {
+		r.say("UNKNOWN: %d events and %d increments never came, and are not checked", rec.Gaps(), r.load.lost)
 	}
 	if len(found) == 0 {
 		return

@@ -290,15 +290,33 @@ func counted(numbers ...uint64) []Event {
 }
 
 func TestAuditCounter(t *testing.T) {
-	if got := AuditCounter(counted(1, 2, 3, 5), 5, 1); len(got) != 0 {
-		t.Error(got)
-	}
-	has(t, AuditCounter(counted(1, 2, 2, 3), 3, 0), "lock", "both counted up to 2")
-	has(t, AuditCounter(counted(1, 2, 3), 2, 0), "lock", "on the disk is 2")
-	has(t, AuditCounter(counted(1, 2, 4), 4, 0), "lock", "3 increments were told")
 	failed := counted(1)
 	failed[0].Told, failed[0].Text = "count-error", "the disk says 7"
-	has(t, AuditCounter(failed, 0, 0), "lock", "the disk says 7")
+	for _, c := range []struct {
+		told  []Event
+		disk  uint64
+		ended int
+		lost  int
+		want  string // of the violation; empty: none
+	}{
+		{counted(1, 2, 3), 3, 0, 0, ""},
+		{counted(1, 2, 3, 5), 5, 1, 0, ""},
+		{counted(1, 2, 3), 3, 1, 0, ""},
+		{counted(1, 2, 4), 4, 0, 1, ""}, // 3 was made, and nobody heard of it
+		{counted(2, 4), 6, 1, 3, ""},
+		{counted(1, 2, 2, 3), 3, 0, 0, "both counted up to 2"},
+		{counted(1, 2, 2, 5), 5, 0, 2, "both counted up to 2"},
+		{counted(1, 2, 3), 2, 0, 0, "on the disk is 2"},
+		{failed, 0, 0, 0, "the disk says 7"},
+	} {
+		got, lost := AuditCounter(c.told, c.disk, c.ended)
+		if lost != c.lost || c.want == "" && len(got) != 0 {
+			t.Errorf("%+v: %v, and %d lost", c, got, lost)
+		}
+		if c.want != "" {
+			has(t, got, "lock", c.want)
+		}
+	}
 }
 
 func TestFencedBeforeStart(t *testing.T) {
