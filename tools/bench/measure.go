@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/cluster"
 )
 
 // plan is what is measured of one cluster.
@@ -59,7 +60,7 @@ func measure(ctx context.Context, s System, p plan) (r result, err error) {
 	if err := s.Start(ctx); err != nil {
 		return r, fmt.Errorf("start %d nodes: %w", p.nodes, err)
 	}
-	if err := pause(ctx, p.rest); err != nil {
+	if err := cluster.Sleep(ctx, p.rest); err != nil {
 		return r, err
 	}
 	if p.idle > 0 {
@@ -106,7 +107,7 @@ func back(ctx context.Context, s System, p plan, node int) error {
 	if err := s.Restart(ctx, node); err != nil {
 		return fmt.Errorf("node %d does not come back: %w", node, err)
 	}
-	return pause(ctx, p.rest)
+	return cluster.Sleep(ctx, p.rest)
 }
 
 func kill(ctx context.Context, s System, p plan, victim int) (Death, error) {
@@ -143,7 +144,7 @@ func (r *result) idle(ctx context.Context, s System, p plan) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, p.idle); err != nil {
+	if err := cluster.Sleep(ctx, p.idle); err != nil {
 		return err
 	}
 	to, end, err := counters(s, p.nodes)
@@ -211,7 +212,7 @@ func syncsOnce(ctx context.Context, s System, p plan) (death, join syncs, err er
 	dies := rest[len(rest)-1]
 	death, err = watch(ctx, s, p, watched, func() error {
 		_, err := kill(ctx, s, p, dies)
-		return errors.Join(err, pause(ctx, p.rest))
+		return errors.Join(err, cluster.Sleep(ctx, p.rest))
 	})
 	if err != nil {
 		return death, join, err

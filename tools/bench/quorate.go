@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/secret"
+	"github.com/quorate/quorate/tools/cluster"
 )
 
 // formLimit is for forming a cluster, and for a node's return to it.
@@ -151,7 +152,7 @@ func (q *Quorate) follow(node int, p *process) {
 		if c, err := control.Dial(q.socket(node)); err == nil {
 			_ = c.Follow(ctx, 0, func(e membership.Event) error { q.note(node, e); return nil }) // it ends with the daemon
 		}
-		_ = pause(ctx, 5*time.Millisecond) // the daemon is not listening yet
+		_ = cluster.Sleep(ctx, 5*time.Millisecond) // the daemon is not listening yet
 	}
 }
 

@@ -46,7 +46,7 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-func cluster() []control.Status {
+func statuses() []control.Status {
 	var all []control.Status
 	for id := membership.NodeID(1); id <= 3; id++ {
 		s := control.Status{Node: id, Name: "n", Member: true, View: 7, Leader: 2}
@@ -59,7 +59,7 @@ func cluster() []control.Status {
 }
 
 func TestWhole(t *testing.T) {
-	if err := whole(cluster()); err != nil {
+	if err := whole(statuses()); err != nil {
 		t.Error(err)
 	}
 	for what, spoil := range map[string]func([]control.Status){
@@ -70,7 +70,7 @@ func TestWhole(t *testing.T) {
 		"two leaders":   func(a []control.Status) { a[1].Leader = 3 },
 		"no leader":     func(a []control.Status) { a[0].Leader, a[1].Leader, a[2].Leader = 0, 0, 0 },
 	} {
-		all := cluster()
+		all := statuses()
 		spoil(all)
 		if whole(all) == nil {
 			t.Error(what)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/cluster"
 )
 
 // System is a membership system that runs on a Fabric's nodes. Its methods are
@@ -140,29 +141,9 @@ func told(all []View, after membership.Mono) string {
 	return fmt.Sprintf("%q", out)
 }
 
-// pause waits, unless the run ends before.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // until asks again and again until f is content; the last reason is the error's.
 func until(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %s", limit))
 	defer cancel()
-	for {
-		err := f(ctx)
-		if err == nil {
-			return nil
-		}
-		if perr := pause(ctx, 20*time.Millisecond); perr != nil {
-			return fmt.Errorf("%w: %w", perr, err)
-		}
-	}
+	return cluster.Until(ctx, 20*time.Millisecond, func() error { return f(ctx) })
 }

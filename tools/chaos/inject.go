@@ -65,12 +65,7 @@ func meets(k Kind, nodes []int, alive func(int) bool) bool {
 
 // until waits for a time, or for the end of the round's faults.
 func until(ctx context.Context, at time.Time) {
-	t := time.NewTimer(time.Until(at))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	_ = cluster.Sleep(ctx, time.Until(at))
 }
 
 // resolve says who is meant now.

@@ -279,6 +279,18 @@ func Until(ctx context.Context, every time.Duration, f func() error) error {
 	}
 }
 
+// Sleep waits, unless the context ends before: then it says why.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // WaitMembers waits until each of the nodes asked sees exactly these members.
 func (c *Cluster) WaitMembers(ctx context.Context, ask, members []int) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)

@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,10 +10,6 @@ import (
 
 	"github.com/quorate/quorate/tools/lab"
 )
-
-func contextWithCause(t *testing.T) (context.Context, context.CancelCauseFunc) {
-	return context.WithCancelCause(t.Context())
-}
 
 func TestArgs(t *testing.T) {
 	var errw bytes.Buffer

@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -106,16 +105,5 @@ func TestMover(t *testing.T) {
 		if got := mover(round, 3); got != want {
 			t.Errorf("round %d: node%d", round, got)
 		}
-	}
-}
-
-func TestPauseEndsWithTheRun(t *testing.T) {
-	if err := pause(t.Context(), time.Millisecond); err != nil {
-		t.Error(err)
-	}
-	ctx, cancel := contextWithCause(t)
-	cancel(errUsage)
-	if err := pause(ctx, time.Hour); !errors.Is(err, errUsage) {
-		t.Error(err)
 	}
 }

@@ -198,7 +198,7 @@ func (b *bench) probe(ctx context.Context, nodes []int) (stop func(), err error)
 	if err := b.locksAfter(ctx, nodes, from); err != nil {
 		return stop, err
 	}
-	return stop, pause(ctx, rest)
+	return stop, cluster.Sleep(ctx, rest)
 }
 
 // locksAfter waits until each of the nodes has had a new lock after a moment.
@@ -223,7 +223,7 @@ func (b *bench) stall(ctx context.Context, mover int, from time.Time) (float64, 
 
 func (b *bench) quiet(ctx context.Context, mover int) (float64, error) {
 	from := time.Now()
-	if err := pause(ctx, quiet); err != nil {
+	if err := cluster.Sleep(ctx, quiet); err != nil {
 		return 0, err
 	}
 	return b.stall(ctx, mover, from)
@@ -240,7 +240,7 @@ func (b *bench) leave(ctx context.Context, s system, node int) (c Change, err er
 		return c, err
 	}
 	c.TookMS = ms(time.Since(from))
-	if err := pause(ctx, tail); err != nil {
+	if err := cluster.Sleep(ctx, tail); err != nil {
 		return c, err
 	}
 	if c.StallMS, err = b.stall(ctx, node, from); err != nil {
@@ -256,7 +256,7 @@ func (b *bench) join(ctx context.Context, s system, node int) (c Change, err err
 		return c, err
 	}
 	all := b.c.Nodes()
-	if err := errors.Join(s.Members(ctx, all, all), pause(ctx, rest)); err != nil {
+	if err := errors.Join(s.Members(ctx, all, all), cluster.Sleep(ctx, rest)); err != nil {
 		return c, err
 	}
 	from := time.Now()
@@ -264,7 +264,7 @@ func (b *bench) join(ctx context.Context, s system, node int) (c Change, err err
 		return c, err
 	}
 	c.TookMS = ms(time.Since(from))
-	if err := pause(ctx, tail); err != nil {
+	if err := cluster.Sleep(ctx, tail); err != nil {
 		return c, err
 	}
 	if c.StallMS, err = b.stall(ctx, node, from); err != nil {
@@ -280,7 +280,7 @@ func (b *bench) death(ctx context.Context, s system, victim int) (Death, error) 
 	if err != nil {
 		return Death{}, err
 	}
-	if err := pause(ctx, rest); err != nil {
+	if err := cluster.Sleep(ctx, rest); err != nil {
 		return Death{}, err
 	}
 	at, err := b.c.Kill(ctx, victim)
@@ -340,16 +340,4 @@ func (b *bench) save(ctx context.Context, s system, round int) {
 		}
 	}
 	b.say("  what the nodes said is in %s", dir)
-}
-
-// pause waits, unless the run ends before.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
