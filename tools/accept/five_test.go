@@ -177,8 +177,7 @@ func (w *world) majority() []int {
 	defer w.Misbehave(honest)
 	at := time.Now()
 	w.must(w.Lab.CutApart(few, rest))
-	_, err := w.WaitEach(w.ctx, few, at, membership.KindStopped)
-	w.must(err)
+	w.must(w.WaitEach(w.ctx, few, at, membership.KindStopped))
 	file := w.attempts(few)
 	w.lost(at, few...)
 	if got := w.granted(file, few...); len(got) > 0 {
@@ -201,8 +200,7 @@ func (w *world) halves() []int {
 	four := w.Others(dead)
 	cut := time.Now()
 	w.must(w.Lab.CutApart(four[:2], four[2:]))
-	_, err := w.WaitEach(w.ctx, four, cut, membership.KindStopped)
-	w.must(err)
+	w.must(w.WaitEach(w.ctx, four, cut, membership.KindStopped))
 	file := w.attempts(four)
 	time.Sleep(time.Until(cut.Add(3 * fiveDead))) // the length of the cut is the story
 	if got := w.granted(file, four...); len(got) > 0 {

@@ -293,6 +293,16 @@ func Sleep(ctx context.Context, d time.Duration) error {
 
 // WaitMembers waits until each of the nodes asked sees exactly these members.
 func (c *Cluster) WaitMembers(ctx context.Context, ask, members []int) error {
+	return c.waitStatus(ctx, ask, func(s control.Status) error {
+		if got := memberIDs(s); !slices.Equal(got, members) || !s.Member {
+			return fmt.Errorf("members are %v, not %v: %s", got, members, Waits(s))
+		}
+		return nil
+	})
+}
+
+// waitStatus waits until f is content with the status of each of the nodes asked.
+func (c *Cluster) waitStatus(ctx context.Context, ask []int, f func(control.Status) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	return c.Each(ctx, ask, func(ctx context.Context, i int) error {
@@ -301,10 +311,7 @@ func (c *Cluster) WaitMembers(ctx context.Context, ask, members []int) error {
 			if err != nil {
 				return err
 			}
-			if got := memberIDs(s); !slices.Equal(got, members) || !s.Member {
-				return fmt.Errorf("members are %v, not %v: %s", got, members, Waits(s))
-			}
-			return nil
+			return f(s)
 		})
 	})
 }
@@ -335,21 +342,13 @@ func Waits(s control.Status) string {
 
 // WaitLockspace waits until a node says that the lockspace runs with these members.
 func (c *Cluster) WaitLockspace(ctx context.Context, ask, members []int) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
-	defer cancel()
-	return c.Each(ctx, ask, func(ctx context.Context, i int) error {
-		return Until(ctx, 100*time.Millisecond, func() error {
-			s, err := c.Status(ctx, i)
-			if err != nil {
-				return err
+	return c.waitStatus(ctx, ask, func(s control.Status) error {
+		for _, l := range s.Lockspaces {
+			if l.Name == Table && l.State == "running" && l.Local == "running" && slices.Equal(ints(l.Members), members) {
+				return nil
 			}
-			for _, l := range s.Lockspaces {
-				if l.Name == Table && l.State == "running" && l.Local == "running" && slices.Equal(ints(l.Members), members) {
-					return nil
-				}
-			}
-			return fmt.Errorf("lockspace %s is not running with %v: %s", Table, members, Waits(s))
-		})
+		}
+		return fmt.Errorf("lockspace %s is not running with %v: %s", Table, members, Waits(s))
 	})
 }
 

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/tools/lab"
 	"github.com/quorate/quorate/tools/lab/fencedev"
@@ -87,18 +85,22 @@ func (c *Cluster) waiting(ctx context.Context, i, pid int) error {
 }
 
 // WaitEach waits until each of the nodes has told of a kind of event after a time.
-func (c *Cluster) WaitEach(ctx context.Context, nodes []int, after time.Time, k membership.Kind) ([]Event, error) {
+func (c *Cluster) WaitEach(ctx context.Context, nodes []int, after time.Time, k membership.Kind) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, fmt.Errorf("no %q within a minute", k))
 	defer cancel()
-	out := make([]Event, len(nodes))
-	g, gctx := errgroup.WithContext(ctx)
-	for n, i := range nodes {
-		g.Go(func() (err error) {
-			out[n], err = c.Events.Wait(gctx, after, Of(i, k))
-			return err
-		})
-	}
-	return out, g.Wait()
+	return c.waitAll(ctx, nodes, after, func(e Event) bool { return e.Kind == k })
+}
+
+// WaitTold waits until a program of each of the nodes has told a word after a time.
+func (c *Cluster) WaitTold(ctx context.Context, nodes []int, after time.Time, word string) error {
+	return c.waitAll(ctx, nodes, after, func(e Event) bool { return e.Told == word })
+}
+
+func (c *Cluster) waitAll(ctx context.Context, nodes []int, after time.Time, f func(Event) bool) error {
+	return c.Each(ctx, nodes, func(ctx context.Context, i int) error {
+		_, err := c.Events.Wait(ctx, after, func(e Event) bool { return e.Node == i && f(e) })
+		return err
+	})
 }
 
 // WaitRecovery waits until every survivor has the victim's flock and every
@@ -106,14 +108,7 @@ func (c *Cluster) WaitEach(ctx context.Context, nodes []int, after time.Time, k 
 func (c *Cluster) WaitRecovery(ctx context.Context, victim int, at time.Time, survivors []int) (Recovery, error) {
 	wait, cancel := context.WithTimeoutCause(ctx, 90*time.Second, fmt.Errorf("the flock of node%d was not granted to all of %v", victim, survivors))
 	defer cancel()
-	g, gctx := errgroup.WithContext(wait)
-	for _, i := range survivors {
-		g.Go(func() error {
-			_, err := c.Events.Wait(gctx, at, func(e Event) bool { return e.Node == i && e.Told == "granted" })
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	if err := c.WaitTold(wait, survivors, at, "granted"); err != nil {
 		return Recovery{}, err
 	}
 	if err := c.WaitLockspace(ctx, survivors, survivors); err != nil {

@@ -207,7 +207,7 @@ func (d *demo) unhappy(ctx context.Context) error {
 	}
 	d.show(func(e cluster.Event) { d.recovering(e, at) })
 	defer d.show(nil)
-	if _, err := d.c.WaitEach(ctx, d.rest, at, membership.KindFenceEnd); err != nil {
+	if err := d.c.WaitEach(ctx, d.rest, at, membership.KindFenceEnd); err != nil {
 		return fmt.Errorf("no node reported the failed fencing: %w", err)
 	}
 	d.show(nil)

@@ -163,15 +163,13 @@ func (b *bench) followKernels(ctx context.Context, nodes []int) error {
 		if _, err := b.c.Lab.Node(i).Daemon(ctx, "", cluster.Labnode, "kmsg", "--notify", b.notify(), "dlm:"); err != nil {
 			return err
 		}
-		err := b.step(ctx, fmt.Sprintf("the kernel's log of node%d", i), func(ctx context.Context) error {
-			_, err := b.c.Events.Wait(ctx, from, func(e cluster.Event) bool { return e.Node == i && e.Told == "kmsg-ready" })
-			return err
-		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	return b.told(ctx, "the kernels' logs", nodes, from, "kmsg-ready")
+}
+
+// told waits until each of the nodes has told a word after a moment.
+func (b *bench) told(ctx context.Context, what string, nodes []int, after time.Time, word string) error {
+	return b.step(ctx, what, func(ctx context.Context) error { return b.c.WaitTold(ctx, nodes, after, word) })
 }
 
 func (b *bench) notify() string { return fmt.Sprintf("%s:%d", lab.FenceAddr, lab.CollectPort) }
@@ -203,12 +201,7 @@ func (b *bench) probe(ctx context.Context, nodes []int) (stop func(), err error)
 
 // locksAfter waits until each of the nodes has had a new lock after a moment.
 func (b *bench) locksAfter(ctx context.Context, nodes []int, after time.Time) error {
-	return b.step(ctx, "a new lock on each node", func(ctx context.Context) error {
-		return b.c.Each(ctx, nodes, func(ctx context.Context, i int) error {
-			_, err := b.c.Events.Wait(ctx, after, func(e cluster.Event) bool { return e.Node == i && e.Told == "locked" })
-			return err
-		})
-	})
+	return b.told(ctx, "a new lock on each node", nodes, after, "locked")
 }
 
 // stall is the longest time without a new lock, on all nodes but the mover, from
@@ -287,8 +280,7 @@ func (b *bench) death(ctx context.Context, s system, victim int) (Death, error) 
 	if err != nil {
 		return Death{}, err
 	}
-	err = b.step(ctx, fmt.Sprintf("the flock of node%d", victim), func(ctx context.Context) error { return b.granted(ctx, others, at) })
-	if err != nil {
+	if err := b.told(ctx, fmt.Sprintf("the flock of node%d", victim), others, at, "granted"); err != nil {
 		return Death{}, err
 	}
 	d, err := deathOf(b.c.Events.All(), b.c.Lab.PowerLog(), victim, at, others)
@@ -297,13 +289,6 @@ func (b *bench) death(ctx context.Context, s system, victim int) (Death, error) 
 	}
 	d.Told = toldOf(b.c.Recovery(victim, at, others))
 	return d, s.Lockspace(ctx, others, others)
-}
-
-func (b *bench) granted(ctx context.Context, nodes []int, after time.Time) error {
-	return b.c.Each(ctx, nodes, func(ctx context.Context, i int) error {
-		_, err := b.c.Events.Wait(ctx, after, func(e cluster.Event) bool { return e.Node == i && e.Told == "granted" })
-		return err
-	})
 }
 
 // onlyFenced fails a round in which a node was fenced that had not died: a false alarm.
