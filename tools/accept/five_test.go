@@ -135,13 +135,10 @@ func (w *world) evictedOnly(at time.Time, victims ...int) {
 }
 
 // actor is who runs the fencing of a node that started after a time.
-func (w *world) actor(at time.Time, victim int) (actor int) {
+func (w *world) actor(at time.Time, victim int) int {
 	w.t.Helper()
-	e := w.first(at, membership.KindFenceStart, victim)
-	var attempt int
-	if _, err := fmt.Sscanf(e.Text, "attempt %d by node %d", &attempt, &actor); err != nil {
-		w.t.Fatalf("%q: %v", e.Text, err)
-	}
+	actor, err := w.first(at, membership.KindFenceStart, victim).Actor()
+	w.must(err)
 	return actor
 }
 

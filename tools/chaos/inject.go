@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,10 +139,8 @@ func (r *runner) killActor(ctx context.Context, f Fault, nodes []int) error {
 	if err != nil {
 		return err
 	}
-	actor := 0
-	if _, by, ok := strings.Cut(e.Text, " by node "); !ok {
-		return fmt.Errorf("no actor in %q", e.Text)
-	} else if _, err := fmt.Sscan(by, &actor); err != nil {
+	actor, err := e.Actor()
+	if err != nil {
 		return err
 	}
 	until(ctx, time.Now().Add(f.Gap))

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -120,6 +121,15 @@ func (e *Events) Wait(ctx context.Context, after time.Time, f func(Event) bool) 
 // Of wants an event of a kind at a node.
 func Of(node int, k membership.Kind) func(Event) bool {
 	return func(e Event) bool { return e.Node == node && e.Kind == k }
+}
+
+// Actor is who fences, of an event of membership.KindFenceStart.
+func (e Event) Actor() (actor int, err error) {
+	var attempt int
+	if _, err := fmt.Sscanf(e.Text, "attempt %d by node %d", &attempt, &actor); err != nil {
+		return 0, fmt.Errorf("no actor in %q: %w", e.Text, err)
+	}
+	return actor, nil
 }
 
 func (e *Events) close() {
