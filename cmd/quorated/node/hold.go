@@ -123,7 +123,11 @@ func (n *Node) heldNow(index uint64, o cluster.Outcome) {
 		n.emit(membership.Event{Kind: membership.KindHold, Subject: h.Incarnation.Node, Index: index,
 			Text: fmt.Sprintf("%v is held for %v, by %s: its silence evicts it no sooner", h.Incarnation, h.For, h.Who)})
 		if h.Incarnation.Node == n.cfg.Self && n.leads() {
-			n.handOverHeld()
+			// Before this node freezes: nothing waits for an election then.
+			n.handOver(func(m membership.Incarnation) bool {
+				p := n.peers[m.Node]
+				return p != nil && p.connected && n.st.Held(m) == nil
+			})
 		}
 	}
 	if h := o.Unheld; h != nil {
@@ -150,17 +154,6 @@ func (n *Node) followHolds() {
 	for _, o := range had {
 		if !slices.ContainsFunc(n.holds, func(c holdClock) bool { return c.node == o.node }) {
 			n.liveness(liveness.Hold{Node: o.node, Until: n.now})
-		}
-	}
-}
-
-// handOverHeld passes leadership on before this node freezes, so that nothing
-// waits for an election then.
-func (n *Node) handOverHeld() {
-	for _, m := range n.st.View.Members {
-		if p := n.peers[m.Node]; p != nil && p.connected && n.st.Held(m) == nil {
-			n.step(membership.GroupHandOver{To: m.Node})
-			return
 		}
 	}
 }

@@ -249,14 +249,17 @@ func (n *Node) evictConvicted() {
 		n.fenceAtOnce(deps)
 	}
 	if slices.ContainsFunc(deps, func(d membership.Departure) bool { return d.Incarnation.Node == n.cfg.Self }) {
-		n.handOver(deps)
+		// The leader is outside the new view (S8).
+		n.handOver(func(m membership.Incarnation) bool {
+			return !slices.ContainsFunc(deps, func(d membership.Departure) bool { return d.Incarnation == m })
+		})
 	}
 }
 
-// handOver gives leadership away when the leader is outside the new view (S8).
-func (n *Node) handOver(deps []membership.Departure) {
+// handOver gives leadership to the first other member that will do.
+func (n *Node) handOver(will func(membership.Incarnation) bool) {
 	for _, m := range n.st.View.Members {
-		if m.Node != n.cfg.Self && !slices.ContainsFunc(deps, func(d membership.Departure) bool { return d.Incarnation == m }) {
+		if m.Node != n.cfg.Self && will(m) {
 			n.step(membership.GroupHandOver{To: m.Node})
 			return
 		}
