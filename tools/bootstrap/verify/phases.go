@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/node"
 )
 
 // envFull is 1 for what is too long for every day. A test that is skipped without
@@ -139,10 +141,8 @@ func (r *run) unit() Tally {
 	return r.tests(false, []string{"CGO_ENABLED=1"}, append(args, "./...")...)
 }
 
-// bugs are safety rules that the simulated nodes can be told to leave out. The
-// simulator must notice each, or its silence means nothing.
-var bugs = []string{"skip-fence", "skip-stop", "skip-quorum", "skip-hold"}
-
+// sim has simulated clusters keep their promises, and then leave out one safety rule
+// after the other: the simulator must notice each, or its silence means nothing.
 func (r *run) sim() Tally {
 	program := filepath.Join("bin", "sim")
 	sum := r.check("sim", nil, "go", "build", "-buildvcs=false", "-o", program, "./tools/sim/cmd/sim")
@@ -152,7 +152,7 @@ func (r *run) sim() Tally {
 	workers := fmt.Sprintf("--workers=%d", runtime.NumCPU())
 	sum = r.check("sim", nil, program, fmt.Sprintf("--seeds=%d", r.seeds), workers)
 	sum.add(r.check("sim -static", nil, program, "--static", fmt.Sprintf("--seeds=%d", r.seeds/4), workers))
-	for _, b := range bugs {
+	for _, b := range node.Rules {
 		sum.add(r.finds("sim --bug="+b, program, "--bug="+b, fmt.Sprintf("--seeds=%d", r.seeds)))
 	}
 	return sum

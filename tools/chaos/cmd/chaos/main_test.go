@@ -1,7 +1,10 @@
 package main
 
 import (
+	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +28,20 @@ func TestSettings(t *testing.T) {
 	for _, bug := range bugs[1:] {
 		if !slices.Contains(node.Rules, bug) {
 			t.Errorf("quorated knows no rule %s", bug)
+		}
+	}
+}
+
+// `make help` names the rules that can be left out.
+func TestHelpNamesTheBugs(t *testing.T) {
+	makefile, err := os.ReadFile("../../../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for goal, rules := range map[string][]string{"sim": node.Rules, "chaos": bugs[1:]} {
+		want := regexp.MustCompile(`(?m)^` + goal + `: ## .* BUG=` + regexp.QuoteMeta(strings.Join(rules, "|")) + `$`)
+		if !want.Match(makefile) {
+			t.Errorf("no %v in the Makefile", want)
 		}
 	}
 }
