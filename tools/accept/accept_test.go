@@ -49,11 +49,14 @@ func newWorld(t *testing.T, opt cluster.Options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	watch := lab.WatchHost()
 	w := &world{Cluster: c, t: t, ctx: t.Context(), out: filepath.Join("..", "..", "out", "accept", t.Name())}
 	t.Cleanup(func() {
 		if t.Failed() {
+			t.Log(watch)
 			w.keep()
 		}
+		watch.Close()
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
