@@ -139,6 +139,7 @@ type Config struct {
 
 	StartupGrace time.Duration // a configured member not seen for so long after a leader's start is evicted
 	JoinTimeout  time.Duration // a lockspace joiner whose recovery does not finish is taken out again
+	PathLimit    time.Duration // data of the DLM that stay unanswered for so long make a cut of its path
 	ManualFence  bool          // no device: an operator's acknowledgement is the only proof
 }
 

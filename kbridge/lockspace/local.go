@@ -341,6 +341,17 @@ func (l *Local) endDone(in EndDone) *Notice {
 	return n
 }
 
+// RunsWith says that a lockspace of which a node is a member runs here, and no
+// change of it is under way.
+func (l *Local) RunsWith(s *Set, n membership.NodeID) bool {
+	for name, sp := range l.spaces {
+		if ls := s.Space(name); sp.phase == Running && ls != nil && ls.Change == nil && slices.Contains(IDs(ls.Live), n) {
+			return true
+		}
+	}
+	return false
+}
+
 // StartedFor says how long the kernel has been at the change it started last.
 func (l *Local) StartedFor(name string, now membership.Mono) time.Duration {
 	if sp := l.spaces[name]; sp != nil {

@@ -74,7 +74,7 @@ func (m *Machine) Step(now membership.Mono, in Input) []Effect {
 	}
 	switch in := in.(type) {
 	case Observed:
-		out = m.observe(now, in.Samples, out)
+		out = m.observe(now, in, out)
 	case RowIn:
 		m.rowIn(now, in.Row)
 	case ViewIn:
@@ -108,7 +108,7 @@ func (m *Machine) Step(now membership.Mono, in Input) []Effect {
 }
 
 // observe is one look at the peers and everything that follows from it.
-func (m *Machine) observe(now membership.Mono, samples []membership.Sample, out []Effect) []Effect {
+func (m *Machine) observe(now membership.Mono, in Observed, out []Effect) []Effect {
 	if !m.looked {
 		m.looked = true
 		for _, p := range m.peers {
@@ -116,7 +116,7 @@ func (m *Machine) observe(now membership.Mono, samples []membership.Sample, out 
 		}
 	}
 	m.at = max(m.at, now)
-	m.absorb(samples)
+	m.absorb(in.Samples, in.Blocked)
 	m.look()
 	out, news := m.suspicions(out)
 	m.mark()

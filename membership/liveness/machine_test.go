@@ -22,6 +22,8 @@ type rig struct {
 	age  map[membership.NodeID]time.Duration   // of its daemon
 	tell map[membership.NodeID][]membership.NodeID
 	out  []Effect // of the last run
+
+	blocked []membership.NodeID
 }
 
 func newRig(t *testing.T, n int) *rig {
@@ -55,7 +57,7 @@ func (r *rig) look() []Effect {
 		}
 		s = append(s, membership.Sample{Peer: id, Heard: heard, DaemonAge: r.age[id]})
 	}
-	out := r.m.Step(r.now, Observed{Samples: s})
+	out := r.m.Step(r.now, Observed{Samples: s, Blocked: r.blocked})
 	r.out = append(r.out, out...)
 	return out
 }
@@ -508,4 +510,25 @@ func TestANewBootIsNotHeldToItsFormerLives(t *testing.T) {
 		t.Fatalf("booted anew %v", got)
 	}
 	m.Step(2, Anew{Node: 9}) // nobody of that number is configured
+}
+
+// A peer to which the DLM's data stay unanswered is heard, and cut off on its path.
+func TestBlockedPathIsACut(t *testing.T) {
+	r := newRig(t, 3)
+	r.tell = map[membership.NodeID][]membership.NodeID{2: nil, 3: nil}
+	r.blocked = []membership.NodeID{3}
+	r.run(2 * time.Second)
+	if !slices.ContainsFunc(r.out, func(e Effect) bool { s, is := e.(Suspected); return is && s.Node == 3 && s.Path }) {
+		t.Fatalf("%+v", r.out)
+	}
+	if !slices.Contains(r.m.judge.Hears, 3) {
+		t.Fatalf("it is not heard: %+v", r.m.judge)
+	}
+	r.wantVerdict(3)
+	r.blocked = nil
+	r.run(100 * ms)
+	if count[Cleared](r.out) != 1 {
+		t.Fatalf("%+v", r.out)
+	}
+	r.wantVerdict()
 }

@@ -87,7 +87,7 @@ func (m *Machine) shift(now membership.Mono, gap time.Duration) {
 }
 
 // absorb takes the prober's samples. Heard never goes back.
-func (m *Machine) absorb(samples []membership.Sample) {
+func (m *Machine) absorb(samples []membership.Sample, blocked []membership.NodeID) {
 	zero := make([]bool, len(m.ids)) // has a link 0
 	for _, s := range samples {
 		if i, ok := slices.BinarySearch(m.ids, s.Peer); ok && s.Link == 0 {
@@ -101,7 +101,7 @@ func (m *Machine) absorb(samples []membership.Sample) {
 		}
 		p, at := m.peers[i], min(s.Heard, m.at)
 		p.heard = max(p.heard, at)
-		if s.Link == 0 || m.cfg.AnyLink || !zero[i] {
+		if (s.Link == 0 || m.cfg.AnyLink || !zero[i]) && !slices.Contains(blocked, s.Peer) {
 			p.path = max(p.path, at)
 		}
 		if at > p.answered || at == p.answered && s.DaemonAge < p.daemonAge {

@@ -52,7 +52,12 @@ type Input interface{ input() }
 
 // Observed is the prober's newest snapshot. Every judgment is made in a step
 // with this input, and none elsewhere. It is due at every Deadline.
-type Observed struct{ Samples []membership.Sample }
+type Observed struct {
+	Samples []membership.Sample
+	// Blocked are peers whose probes say nothing of the DLM's path: its data to them
+	// stay unanswered (S10). Their Path is silent as long as they are named.
+	Blocked []membership.NodeID
+}
 
 // RowIn is a row from a connected peer.
 type RowIn struct{ Row Row }

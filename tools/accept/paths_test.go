@@ -15,6 +15,8 @@ import (
 const (
 	joinTimeout = 10 * time.Second // the default of join_timeout
 	joinSlack   = 6 * time.Second  // until the refusal is agreed and the others run again
+	pathLimit   = 15 * time.Second // the default of path_limit
+	pathSlack   = 15 * time.Second // until somebody sends twice in vain, and until the others have agreed
 )
 
 // TestPaths blocks the paths of a node's data in ways that membership notices, and
@@ -32,6 +34,7 @@ func TestPaths(t *testing.T) {
 		w.manyLocks(w.Others(v)...)
 		w.blockedJoin(v, "bytes unanswered", func() error { return w.Lab.LowerMTU(v, 1300) })
 	})
+	w.story("the DLM's port is closed to one of those who run", (*world).blockedMember)
 	w.story("a node's address is removed", func(w *world) {
 		v := w.follower()
 		w.cut([]int{v}, func() error { return w.onLink(v, "addr flush dev DEV") })
@@ -75,6 +78,44 @@ func (w *world) blockedJoin(victim int, reason string, block func() error) {
 	for _, i := range w.Nodes() {
 		wr.verify(i, rest...)
 	}
+}
+
+// blockedMember: locks that go to and fro stand still, and nobody's probes do. After
+// path_limit one is evicted, and the others run on.
+func (w *world) blockedMember() {
+	w.t.Helper()
+	w.calm()
+	victim := w.follower()
+	rest := w.Others(victim)
+	toAndFro := w.writeShared(fmt.Sprintf("shared%d", time.Now().UnixNano()), 20, w.Nodes()...)
+	defer toAndFro.stop()
+	at := time.Now()
+	w.must(w.Lab.ClosePort(victim, dlm.DefaultPort))
+	defer func() { w.must(w.Lab.Heal()) }()
+	w.within(pathLimit, "quorate status warns", func(ctx context.Context) error {
+		return cluster.Until(ctx, time.Second, func() error {
+			s, err := w.Status(ctx, victim)
+			if err == nil && !strings.Contains(strings.Join(s.Warnings, "\n"), "bytes unanswered") {
+				err = fmt.Errorf("node%d warns of %q", victim, s.Warnings)
+			}
+			return err
+		})
+	})
+	w.within(pathLimit+pathSlack, "the eviction", func(ctx context.Context) error {
+		e, err := w.Events.Wait(ctx, at, func(e cluster.Event) bool { return e.Kind == membership.KindEvicted })
+		if err == nil {
+			w.t.Logf("after %v: %s", e.At.Sub(at).Round(time.Millisecond), e.Text)
+		}
+		return err
+	})
+	goneOn := time.Now()
+	w.lost(at, victim)
+	for _, i := range rest {
+		toAndFro.progress(i, goneOn)
+	}
+	toAndFro.stop()
+	w.must(w.Lab.Heal())
+	w.back(victim)
 }
 
 // refusedMount: the mount fails in time; meanwhile `quorate why` names the reason, and

@@ -55,6 +55,7 @@ func (h *host) startDaemon() {
 	h.w.net.changed()
 	d.stepped = h.w.now
 	d.execute(effs)
+	h.kern.watchPaths(d, nil)
 	h.kern.programs()
 }
 

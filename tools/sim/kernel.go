@@ -343,6 +343,25 @@ func (k *kernel) talk(o *kernel) {
 	}
 }
 
+// watchPaths tells a daemon, as long as it runs, to whom the kernel sends in vain.
+func (k *kernel) watchPaths(d *daemon, last []membership.NodeID) {
+	k.later(2*time.Second, func() {
+		if k.h.d != d {
+			return
+		}
+		var now []membership.NodeID
+		for _, o := range k.w.hosts {
+			if k.comms[o.id].talk != 0 && (!o.on || o.frozen > 0 || !k.w.net.dlmPath(k.h.id, o.id)) {
+				now = append(now, o.id)
+			}
+		}
+		if !slices.Equal(now, last) {
+			d.give(node.Unanswered{Peers: now})
+		}
+		k.watchPaths(d, now)
+	})
+}
+
 // hangUp ends all conversations when the last lockspace is gone. After a leave both
 // ends know; a join that failed is not told to the others.
 func (k *kernel) hangUp(told bool) {

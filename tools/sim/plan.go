@@ -56,6 +56,9 @@ func timing(name string, interval, dead time.Duration) membership.Timing {
 		StallLimit: 10 * time.Second, RecoveryStall: 3 * time.Second}
 }
 
+// pathLimit is the default of path_limit.
+const pathLimit = 15 * time.Second
+
 var (
 	fast = timing("fast", 10*time.Millisecond, 40*time.Millisecond)
 	lan  = timing("lan", 40*time.Millisecond, 200*time.Millisecond)
@@ -71,7 +74,7 @@ func (p plan) String() string {
 // config is the configuration file of every node.
 func (p plan) config(self membership.NodeID) membership.Config {
 	c := membership.Config{Cluster: "sim", Self: self, Timing: p.timing, StartupGrace: 15 * time.Second,
-		JoinTimeout: p.joinFor, ManualFence: p.manual}
+		JoinTimeout: p.joinFor, PathLimit: pathLimit, ManualFence: p.manual}
 	for i := range p.nodes {
 		id := membership.NodeID(i + 1)
 		c.Nodes = append(c.Nodes, membership.Node{ID: id, Name: fmt.Sprintf("n%d", id)})

@@ -57,6 +57,7 @@ func digest(c Config) Digest {
 		"cluster.fencing":         fmt.Sprint(c.ManualFence),
 		"liveness.interval":       c.Timing.Interval.String(),
 		"liveness.dead_after":     c.Timing.DeadAfter.String(),
+		"liveness.path_limit":     c.PathLimit.String(),
 		"liveness.stall_limit":    c.Timing.StallLimit.String(),
 		"liveness.recovery_stall": c.Timing.RecoveryStall.String(),
 	}

@@ -295,6 +295,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.comm.Run(gctx) })
 	g.Go(func() error { return d.prober.Run(gctx) })
+	g.Go(func() error { return d.watchPaths(gctx) })
 	g.Go(func() error { return control.Serve(gctx, d.socket, d) })
 	g.Go(func() error {
 		defer close(d.done)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -67,6 +68,40 @@ func startJob(e lockspace.Start) dlm.StartJob {
 // troubleText says what a peer does not answer to the kernel's DLM.
 func (d *Daemon) troubleText(t dlm.Trouble) string {
 	return fmt.Sprintf("DLM port to node %s: %s", d.cfg.Name(t.Node), t.Text)
+}
+
+// pathLook is how often the DLM's connections are looked at. It costs a millisecond of
+// a processor, or two.
+const pathLook = 2 * time.Second
+
+// watchPaths tells the machine which peers leave the kernel's data unanswered.
+func (d *Daemon) watchPaths(ctx context.Context) error {
+	tick := time.NewTicker(pathLook)
+	defer tick.Stop()
+	var last []membership.NodeID
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now := unanswered(d.kernel.Troubles())
+		if !slices.Equal(now, last) {
+			d.post(node.Unanswered{Peers: now})
+		}
+		last = now
+	}
+}
+
+// unanswered are the peers of troubles that are no matter of milliseconds.
+func unanswered(all []dlm.Trouble) (out []membership.NodeID) {
+	for _, t := range all {
+		if t.Again > 0 && !slices.Contains(out, t.Node) {
+			out = append(out, t.Node)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // blame adds what the network does not answer to what waits for the kernels'

@@ -31,6 +31,10 @@ type Received struct {
 // Kernel is what the kernel of this node said.
 type Kernel struct{ In lockspace.Input }
 
+// Unanswered names the peers that leave data of this kernel's DLM unanswered now, sent
+// again and again. It replaces the former list.
+type Unanswered struct{ Peers []membership.NodeID }
+
 // Quiesced answers Quiesce: the kernel takes no new lockspace, and Held are
 // those that it still has.
 type Quiesced struct{ Held []string }
@@ -58,6 +62,7 @@ type Operator struct {
 type Seen struct{ Event membership.Event }
 
 func (Timer) nodeInput()        {}
+func (Unanswered) nodeInput()   {}
 func (Connected) nodeInput()    {}
 func (Disconnected) nodeInput() {}
 func (Received) nodeInput()     {}

@@ -89,32 +89,33 @@ type Node struct {
 	inputs   []membership.GroupInput // waiting for their turn
 	stepping bool
 
-	peers     map[membership.NodeID]*peer
-	leader    membership.NodeID
-	term      uint64
-	leadSince membership.Mono
-	quorate   bool // judged from own links
-	judge     membership.GroupJudge
-	barred    bool
-	verdict   []membership.Departure
-	flights   map[string]flight
-	wished    map[string]bool
-	retryAt   membership.Mono
-	helloAt   membership.Mono
-	stages    map[string]*stage
-	holds     []holdClock                           // as State.Holds
-	noDisk    string                                // why the log cannot be written; empty: it can
-	unheld    map[membership.NodeID]membership.Mono // when its last hold ended
-	asks      []holdAsk
-	cases     map[membership.Incarnation]*caseClock
-	jobs      map[jobKey]*job
-	leaving   *leaving
-	fenced    bool // SelfFence was asked for
-	prepareAt membership.Mono
-	prepared  map[membership.Incarnation]membership.Mono // when
-	compacted uint64
-	viewSince membership.Mono
-	waitsFor  string // last RecoveryWait given to liveness
+	peers      map[membership.NodeID]*peer
+	leader     membership.NodeID
+	term       uint64
+	leadSince  membership.Mono
+	quorate    bool // judged from own links
+	judge      membership.GroupJudge
+	barred     bool
+	verdict    []membership.Departure
+	flights    map[string]flight
+	wished     map[string]bool
+	retryAt    membership.Mono
+	helloAt    membership.Mono
+	stages     map[string]*stage
+	unanswered map[membership.NodeID]membership.Mono // since when, as Unanswered says
+	holds      []holdClock                           // as State.Holds
+	noDisk     string                                // why the log cannot be written; empty: it can
+	unheld     map[membership.NodeID]membership.Mono // when its last hold ended
+	asks       []holdAsk
+	cases      map[membership.Incarnation]*caseClock
+	jobs       map[jobKey]*job
+	leaving    *leaving
+	fenced     bool // SelfFence was asked for
+	prepareAt  membership.Mono
+	prepared   map[membership.Incarnation]membership.Mono // when
+	compacted  uint64
+	viewSince  membership.Mono
+	waitsFor   string // last RecoveryWait given to liveness
 }
 
 type peer struct {
@@ -189,7 +190,8 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, Instance: o.Identity.Instance}, now),
 		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
 		now: now, started: now, helloAt: now,
-		peers: map[membership.NodeID]*peer{}, flights: map[string]flight{}, stages: map[string]*stage{},
+		unanswered: map[membership.NodeID]membership.Mono{},
+		peers:      map[membership.NodeID]*peer{}, flights: map[string]flight{}, stages: map[string]*stage{},
 		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{},
 		unheld: map[membership.NodeID]membership.Mono{},
 	}
@@ -240,7 +242,7 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 	switch in := in.(type) {
 	case Timer:
 		n.prepare()
-		n.liveness(liveness.Observed{Samples: in.Samples})
+		n.liveness(liveness.Observed{Samples: in.Samples, Blocked: n.blocked()})
 		if d := n.group.Deadline(); d != 0 && n.now >= d {
 			n.step(membership.GroupTimer{})
 		}
@@ -254,6 +256,8 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 		if note := n.local.Step(n.now, in.In); note != nil {
 			n.notice(*note, 0)
 		}
+	case Unanswered:
+		n.paths(in)
 	case Quiesced:
 		n.onQuiesced(in)
 	case FenceDone:

@@ -1,0 +1,62 @@
+package node
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/kbridge/lockspace"
+	"github.com/quorate/quorate/membership"
+)
+
+// The DLM's path is cut when data stay unanswered for PathLimit under a lockspace that
+// runs at both ends, and not otherwise.
+func TestUnansweredDataMakeACut(t *testing.T) {
+	h := newHolder(t)
+	h.n.cfg.PathLimit = 15 * time.Second
+	at := func(d time.Duration) membership.Mono { return membership.Mono(d) }
+	want := func(what string, ids ...membership.NodeID) {
+		t.Helper()
+		if got := h.n.blocked(); !slices.Equal(got, ids) {
+			t.Errorf("%s: %v, not %v", what, got, ids)
+		}
+	}
+	says := func(d time.Duration, ids ...membership.NodeID) {
+		h.n.now = at(d)
+		h.n.paths(Unanswered{Peers: ids})
+	}
+	says(time.Second, 2)
+	h.n.now = at(20 * time.Second)
+	want("no lockspace runs")
+	h.n.set = &lockspace.Set{Spaces: []*lockspace.Space{{Name: "gfs", Live: []lockspace.Member{{Incarnation: h.m[0]}, {Incarnation: h.m[1]}}}}}
+	running(h.n.local, "gfs")
+	want("one runs with it", 2)
+	h.n.set.Spaces[0].Change = &lockspace.Change{Seq: 2}
+	want("a change is under way")
+	h.n.set.Spaces[0].Change = nil
+	h.n.now = at(15 * time.Second)
+	want("too soon")
+	says(16*time.Second, 3)
+	want("it answered, and the other has no lockspace")
+	says(17*time.Second, 2, 3)
+	h.n.now = at(31 * time.Second)
+	want("counted anew")
+	h.n.now = at(32 * time.Second)
+	want("and for long again", 2)
+}
+
+// running brings a lockspace to where the kernel has recovered it.
+func running(l *lockspace.Local, name string) {
+	self := membership.Incarnation{Node: 1, Boot: "a"}
+	set := &lockspace.Set{Current: membership.View{Quorate: true, Members: []membership.Incarnation{self}},
+		Spaces: []*lockspace.Space{{Name: name, Live: []lockspace.Member{{Incarnation: self}},
+			Change: &lockspace.Change{Seq: 1, Opened: 1, New: []lockspace.Member{{Incarnation: self}}}}}}
+	l.Step(1, lockspace.Online{Lockspace: name})
+	effects, _ := l.Reconcile(1, set, lockspace.Self{Incarnation: self, Member: true, Quorum: true})
+	for _, e := range effects {
+		if s, ok := e.(lockspace.Start); ok {
+			l.Step(2, lockspace.StartDone{Lockspace: name, Token: s.Token})
+			l.Step(3, lockspace.RecoverDone{Lockspace: name, Token: s.Token})
+		}
+	}
+}
