@@ -79,7 +79,8 @@ func deathOf(all []cluster.Event, power []fencedev.Record, victim int, at time.T
 type survivor struct{ begun, done, granted float64 }
 
 // survivorOf takes the last recovery of the DLM that began before the grant: one
-// that was begun before it may have been given up.
+// that was begun before it may have been given up. The kernel grants a few ms before
+// it says that the recovery is done.
 func survivorOf(all []cluster.Event, node int, at time.Time) (s survivor, err error) {
 	for _, e := range all {
 		if e.Node != node || !e.At.After(at) {
@@ -88,17 +89,22 @@ func survivorOf(all []cluster.Event, node int, at time.Time) (s survivor, err er
 		after := ms(e.At.Sub(at))
 		switch word := recoveryWord(e.Text, cluster.Table); {
 		case e.Told == "granted":
-			if s.granted = after; s.begun == 0 || s.done == 0 {
+			if s.granted = after; s.begun == 0 {
 				return s, fmt.Errorf("node%d: the kernel told of no recovery before it granted the lock: %+v", node, s)
 			}
-			return s, nil
 		case e.Told == "kernel" && word == begun:
+			if s.granted != 0 {
+				return s, fmt.Errorf("node%d: the kernel began a recovery that it did not end: %+v", node, s)
+			}
 			s.begun, s.done = after, 0
 		case e.Told == "kernel" && word == done:
 			s.done = after
 		}
+		if s.granted != 0 && s.done != 0 {
+			return s, nil
+		}
 	}
-	return s, fmt.Errorf("node%d was not granted the lock", node)
+	return s, fmt.Errorf("node%d was not granted the lock, or its recovery is not done: %+v", node, s)
 }
 
 // toldOf is nil when the daemons tell nothing.

@@ -28,8 +28,8 @@ func oneDeath() ([]cluster.Event, []fencedev.Record) {
 		told(-900, 1, "kernel", beginText), told(-880, 1, "kernel", doneText), told(-800, 2, "granted", ""),
 		told(290, 1, "kernel", beginText), // given up
 		told(300, 2, "kernel", beginText), told(310, 1, "kernel", beginText),
-		told(320, 2, "kernel", "dlm: other: dlm_recover 9"), told(500, 1, "kernel", doneText), told(520, 2, "kernel", doneText),
-		told(600, 2, "granted", ""), told(660, 1, "granted", ""), told(700, 1, "kernel", beginText),
+		told(320, 2, "kernel", "dlm: other: dlm_recover 9"), told(500, 1, "kernel", doneText),
+		told(600, 2, "granted", ""), told(605, 2, "kernel", doneText), told(660, 1, "granted", ""), told(700, 1, "kernel", beginText),
 	}
 	power := []fencedev.Record{
 		{Plug: 3, Action: fencedev.Off, Asked: after(-5000), Done: after(-4900)},
@@ -47,7 +47,7 @@ func TestDeathOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Death{Victim: 3, FenceAskMS: 220, FencedMS: 260, OursMS: 310, DLMDoneMS: 520, FirstMS: 600, LastMS: 660, KernelMS: 290}
+	want := Death{Victim: 3, FenceAskMS: 220, FencedMS: 260, OursMS: 310, DLMDoneMS: 605, FirstMS: 600, LastMS: 660, KernelMS: 290}
 	if got != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}

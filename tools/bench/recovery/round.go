@@ -283,8 +283,13 @@ func (b *bench) death(ctx context.Context, s system, victim int) (Death, error) 
 	if err := b.told(ctx, fmt.Sprintf("the flock of node%d", victim), others, at, "granted"); err != nil {
 		return Death{}, err
 	}
-	d, err := deathOf(b.c.Events.All(), b.c.Lab.PowerLog(), victim, at, others)
-	if err != nil {
+	var d Death
+	soon, cancel := context.WithTimeout(ctx, 3*time.Second) // for the kernels' last words
+	defer cancel()
+	if err := cluster.Until(soon, 50*time.Millisecond, func() (err error) {
+		d, err = deathOf(b.c.Events.All(), b.c.Lab.PowerLog(), victim, at, others)
+		return err
+	}); err != nil {
 		return d, err
 	}
 	d.Told = toldOf(b.c.Recovery(victim, at, others))
