@@ -233,7 +233,11 @@ func (m *Machine) start() {
 	m.started = true
 	m.role.heard = m.now
 	m.role.none = m.now
-	m.role.campaignAt = m.now.Add(2*m.cfg.Heartbeat + m.jitter(m.cfg.Backstop))
+	wait := m.cfg.Backstop
+	if m.hs.GetVote() == m.id.RaftID {
+		wait = m.cfg.Heartbeat // it led, and the others follow it until it asks for votes
+	}
+	m.role.campaignAt = m.now.Add(2*m.cfg.Heartbeat + m.jitter(wait))
 	m.single()
 }
 

@@ -531,6 +531,29 @@ func TestSteppedDownLeaderIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A leader that was started anew leads again at once, also when all were: nobody is
+// convicted then, and the others follow it as before.
+func TestRestartedLeaderIsNotWaitedFor(t *testing.T) {
+	const backstop = 10 * time.Second
+	for _, all := range []bool{false, true} {
+		s := formed(t, 3, func(c *raft.Config) { c.Backstop = backstop })
+		order(t, s, 1, 3)
+		l := leader(s)
+		for _, n := range s.Nodes {
+			if all || n.ID == l {
+				s.Crash(n.ID)
+			}
+		}
+		s.StartAll()
+		from := s.Now
+		await(t, s, "a leader", func() bool { return leader(s) != 0 && settled(s) })
+		if took := s.Now.Sub(from); took > backstop/10 {
+			t.Errorf("all %v: took %v", all, took)
+		}
+		order(t, s, leader(s), 3)
+	}
+}
+
 // The backstop works without any detector.
 func TestBackstopWithoutDetector(t *testing.T) {
 	o := calm(3)
