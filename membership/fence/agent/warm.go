@@ -291,11 +291,12 @@ func (h *held) readAll() bool {
 
 // look asks the kernel what was not read. What the other end had not when it was
 // closed is left as ECONNRESET (net/unix/af_unix.c, unix_release_sock), once; what
-// waits there is counted.
+// waits there is counted. The count comes first: a close in between leaves its mark
+// before it takes what waits away.
 func (h *held) look() {
 	err := control(h.in, func(fd int) error {
-		left, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 		waits, werr := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		left, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 		if left != 0 || waits != 0 {
 			return errUntold
 		}
