@@ -72,7 +72,7 @@ type Proc struct {
 
 // Start starts a program in the node and does not wait for it.
 func (n *Node) Start(ctx context.Context, cmd Cmd) (*Proc, error) {
-	c, stop, err := n.connect(ctx)
+	ctx, c, stop, err := n.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +84,9 @@ func startOn(ctx context.Context, c *wire.Conn, stop func(), cmd Cmd) (*Proc, er
 	p := &Proc{conn: c, stop: stop, done: make(chan struct{})}
 	req := wire.Request{Op: "exec", Cmd: cmd.Args, Env: cmd.Env, TTY: cmd.TTY}
 	if err := c.SendJSON(wire.Req, req); err != nil {
+		err = reason(ctx, err)
 		stop()
-		return nil, reason(ctx, err)
+		return nil, err
 	}
 	started := make(chan error, 1)
 	go p.read(ctx, cmd, started)
@@ -184,7 +185,7 @@ func (p *Proc) Stop() {
 // Daemon starts a program in the node that outlives the connection. Its output
 // is appended to the file out in the node ("": discarded). It returns the pid.
 func (n *Node) Daemon(ctx context.Context, out string, args ...string) (int, error) {
-	c, stop, err := n.connect(ctx)
+	ctx, c, stop, err := n.connect(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -217,7 +218,7 @@ func (n *Node) Put(ctx context.Context, local, remote string, mode os.FileMode) 
 
 // PutReader writes what r holds into a file in the node.
 func (n *Node) PutReader(ctx context.Context, r io.Reader, remote string, mode os.FileMode) error {
-	c, stop, err := n.connect(ctx)
+	ctx, c, stop, err := n.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -248,7 +249,7 @@ func putOn(ctx context.Context, c *wire.Conn, r io.Reader, remote string, mode o
 // Ask says something to a unix socket of the node and returns the answer, up to
 // the end of the connection. It starts no program, which UML pays dearly for.
 func (n *Node) Ask(ctx context.Context, socket, words string) ([]byte, error) {
-	c, stop, err := n.connect(ctx)
+	ctx, c, stop, err := n.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -274,35 +275,41 @@ func (n *Node) Ask(ctx context.Context, socket, words string) ([]byte, error) {
 }
 
 // connect reaches labnode in the node. The connection ends with ctx, with the
-// node's life, or when stop is called.
-func (n *Node) connect(ctx context.Context) (c *wire.Conn, stop func(), err error) {
+// node's life, or when stop is called; the context that it returns ends before it,
+// and its cause says why.
+func (n *Node) connect(ctx context.Context) (tied context.Context, c *wire.Conn, stop func(), err error) {
 	n.mu.Lock()
 	b := n.run
 	n.mu.Unlock()
 	if b == nil {
-		return nil, nil, fmt.Errorf("%s: %w", n.Name(), ErrDown)
+		return nil, nil, nil, fmt.Errorf("%s: %w", n.Name(), ErrDown)
 	}
-	dctx, cancel := context.WithCancelCause(ctx)
-	unlink := context.AfterFunc(b.ctx, func() { cancel(context.Cause(b.ctx)) })
+	tied, untie := b.tie(ctx)
 	addr := net.JoinHostPort(n.MgmtAddr(), fmt.Sprint(wire.NodePort))
-	conn, err := n.lab.ns.dial(dctx, "tcp", addr)
+	conn, err := n.lab.ns.dial(tied, "tcp", addr)
 	if err != nil {
-		err = fmt.Errorf("%s: %w", n.Name(), reason(dctx, err))
+		err = fmt.Errorf("%s: %w", n.Name(), reason(tied, err))
+		untie()
+		return nil, nil, nil, err
+	}
+	unhook := context.AfterFunc(tied, func() { conn.Close() })
+	stop = sync.OnceFunc(func() {
+		unhook()
+		untie()
+		conn.Close()
+	})
+	return tied, &wire.Conn{ReadWriteCloser: conn}, stop, nil
+}
+
+// tie returns a context that ends with ctx, with the life, or with untie, whatever
+// comes first.
+func (b *boot) tie(ctx context.Context) (tied context.Context, untie func()) {
+	tied, cancel := context.WithCancelCause(ctx)
+	unlink := context.AfterFunc(b.ctx, func() { cancel(context.Cause(b.ctx)) })
+	return tied, func() {
 		unlink()
-		cancel(nil)
-		return nil, nil, err
+		cancel(net.ErrClosed)
 	}
-	unhook := context.AfterFunc(dctx, func() { conn.Close() })
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			unlink()
-			unhook()
-			cancel(nil)
-			conn.Close()
-		})
-	}
-	return &wire.Conn{ReadWriteCloser: conn}, stop, nil
 }
 
 // Size is a terminal's size in characters.

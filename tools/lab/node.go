@@ -260,7 +260,7 @@ func (n *Node) start(ctx context.Context, gone chan struct{}) (*boot, error) {
 	}
 	b := &boot{nonce: rand.Text(), begin: time.Now(), ready: make(chan struct{})}
 	cmd := n.back.command(n, b.nonce)
-	fmt.Fprintf(n.console, "\n--- %s, power on at %s ---\n", n.Name(), time.Now().Format(time.RFC3339Nano))
+	fmt.Fprintf(n.console, "\n--- %s%s%s ---\n", n.Name(), powerOnMark, time.Now().Format(time.RFC3339Nano))
 	dir, err := os.Open(n.cg.dir)
 	if err != nil {
 		return nil, err
@@ -281,7 +281,7 @@ func (n *Node) start(ctx context.Context, gone chan struct{}) (*boot, error) {
 
 // watch notices a node that ends by itself: panic, reboot or poweroff in it.
 func (n *Node) watch(b *boot, cmd *exec.Cmd) {
-	err := cmd.Wait()
+	_ = cmd.Wait() // its state says more
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	n.mu.Lock()
@@ -293,8 +293,9 @@ func (n *Node) watch(b *boot, cmd *exec.Cmd) {
 	if !ours {
 		return
 	}
-	n.lab.log.printf("%s ended by itself: %v%s", n.Name(), err, lastPanic(n.ConsoleTail(60)))
-	n.kill(context.WithoutCancel(ctx), b)
+	why := ended(n.Name(), cmd.ProcessState.String(), n.ConsoleTail(60))
+	n.lab.log.printf("%v", why)
+	n.kill(context.WithoutCancel(ctx), b, why)
 	if cmd.ProcessState.ExitCode() != rebooted {
 		return
 	}
@@ -313,10 +314,11 @@ func (n *Node) Kill(ctx context.Context) (time.Time, error) {
 	b := n.run
 	n.unplug()
 	n.mu.Unlock()
-	return n.kill(ctx, b)
+	return n.kill(ctx, b, fmt.Errorf("%s died: %w", n.Name(), ErrDown))
 }
 
-func (n *Node) kill(ctx context.Context, b *boot) (time.Time, error) {
+// kill ends a life, if it has not ended; why is what those hear who are connected.
+func (n *Node) kill(ctx context.Context, b *boot, why error) (time.Time, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if b == nil || n.run != b {
@@ -333,7 +335,7 @@ func (n *Node) kill(ctx context.Context, b *boot) (time.Time, error) {
 	}
 	d.Frozen = time.Now()
 	n.run, n.deaths = nil, append(n.deaths, d)
-	b.end(fmt.Errorf("%s died: %w", n.Name(), ErrDown))
+	b.end(why)
 	gone, hurry := n.gone, make(chan struct{})
 	n.hurry = sync.OnceFunc(func() { close(hurry) })
 	n.lab.tasks.Go(func() { n.bury(d, gone, hurry) })
@@ -462,8 +464,18 @@ func (n *Node) ConsoleTail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// lastPanic is what a console's end says of the kernel's death, if it does.
+// ended is the end of a virtual machine that nobody killed.
+func ended(name, status, console string) error {
+	return fmt.Errorf("%s's virtual machine ended: %s: %w%s", name, status, ErrDown, lastPanic(console))
+}
+
+// powerOnMark begins a life's part of the console.
+const powerOnMark = ", power on at "
+
+// lastPanic is what a console's end says of the kernel's death in its last life, if
+// it does.
 func lastPanic(console string) string {
+	console = console[max(0, strings.LastIndex(console, powerOnMark)):]
 	i := strings.LastIndex(console, "Kernel panic")
 	if i < 0 {
 		return ""

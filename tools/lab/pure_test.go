@@ -298,3 +298,45 @@ func TestWaitReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What runs in a node hears how the node ended, not that a connection was closed.
+func TestEndOfALifeIsTheCause(t *testing.T) {
+	b := &boot{}
+	b.ctx, b.end = context.WithCancelCause(t.Context())
+	ctx, untie := b.tie(t.Context())
+	host, guest := net.Pipe()
+	defer guest.Close()
+	unhook := context.AfterFunc(ctx, func() { host.Close() })
+	defer unhook()
+	go func() {
+		c := &wire.Conn{ReadWriteCloser: guest}
+		c.Recv()
+		c.SendJSON(wire.Started, 7)
+		b.end(ended("node2", "exit status 134", "--- node2, power on at noon ---\nKernel panic - not syncing: oh\n"))
+	}()
+	p, err := startOn(ctx, &wire.Conn{ReadWriteCloser: host}, untie, Cmd{Args: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Wait()
+	if want := "node2's virtual machine ended: exit status 134: node is not up; its console:\nKernel panic - not syncing: oh\n"; !errors.Is(err, ErrDown) || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+	// One that the caller stops is not blamed on the node.
+	b.ctx, b.end = context.WithCancelCause(t.Context())
+	ctx, untie = b.tie(t.Context())
+	untie()
+	if !errors.Is(context.Cause(ctx), net.ErrClosed) {
+		t.Error(context.Cause(ctx))
+	}
+}
+
+func TestLastPanic(t *testing.T) {
+	const before = "Kernel panic - not syncing: before\n--- node1, power on at 12:00 ---\nLinux\n"
+	if got := lastPanic(before); got != "" {
+		t.Errorf("of an earlier life: %q", got)
+	}
+	if got := lastPanic(before + "Kernel panic - not syncing: now"); got != "; its console:\nKernel panic - not syncing: now" {
+		t.Errorf("%q", got)
+	}
+}

@@ -161,7 +161,7 @@ func (l *Lab) proxy(ctx context.Context, c net.Conn, in *bufio.Reader, o Order) 
 	var node *wire.Conn
 	stop := func() {}
 	if err == nil {
-		node, stop, err = ns[0].connect(ctx)
+		_, node, stop, err = ns[0].connect(ctx)
 	}
 	if err != nil {
 		json.NewEncoder(c).Encode(Reply{Err: err.Error()})
