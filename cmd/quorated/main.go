@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -27,36 +28,46 @@ type flags struct {
 	debug                bool
 }
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-func run() int {
+// exitUsage says that the command line is wrong (EX_USAGE of sysexits.h).
+const exitUsage = 64
+
+func run(args []string, out, complaints io.Writer) int {
 	var f flags
-	flag.StringVar(&f.config, "config", "/etc/quorate/quorate.toml", "configuration `file`, the same on all nodes")
-	flag.StringVar(&f.node, "node", "", "`name` of this node, when its addresses do not tell")
-	flag.StringVar(&f.socket, "socket", "/run/quorate/quorated.sock", "control `socket`")
-	flag.BoolVar(&f.check, "check", false, "test the file and this machine, print a line for each, and end")
-	flag.BoolVar(&f.version, "version", false, "print the version and end")
-	flag.BoolVar(&f.debug, "debug", false, "log more")
-	flag.Parse()
+	fs := flag.NewFlagSet("quorated", flag.ContinueOnError)
+	fs.SetOutput(complaints)
+	fs.StringVar(&f.config, "config", "/etc/quorate/quorate.toml", "configuration `file`, the same on all nodes")
+	fs.StringVar(&f.node, "node", "", "`name` of this node, when its addresses do not tell")
+	fs.StringVar(&f.socket, "socket", "/run/quorate/quorated.sock", "control `socket`")
+	fs.BoolVar(&f.check, "check", false, "test the file and this machine, print a line for each, and end")
+	fs.BoolVar(&f.version, "version", false, "print the version and end")
+	fs.BoolVar(&f.debug, "debug", false, "log more")
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil: // it is said already
+		return exitUsage
+	}
 	if f.version {
-		fmt.Println("quorated", daemon.Version)
+		fmt.Fprintln(out, "quorated", daemon.Version)
 		if plantedBug != "" {
-			fmt.Println(daemon.Planted(plantedBug))
+			fmt.Fprintln(out, daemon.Planted(plantedBug))
 		}
 		return 0
 	}
-	if flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "quorated: unexpected argument %s; see quorated -h\n", strconv.Quote(flag.Arg(0)))
-		return 64
+	if fs.NArg() > 0 {
+		fmt.Fprintf(complaints, "quorated: unexpected argument %s; see quorated -h\n", strconv.Quote(fs.Arg(0)))
+		return exitUsage
 	}
 	if f.check {
-		return min(check.File(context.Background(), os.Stdout, f.config, f.node), 1)
+		return min(check.File(context.Background(), out, f.config, f.node), 1)
 	}
 	err := serve(f)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "quorated:", err)
+	fmt.Fprintln(complaints, "quorated:", err)
 	if errors.Is(err, config.ErrInvalid) || errors.Is(err, config.ErrSelf) {
 		return exitConfig
 	}
