@@ -151,14 +151,21 @@ func Parse(name string, data []byte) (Config, error) {
 func syntaxFault(name string, err error) Fault {
 	var pe toml.ParseError
 	if !errors.As(err, &pe) {
-		return Fault{File: name, Line: 1, Text: "not TOML: " + err.Error()}
+		return Fault{File: name, Line: 1, Text: "not TOML: " + err.Error() + ": " + likeThis}
 	}
 	msg := pe.Message
 	if msg == "" {
 		msg = strings.TrimPrefix(err.Error(), "toml: ")
 	}
-	return Fault{File: name, Line: max(pe.Position.Line, 1), Text: "not TOML: " + msg}
+	do := likeThis
+	if strings.Contains(msg, "already") {
+		do = "write it once; sections that repeat have two brackets: [[node]], [[fence]]"
+	}
+	return Fault{File: name, Line: max(pe.Position.Line, 1), Text: "not TOML: " + strings.TrimSuffix(msg, ".") + ": " + do}
 }
+
+// likeThis is what to write where a line cannot be read.
+const likeThis = `write key = value, text in double quotes and a list in brackets, as name = "tank", id = 1 or addr = ["10.0.0.1"]`
 
 func (p *parser) cluster(t *table, c *Config) {
 	if !t.given {

@@ -209,7 +209,7 @@ func TestBind(t *testing.T) {
 		want     []string
 	}{
 		{"by address", []netip.Addr{addr("127.0.0.1"), addr("10.0.0.2")}, "", 2, nil},
-		{"none", []netip.Addr{addr("192.168.0.9")}, "", 0, []string{"no node has an address", "configured alpha: 10.0.0.1", "configured beta: 10.0.0.2", "this machine: 192.168.0.9", "--node"}},
+		{"none", []netip.Addr{addr("192.168.0.9")}, "", 0, []string{"no node has an address", "configured alpha: 10.0.0.1", "configured beta: 10.0.0.2", "this machine: 192.168.0.9", "start with -node"}},
 		{"both", []netip.Addr{addr("10.0.0.1"), addr("10.0.0.2")}, "", 0, []string{"alpha and beta all have", "this machine: 10.0.0.1 10.0.0.2"}},
 		{"override by name", nil, "beta", 2, nil},
 		{"override by id", []netip.Addr{addr("10.0.0.2")}, "1", 1, nil},
@@ -397,4 +397,32 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// One mistake is one fault: a node is not listed twice because another has its id.
+func TestDuplicateID(t *testing.T) {
+	text := strings.ReplaceAll(two, "fencing = \"manual\"\n", "") + `[[node]]
+name = "gamma"
+id = 2
+addr = ["10.0.0.3"]
+[[fence]]
+nodes = ["alpha", "beta", "gamma"]
+agent = "fence_x"
+`
+	_, err := Parse("quorate.toml", []byte(text))
+	if want := `quorate.toml:14: id 2 is also that of node "beta": every node needs its own`; err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSyntaxSaysWhatToWrite(t *testing.T) {
+	for text, want := range map[string]string{
+		"[cluster]\nname =\n":              `quorate.toml:2: not TOML: expected value but found '\n' instead: write key = value,`,
+		"[cluster]\nname = tank\n":         `addr = ["10.0.0.1"]`,
+		"[cluster]\nname=\"a\"\n[cluster]": ": write it once; sections that repeat",
+	} {
+		if _, err := Parse("quorate.toml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
 }

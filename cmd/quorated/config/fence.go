@@ -116,7 +116,7 @@ func (p *parser) victims(t *table, nodes []membership.Node) []membership.Node {
 			t.fault("nodes", "there is no node %q%s: write the name or id of a [[node]]", w, suggest(w, names(nodes)))
 			continue
 		}
-		if slices.ContainsFunc(out, func(o membership.Node) bool { return o.ID == n.ID }) {
+		if slices.ContainsFunc(out, func(o membership.Node) bool { return o.ID == n.ID && o.Name == n.Name }) {
 			t.fault("nodes", "node %q is listed twice: remove one", w)
 			continue
 		}

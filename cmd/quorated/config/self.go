@@ -20,7 +20,7 @@ func (c Config) Bind(local []netip.Addr, override string) (Config, error) {
 	if override != "" {
 		n, err := c.FindNode(override)
 		if err != nil {
-			return Config{}, fmt.Errorf("%w: --node: %w", ErrSelf, err)
+			return Config{}, fmt.Errorf("%w: -node: %w", ErrSelf, err)
 		}
 		c.Self = n.ID
 		return c, nil
@@ -49,7 +49,7 @@ func selfError(nodes []membership.Node, local []netip.Addr, found []membership.N
 		fmt.Fprintf(&b, "\n  configured %s: %s", n.Name, joinAddrs(n.Addrs))
 	}
 	fmt.Fprintf(&b, "\n  this machine: %s", joinAddrs(local))
-	return fmt.Errorf("%w: %s: %s, bring the interface up, or start with --node NAME%s", ErrSelf, why, what, b.String())
+	return fmt.Errorf("%w: %s: %s, bring the interface up, or start with -node NAME%s", ErrSelf, why, what, b.String())
 }
 
 func joinAddrs(all []netip.Addr) string {
