@@ -56,7 +56,7 @@ func This() Machine {
 }
 
 // File checks the configuration file and then the machine. node is the
-// operator's --node, or empty. It returns how many things are wrong.
+// operator's -node, or empty. It returns how many things are wrong.
 func File(ctx context.Context, out io.Writer, path, node string) int {
 	return This().File(ctx, out, path, node)
 }
@@ -161,7 +161,7 @@ func (r *report) line(mark, text string) {
 func (m Machine) self(r *report, cfg config.Config) {
 	me, ok := cfg.Node(cfg.Self)
 	if !ok {
-		r.bad("it is not known which node this is", "start with --node NAME, or correct addr in the file")
+		r.bad("it is not known which node this is", "start with -node NAME, or correct addr in the file")
 		return
 	}
 	local, err := m.Addrs()
@@ -212,11 +212,29 @@ func (m Machine) devices(ctx context.Context, r *report, cfg config.Config) {
 		return !slices.ContainsFunc(cfg.Devices, func(d membership.Device) bool { return slices.Contains(d.Nodes, n.ID) })
 	})
 	errs := parallel(nodes, func(n membership.Node) error { return mon.Monitor(ctx, n.ID) })
+	same := map[string][]string{} // names of the nodes, by what is wrong
+	for i, n := range nodes {
+		if errs[i] != nil {
+			same[errs[i].Error()] = append(same[errs[i].Error()], n.Name)
+		}
+	}
 	for i, n := range nodes {
 		if errs[i] == nil {
 			r.ok("fence devices of %s answer", n.Name)
 			continue
 		}
-		r.bad(fmt.Sprintf("fence devices of %s: %v", n.Name, errs[i]), "correct its [[fence]], or repair the device: without it the storage of "+n.Name+" stays locked when it dies")
+		what := errs[i].Error()
+		if names := same[what]; names[0] == n.Name { // the others have it in this line
+			r.bad(fmt.Sprintf("fence devices of %s: %s", strings.Join(names, ", "), what), fenceDo(names))
+		}
 	}
+}
+
+// fenceDo says what to do about fence devices that would not work.
+func fenceDo(names []string) string {
+	whose, when := "its", names[0]+" stays locked when it dies"
+	if len(names) > 1 {
+		whose, when = "their", "each of them stays locked when it dies"
+	}
+	return "correct " + whose + " [[fence]], or repair the device: without it the storage of " + when
 }

@@ -147,6 +147,10 @@ var stories = []struct {
 	{"device", 1, func(w *world) {
 		w.monitor[2] = errors.New("fence_x monitor: exit status 1\nfence_y monitor: exit status 1")
 	}},
+	{"devices alike", 1, func(w *world) {
+		w.monitor[1] = errors.New("monitor fence_x: no such agent: install fence-agents")
+		w.monitor[2] = w.monitor[1]
+	}},
 	{"no watchdog", 0, func(w *world) { delete(w.files, "sys/class/watchdog/watchdog0/identity") }},
 	{"soft watchdog", 0, func(w *world) { w.files["sys/class/watchdog/watchdog0/identity"] = "Software Watchdog\n" }},
 }
@@ -290,6 +294,28 @@ dir = "%[1]s/state"
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+func TestWritable(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "nowhere"), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for name, ok := range map[string]bool{"": true, "a/b/c": true, "file": false, "file/a": false, "link": false, "link/a": false} {
+		if err := writable(filepath.Join(dir, name)); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -154,9 +155,14 @@ func answers(socket string) bool {
 	return true
 }
 
+// writable tries the directory, or the nearest one above it where it is missing:
+// the daemon makes it, and a check leaves nothing behind.
 func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return errors.Unwrap(err)
+	for dir != filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		dir = filepath.Dir(dir)
 	}
 	f, err := os.CreateTemp(dir, ".check-*")
 	if err != nil {
