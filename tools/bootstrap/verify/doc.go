@@ -32,7 +32,8 @@
 // Each phase prints its name, its findings and its time; a failure does not keep
 // the later phases from running. The last line is `N passed, N failed`, with
 // `, N skipped` where something was skipped, and the status is 1 when anything
-// failed. A phase without any check is a failure, and with CI=true so is a test
+// failed. After Ctrl-C it ends with `, interrupted`, a line before it says what was
+// cut and what never began, nothing is blamed for it, and the status is 1. A phase without any check is a failure, and with CI=true so is a test
 // on real kernels that was skipped: what was not run has not passed. A test that is
 // for -full alone (it says QUORATE_FULL when it is skipped) is named and not counted.
 package main

@@ -37,7 +37,7 @@ func verify(ctx context.Context, args []string, out io.Writer) int {
 		fmt.Fprintln(out, "verify:", err)
 		return 64
 	}
-	if sum := runAll(r, chosen); len(sum.Failed) > 0 {
+	if sum := runAll(r, chosen); !sum.good() {
 		return 1
 	}
 	return 0
@@ -80,7 +80,7 @@ func runAll(r *run, chosen []phase) Tally {
 	begin := time.Now()
 	for _, p := range chosen {
 		if r.ctx.Err() != nil {
-			s.sum.Failed = append(s.sum.Failed, p.name+": interrupted before it ran")
+			s.left = append(s.left, p.name)
 			continue
 		}
 		if p.beside {
@@ -105,6 +105,9 @@ func runAll(r *run, chosen []phase) Tally {
 		fmt.Fprintln(r.out, "FAILED:", f)
 		fmt.Fprint(r.out, s.sum.why[f])
 	}
+	if s.sum.Cut = s.interrupted(); s.sum.Cut != "" {
+		fmt.Fprintln(r.out, "interrupted:", s.sum.Cut)
+	}
 	fmt.Fprintln(r.out, s.sum)
 	return s.sum
 }
@@ -122,12 +125,28 @@ type summary struct {
 	times  []string
 	beside []chan result
 	said   []*bytes.Buffer
+	cut    []string // phases that ran when the run was interrupted
+	left   []string // and those that never began
+}
+
+// interrupted is what of the run was not done, "" when it came to its end.
+func (s *summary) interrupted() string {
+	var out []string
+	if len(s.cut) > 0 {
+		out = append(out, strings.Join(s.cut, ", "))
+	}
+	if len(s.left) > 0 {
+		out = append(out, "not begun: "+strings.Join(s.left, ", "))
+	}
+	return strings.Join(out, "; ")
 }
 
 func (p phase) measure(r *run) result {
 	at := time.Now()
 	t := p.run(r)
-	if t.empty() {
+	if r.ctx.Err() != nil {
+		t.Cut = p.name
+	} else if t.empty() {
 		t.Failed = append(t.Failed, p.name+": nothing was checked")
 	}
 	return result{p.name, t, time.Since(at).Round(100 * time.Millisecond)}
@@ -137,6 +156,9 @@ func (s *summary) add(out io.Writer, x result) {
 	fmt.Fprintf(out, "== %s: %v in %v\n", x.name, x.tally, x.took)
 	s.times = append(s.times, fmt.Sprintf("%s %v", x.name, x.took))
 	s.sum.add(x.tally)
+	if x.tally.Cut != "" {
+		s.cut = append(s.cut, x.name)
+	}
 }
 
 // start begins a phase beside those that follow. What it says is shown at its end.

@@ -39,8 +39,35 @@ func TestInterrupted(t *testing.T) {
 		{name: "one", run: func(*run) Tally { cancel(); return Tally{Passed: 1} }},
 		{name: "two", run: func(*run) Tally { t.Error("ran"); return Tally{} }},
 	})
-	if len(sum.Failed) != 1 {
+	if len(sum.Failed) != 0 || sum.Passed != 1 || sum.good() {
 		t.Errorf("%+v", sum)
+	}
+	if !strings.HasSuffix(out.String(), "\ninterrupted: one; not begun: two\n1 passed, 0 failed, interrupted\n") {
+		t.Errorf("shown:\n%s", out.String())
+	}
+}
+
+// An interruption is blamed on no check, and a failure before it still counts.
+func TestInterruptedChecks(t *testing.T) {
+	var out strings.Builder
+	r := fakeRun(&out)
+	ctx, cancel := context.WithCancel(r.ctx)
+	r.ctx = ctx
+	sum := runAll(r, []phase{{name: "all", run: func(r *run) Tally {
+		sum := r.check("before", nil, "false")
+		cancel()
+		sum.add(r.check("after", nil, "false"))
+		sum.add(r.finds("bug", "sh", "-c", "exit 2"))
+		sum.add(r.fuzz())
+		sum.add(r.fuzzOne(target{"p", "FuzzX"}, time.Second))
+		sum.add(r.tests(false, nil, "./nowhere"))
+		return sum
+	}}})
+	if len(sum.Failed) != 1 || !strings.HasPrefix(sum.Failed[0], "before: ") || sum.Passed != 0 {
+		t.Errorf("%+v", sum)
+	}
+	if !strings.HasSuffix(out.String(), "\ninterrupted: all\n0 passed, 1 failed, interrupted\n") || strings.Contains(out.String(), "ok  ") {
+		t.Errorf("shown:\n%s", out.String())
 	}
 }
 

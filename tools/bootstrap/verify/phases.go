@@ -74,9 +74,29 @@ func (r *run) check(name string, env []string, program string, args ...string) T
 	c := r.command(env, program, args...)
 	c.Stdout, c.Stderr = r.out, r.out
 	if err := c.Run(); err != nil {
-		return Tally{Failed: []string{fmt.Sprintf("%s: %s %s: %v", name, program, strings.Join(args, " "), err)}}
+		return r.failed(fmt.Sprintf("%s: %s %s: %v", name, program, strings.Join(args, " "), err))
 	}
 	return Tally{Passed: 1}
+}
+
+// failed is a failed check, or nothing once the run was interrupted: that is said
+// once, and no check is blamed for it.
+func (r *run) failed(what string) Tally {
+	if r.interrupted() {
+		return Tally{}
+	}
+	return Tally{Failed: []string{what}}
+}
+
+// interrupted is asked when something failed. Ctrl-C reaches what runs as soon as
+// it reaches us, and its end may be seen a moment before.
+func (r *run) interrupted() bool {
+	select {
+	case <-r.ctx.Done():
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
+	}
 }
 
 // tests runs `go test -json` with the arguments and counts.
@@ -88,14 +108,14 @@ func (r *run) tests(verbose bool, env []string, args ...string) Tally {
 		err = c.Start()
 	}
 	if err != nil {
-		return Tally{Failed: []string{"go test: " + err.Error()}}
+		return r.failed("go test: " + err.Error())
 	}
-	t, err := readTests(pipe, r.out, verbose)
+	t, err := readTests(pipe, r.out, verbose, r.interrupted)
 	if werr := c.Wait(); err == nil {
 		err = werr
 	}
 	if err != nil && len(t.Failed) == 0 {
-		t.Failed = append(t.Failed, "go test "+strings.Join(args, " ")+": "+err.Error())
+		t.add(r.failed("go test " + strings.Join(args, " ") + ": " + err.Error()))
 	}
 	return t
 }
@@ -167,15 +187,18 @@ func (r *run) finds(name, program string, args ...string) Tally {
 		fmt.Fprintf(r.out, "%s: found, as it must be\n", name)
 		return Tally{Passed: 1}
 	}
-	fmt.Fprintf(r.out, "%s", out)
-	return Tally{Failed: []string{fmt.Sprintf("%s: not found (%v)", name, err)}}
+	t := r.failed(fmt.Sprintf("%s: not found (%v)", name, err))
+	if len(t.Failed) > 0 {
+		fmt.Fprintf(r.out, "%s", out)
+	}
+	return t
 }
 
 func (r *run) fuzz() Tally {
 	list, err := r.command(nil, "go", "test", "-json", "-list", "^Fuzz", "./...").Output()
 	targets, rerr := readTargets(bytes.NewReader(list))
 	if err != nil || rerr != nil {
-		return Tally{Failed: []string{fmt.Sprintf("fuzz: listing the targets: %v %v", err, rerr)}}
+		return r.failed(fmt.Sprintf("fuzz: listing the targets: %v %v", err, rerr))
 	}
 	var sum Tally
 	for _, x := range targets {
@@ -207,6 +230,7 @@ func (r *run) fuzzOne(x target, long time.Duration) Tally {
 		t := quiet.check("fuzz "+x.name, nil, "go", "test", "-run", "^$", "-fuzz", "^"+x.name+"$",
 			"-fuzztime", long.String(), x.pkg)
 		switch {
+		case t.empty(): // interrupted
 		case len(t.Failed) == 0:
 			fmt.Fprintf(r.out, "ok   %s %s\n", x.pkg, x.name)
 		case try < 3 && raced(log.String()):

@@ -16,6 +16,7 @@ type Tally struct {
 	Failed  []string // in the order seen
 	Skipped []string
 	Later   []string          // skipped, since they are for -full alone
+	Cut     string            // what the end of the run interrupted, "" when nothing
 	why     map[string]string // of a failed one: the last it said
 }
 
@@ -57,8 +58,14 @@ func (t Tally) String() string {
 	if len(t.Skipped) > 0 {
 		s += fmt.Sprintf(", %d skipped", len(t.Skipped))
 	}
+	if t.Cut != "" {
+		s += ", interrupted"
+	}
 	return s
 }
+
+// good says that nothing failed and all was run.
+func (t Tally) good() bool { return len(t.Failed) == 0 && t.Cut == "" }
 
 // testEvent is a line of `go test -json` (cmd/test2json); BuildOutput lines
 // carry ImportPath instead of Package.
@@ -79,13 +86,17 @@ type reader struct {
 	output  map[string][]string          // what a test that has not ended printed
 	later   map[string]bool              // tests that said that they are for -full alone
 	tally   Tally
+
+	// interrupted says of what fails now that the end of the run is why.
+	interrupted func() bool
 }
 
 // readTests counts what `go test -json` reports and shows it: each package in a
 // line, the output of what failed, and with verbose everything as it comes.
 // Only tests without subtests are counted. Lines that are no events are shown.
-func readTests(in io.Reader, out io.Writer, verbose bool) (Tally, error) {
-	r := &reader{out: out, verbose: verbose, results: map[string]map[string]string{}, output: map[string][]string{}, later: map[string]bool{}}
+// What failed once the run was interrupted is not counted.
+func readTests(in io.Reader, out io.Writer, verbose bool, interrupted func() bool) (Tally, error) {
+	r := &reader{out: out, verbose: verbose, interrupted: interrupted, results: map[string]map[string]string{}, output: map[string][]string{}, later: map[string]bool{}}
 	sc := bufio.NewScanner(in)
 	sc.Buffer(nil, 16<<20)
 	for sc.Scan() {
@@ -118,6 +129,9 @@ func (r *reader) event(e testEvent) {
 		if e.Test == "" {
 			r.endPackage(e)
 			return
+		}
+		if e.Action == "fail" && r.interrupted() {
+			e.Action = "interrupted"
 		}
 		if tests := r.results[e.Package]; tests != nil {
 			tests[e.Test] = e.Action
@@ -207,6 +221,9 @@ func parent(tests map[string]string, name string) bool {
 }
 
 func (r *reader) fail(pkg, why string) {
+	if r.interrupted() {
+		return
+	}
 	r.dump(pkg)
 	r.tally.Failed = append(r.tally.Failed, pkg+" ("+why+")")
 }

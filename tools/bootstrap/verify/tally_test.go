@@ -32,9 +32,11 @@ const stream = `{"Action":"start","Package":"p/a"}
 {"Action":"skip","Package":"p/b","Elapsed":0}
 `
 
+func never() bool { return false }
+
 func TestCountsLeaves(t *testing.T) {
 	var out strings.Builder
-	got, err := readTests(strings.NewReader(stream), &out, false)
+	got, err := readTests(strings.NewReader(stream), &out, false, never)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +59,7 @@ func TestCountsLeaves(t *testing.T) {
 
 func TestVerboseShowsEverything(t *testing.T) {
 	var out strings.Builder
-	if _, err := readTests(strings.NewReader(stream), &out, true); err != nil {
+	if _, err := readTests(strings.NewReader(stream), &out, true, never); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "hidden") {
@@ -93,7 +95,7 @@ func TestNoVerdict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			got, err := readTests(strings.NewReader(c.in), &out, false)
+			got, err := readTests(strings.NewReader(c.in), &out, false, never)
 			if err != nil || !slices.Equal(got.Failed, []string{c.failed}) {
 				t.Errorf("%+v %v", got, err)
 			}
@@ -137,5 +139,28 @@ FAIL	p/a	1.237s
 		if raced(log) {
 			t.Errorf("taken for Go's race:\n%s", log)
 		}
+	}
+}
+
+// What fails once the run was interrupted is not counted; what failed before is.
+func TestInterruptedTests(t *testing.T) {
+	const first = `{"Action":"start","Package":"p/a"}
+{"Action":"run","Package":"p/a","Test":"TestOne"}
+{"Action":"fail","Package":"p/a","Test":"TestOne"}
+`
+	const rest = `{"Action":"run","Package":"p/a","Test":"TestTwo"}
+{"Action":"fail","Package":"p/a","Test":"TestTwo"}
+{"Action":"fail","Package":"p/a"}
+{"Action":"start","Package":"p/b"}
+{"Action":"run","Package":"p/b","Test":"TestOne"}
+{"Action":"fail","Package":"p/b"}
+{"Action":"start","Package":"p/c"}
+{"Action":"run","Package":"p/c","Test":"TestOne"}
+`
+	asked := 0
+	var out strings.Builder
+	got, err := readTests(strings.NewReader(first+rest), &out, false, func() bool { asked++; return asked > 1 })
+	if err != nil || !slices.Equal(got.Failed, []string{"p/a TestOne"}) || got.Passed != 0 {
+		t.Errorf("%+v %v", got, err)
 	}
 }
