@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,16 +21,32 @@ func execCmd() *cobra.Command {
 		Args: cobra.MinimumNArgs(2)}
 	c.Flags().SetInterspersed(false)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cmd := lab.Cmd{Args: args[1:], Stdout: os.Stdout, Stderr: os.Stderr}
-		if len(args) == 2 {
-			cmd.Args = []string{"/bin/sh", "-c", args[1]}
+		program, err := program(args[1:])
+		if err != nil {
+			return err
 		}
+		cmd := lab.Cmd{Args: program, Stdout: os.Stdout, Stderr: os.Stderr}
 		if _, err := unix.IoctlGetTermios(0, unix.TCGETS); err != nil {
 			cmd.Stdin = os.Stdin
 		}
 		return inNode(c, args[0], cmd, nil)
 	}
 	return c
+}
+
+// program is what the words after the node's number run. A -- before them, which
+// other tools want there, is none of them.
+func program(words []string) ([]string, error) {
+	if words[0] == "--" {
+		words = words[1:]
+	}
+	switch len(words) {
+	case 0:
+		return nil, errors.New("say what to run after --")
+	case 1:
+		return []string{"/bin/sh", "-c", words[0]}, nil
+	}
+	return words, nil
 }
 
 func shCmd() *cobra.Command {

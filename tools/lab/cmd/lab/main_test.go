@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,6 +14,7 @@ func TestHelpAndErrors(t *testing.T) {
 		{"kill", "", "accepts 1 arg"},
 		{"kill x", "", "not a node's number"},
 		{"status --lab qlab-1-1-1", "", "no lab qlab-1-1-1 runs here"},
+		{"exec 1 --", "", "say what to run"},
 		{"dance", "", "unknown command"},
 	} {
 		cmd := command()
@@ -22,6 +24,21 @@ func TestHelpAndErrors(t *testing.T) {
 		err := cmd.Execute()
 		if !strings.Contains(out.String(), c.out) || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %q, %v", c.args, out.String(), err)
+		}
+	}
+}
+
+func TestProgram(t *testing.T) {
+	for line, want := range map[string][]string{
+		"uname":                 {"/bin/sh", "-c", "uname"},
+		"-- uname":              {"/bin/sh", "-c", "uname"},
+		"quorate version":       {"quorate", "version"},
+		"-- quorate version":    {"quorate", "version"},
+		"-- -- x":               {"--", "x"},
+		"grep -- -x /etc/hosts": {"grep", "--", "-x", "/etc/hosts"},
+	} {
+		if got, err := program(strings.Fields(line)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", line, got, err)
 		}
 	}
 }
