@@ -174,8 +174,12 @@ func (a *app) printWhy(s *control.Status, lockspace string, waits []control.Wait
 	fmt.Fprintf(a.out, "%s: %s waits\n", a.verdict(s), what)
 	a.printCause(a.out, s, waits)
 	fmt.Fprintln(a.out)
+	root, _ := rootCause(waits)
 	rows := make([][]string, 0, len(waits))
 	for _, w := range waits {
+		if w.Reason == root.Reason {
+			w.Reason = "the cause above"
+		}
 		rows = append(rows, []string{w.What, w.For, n.of(w.Owner), human(w.Since), w.Reason})
 	}
 	_ = table(a.out, "WHO WAITS-FOR NODE SINCE REASON", rows) // a terminal that is gone needs no table
