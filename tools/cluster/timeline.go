@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,6 +91,9 @@ func (s Survivor) At(k membership.Kind) (float64, bool) {
 	return s.Phases[i].MS, true
 }
 
+// whole rounds a difference of times to what they are measured in, a microsecond.
+func whole(ms float64) float64 { return math.Round(ms*1000) / 1000 }
+
 func (r *Recovery) sum() {
 	last := func(k membership.Kind) float64 {
 		v := 0.0
@@ -110,14 +114,14 @@ func (r *Recovery) sum() {
 		return v
 	}
 	r.DetectMS, r.AgreeMS, r.OursMS = firstOf(membership.KindConvicted), last(membership.KindEvicted), last(membership.KindStarted)
-	r.FenceMS = max(last(membership.KindFenced)-firstOf(membership.KindEvicted), 0)
+	r.FenceMS = whole(max(last(membership.KindFenced)-firstOf(membership.KindEvicted), 0))
 	for _, s := range r.Survivors {
 		if s.GrantedMS != 0 && (r.StallMS == 0 || s.GrantedMS < r.StallMS) {
 			r.StallMS = s.GrantedMS
 		}
 		r.LastMS = max(r.LastMS, s.GrantedMS)
 	}
-	r.KernelMS = max(r.StallMS-r.OursMS, 0)
+	r.KernelMS = whole(max(r.StallMS-r.OursMS, 0))
 }
 
 // SaveEvents writes the raw events of each node below dir, a line of JSON each, in
