@@ -32,6 +32,18 @@ func (r report) line() string {
 		r.Nodes, r.Kernel, r.Agent, r.Profile, v.StallMS, v.LastMS, v.OursMS, v.DetectMS, v.AgreeMS, v.FenceMS, v.KernelMS, r.RejoinMS)
 }
 
+// title says over the drawing what it is of.
+func (r report) title() string {
+	role, dead := "a follower", ""
+	if r.Leader {
+		role = "the leader"
+	}
+	if r.DeadMS != 0 {
+		dead = fmt.Sprintf(", dead_after %d ms", r.DeadMS)
+	}
+	return fmt.Sprintf("node%d, %s, was killed: %d nodes, Linux %s, profile %s%s", r.Recovery.Victim, role, r.Nodes, r.Kernel, r.Profile, dead)
+}
+
 // show sets what is printed of the events that come.
 func (d *demo) show(f func(cluster.Event)) {
 	d.mu.Lock()
@@ -68,10 +80,27 @@ func (d *demo) recovering(e cluster.Event, at time.Time) {
 	switch e.Kind {
 	case membership.KindSuspect, membership.KindConvicted, membership.KindLeader, membership.KindEvicted, membership.KindFenceEnd, membership.KindFenced,
 		membership.KindStopped, membership.KindOpened, membership.KindStarted, membership.KindRecovered, membership.KindJournal:
-		if _, dup := told.LoadOrStore(fmt.Sprint(at, e.Node, e.Kind, e.Change, e.Index, e.Text), true); !dup {
+		if _, dup := told.LoadOrStore(step(e, at), true); !dup {
 			d.say("  %8.1f ms  node%d  %-12s %s", after, e.Node, e.Kind, words(e))
 		}
 	}
+}
+
+// step names a step of a recovery. Each node has its own, but an attempt to fence is
+// one, of which all tell.
+func step(e cluster.Event, at time.Time) string {
+	node := e.Node
+	if e.Kind == membership.KindFenceEnd {
+		node = 0
+	}
+	return fmt.Sprint(at, node, e.Kind, e.Change, e.Index, e.Text)
+}
+
+// failedTwice says of an event that a node was fenced in vain for the second time.
+func failedTwice(e cluster.Event) bool {
+	var attempt int
+	_, err := fmt.Sscanf(e.Text, "attempt %d by node", &attempt)
+	return e.Kind == membership.KindFenceEnd && err == nil && attempt >= 2
 }
 
 func words(e cluster.Event) string {
@@ -123,7 +152,7 @@ func (d *demo) report(context.Context) error {
 	if err := writeJSON(filepath.Join(d.set.out, "demo.json"), d.r); err != nil {
 		return err
 	}
-	svg := drawing.Timeline(d.lanes())
+	svg := drawing.Timeline(d.r.title(), d.lanes())
 	if err := os.WriteFile(filepath.Join(d.set.out, "demo.svg"), svg, 0o644); err != nil {
 		return err
 	}
@@ -146,7 +175,30 @@ var stretches = []struct {
 }{
 	{"", membership.KindConvicted, "detect"}, {membership.KindConvicted, membership.KindEvicted, "agree"},
 	{membership.KindEvicted, membership.KindFenced, "fence"}, {membership.KindFenced, membership.KindStarted, "start"},
-	{membership.KindStarted, membership.KindRecovered, "DLM recovery"},
+}
+
+// kernelSpans is what the kernel did once it was started. It replays a journal when
+// its DLM has recovered, but may tell of that first.
+func kernelSpans(s cluster.Survivor) (out []drawing.Span) {
+	from, ok := s.At(membership.KindStarted)
+	if !ok {
+		return nil
+	}
+	dlm, _ := s.At(membership.KindRecovered)
+	journal, _ := s.At(membership.KindJournal)
+	if journal > from && journal < dlm {
+		dlm = journal
+	}
+	for _, x := range []struct {
+		to    float64
+		class string
+	}{{dlm, "DLM recovery"}, {journal, "journal"}, {s.GrantedMS, "locks"}} {
+		if x.to > from {
+			out = append(out, drawing.Span{From: from, To: x.to, Label: x.class, Class: x.class})
+			from = x.to
+		}
+	}
+	return out
 }
 
 func (d *demo) lanes() []drawing.Lane {
@@ -163,9 +215,7 @@ func (d *demo) lanes() []drawing.Lane {
 				l.Spans = append(l.Spans, drawing.Span{From: from, To: to, Label: x.class, Class: x.class})
 			}
 		}
-		if at, ok := s.At(membership.KindRecovered); ok && s.GrantedMS > at {
-			l.Spans = append(l.Spans, drawing.Span{From: at, To: s.GrantedMS, Label: "journal", Class: "journal and locks"})
-		}
+		l.Spans = append(l.Spans, kernelSpans(s)...)
 		l.Marks = append(l.Marks, drawing.Mark{AtMS: s.GrantedMS, Label: "granted"})
 		out = append(out, l)
 	}

@@ -45,7 +45,8 @@ func TestGolden(t *testing.T) {
 		"waiting":  {{Name: "node1", Marks: []Mark{{0.4, "stop"}}, Spans: []Span{{0, 60000, "waits for <fencing> & node3", "fencing"}, {100, 200, "x", "other"}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Timeline(lanes)
+			title := map[string]string{"recovery": "node3 killed: 3 nodes & Linux 6.1"}[name]
+			got := Timeline(title, lanes)
 			file := filepath.Join("testdata", name+".svg")
 			if *update {
 				if err := os.WriteFile(file, got, 0o600); err != nil {
@@ -75,7 +76,7 @@ func wellFormed(svg []byte) error {
 }
 
 func TestForeignText(t *testing.T) {
-	svg := Timeline([]Lane{{Name: "a<b>&\"'\x00\x1b", Marks: []Mark{{1, "]]>"}}, Spans: []Span{{0, 900, "</text>", "<c>"}}}})
+	svg := Timeline("<b>", []Lane{{Name: "a<b>&\"'\x00\x1b", Marks: []Mark{{1, "]]>"}}, Spans: []Span{{0, 900, "</text>", "<c>"}}}})
 	if err := wellFormed(svg); err != nil {
 		t.Errorf("%v\n%s", err, svg)
 	}
@@ -85,7 +86,7 @@ func TestForeignText(t *testing.T) {
 }
 
 func TestUnusableTimes(t *testing.T) {
-	svg := Timeline([]Lane{{Name: "a", Marks: []Mark{{math.NaN(), "x"}, {math.Inf(1), "y"}, {5, "z"}}, Spans: []Span{{0, math.Inf(1), "s", "c"}, {9, 2, "back", "c"}}}})
+	svg := Timeline("", []Lane{{Name: "a", Marks: []Mark{{math.NaN(), "x"}, {math.Inf(1), "y"}, {5, "z"}}, Spans: []Span{{0, math.Inf(1), "s", "c"}, {9, 2, "back", "c"}}}})
 	if err := wellFormed(svg); err != nil {
 		t.Error(err)
 	}
@@ -159,7 +160,7 @@ func TestBarsAreApart(t *testing.T) {
 				}
 			}
 		}
-		if err := wellFormed(Timeline(lanes)); err != nil {
+		if err := wellFormed(Timeline(rapid.String().Draw(t, "title"), lanes)); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -2,6 +2,7 @@ package drawing
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"strconv"
@@ -11,12 +12,12 @@ import (
 // readable on any page. The colours of spans are told apart by most eyes.
 const style = `
 .bg{fill:#ffffff}.fg{fill:#1f2328}.dim{fill:#59636e}.axis{stroke:#1f2328}.grid{stroke:#d1d9e0}.lead{stroke:#818b98}.kill{stroke:#cf222e}.dot{fill:#1f2328}
-.c0{fill:#56b4e9}.c1{fill:#e69f00}.c2{fill:#2fa47f}.c3{fill:#d55e00}.c4{fill:#cc79a7}.c5{fill:#8c8c8c}
+.c0{fill:#56b4e9}.c1{fill:#e69f00}.c2{fill:#2fa47f}.c3{fill:#d55e00}.c4{fill:#cc79a7}.c5{fill:#8c8c8c}.c6{fill:#f0e442}
 text{font:11px ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}.name{font-weight:bold}
 @media (prefers-color-scheme:dark){.bg{fill:#0d1117}.fg{fill:#f0f6fc}.dim{fill:#9198a1}.axis{stroke:#f0f6fc}.grid{stroke:#2f3742}.lead{stroke:#656c76}.kill{stroke:#ff7b72}.dot{fill:#f0f6fc}}
 `
 
-const colours = 6
+const colours = 7
 
 type canvas struct {
 	bytes.Buffer
@@ -24,8 +25,8 @@ type canvas struct {
 	classes []string // in the order of their first span
 }
 
-// Timeline draws lanes, with 0 ms at the kill.
-func Timeline(lanes []Lane) []byte {
+// Timeline draws lanes below a title, with 0 ms at the kill.
+func Timeline(title string, lanes []Lane) []byte {
 	c := &canvas{s: newScale(lanes)}
 	for _, l := range lanes {
 		for _, p := range l.Spans {
@@ -34,7 +35,11 @@ func Timeline(lanes []Lane) []byte {
 	}
 	var body canvas
 	body.s, body.classes = c.s, c.classes
-	y := edge + 2*rowHeight
+	head := edge + 4 // the legend's line
+	if title != "" {
+		head += rowHeight + 6
+	}
+	y := head + 2*rowHeight - 4
 	top := y
 	for _, l := range lanes {
 		y = body.lane(l, y) + laneGap
@@ -42,9 +47,14 @@ func Timeline(lanes []Lane) []byte {
 	height := y + rowHeight
 	c.printf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %s %s" width="%s" height="%s" role="img">`+"\n",
 		num(width), num(height), num(width), num(height))
-	c.printf("<title>Recovery, in milliseconds after the kill</title>\n<style>%s</style>\n", style)
+	c.printf("<title>")
+	_ = xml.EscapeText(c, []byte(cmp.Or(title, "Recovery")+", in milliseconds after the kill")) // a buffer's Write does not fail
+	c.printf("</title>\n<style>%s</style>\n", style)
 	c.printf(`<rect class="bg" width="%s" height="%s"/>`+"\n", num(width), num(height))
-	c.legend(edge + 4)
+	if title != "" {
+		c.text("fg name", edge, edge+4, title)
+	}
+	c.legend(head)
 	c.axis(top-6, y-laneGap/2)
 	c.Write(body.Bytes())
 	c.printf("</svg>\n")

@@ -151,9 +151,13 @@ func (r Report) lanes() (out []drawing.Lane) {
 	return out
 }
 
+func (r Report) title() string {
+	return fmt.Sprintf("A node killed: %d nodes, Linux %s, medians", r.Nodes, r.Kernel)
+}
+
 func (r Report) draw(file string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(file, drawing.Timeline(r.lanes()), 0o644)
+	return os.WriteFile(file, drawing.Timeline(r.title(), r.lanes()), 0o644)
 }
