@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,11 +58,23 @@ func one(ctx context.Context, s set) int {
 	return 0
 }
 
-// tell runs the demo within the time that one may take.
+// tell runs the demo.
 func (d *demo) tell(ctx context.Context) (line string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Minute, errors.New("20 minutes were not enough"))
-	defer cancel()
+	if err := forget(d.set.out, "demo.json", "demo.svg"); err != nil {
+		return "", err
+	}
 	return d.run(ctx)
+}
+
+// forget removes what an earlier run wrote: a run that fails leaves none of it to be
+// taken for its own.
+func forget(dir string, names ...string) error {
+	for _, n := range names {
+		if err := os.Remove(filepath.Join(dir, n)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // set is what a user may choose.

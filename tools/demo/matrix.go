@@ -42,6 +42,10 @@ func matrix(ctx context.Context, s set, out io.Writer) int {
 	if len(kernels) == 0 {
 		kernels = lab.KernelNames()
 	}
+	if err := forget(s.out, "demo-matrix.json"); err != nil {
+		fmt.Fprintf(out, "demo-matrix: FAILED %v\n", err)
+		return 1
+	}
 	var rows []row
 	for _, k := range kernels {
 		if ctx.Err() != nil {

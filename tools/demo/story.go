@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/tools/cluster"
 	"github.com/quorate/quorate/tools/lab"
 	"github.com/quorate/quorate/tools/lab/fencedev"
@@ -53,12 +53,22 @@ func (d *demo) run(ctx context.Context) (line string, err error) {
 			err = cerr
 		}
 	}()
-	for _, act := range []func(context.Context) error{d.form, d.mount, d.kill, d.rejoin, d.unhappy, d.report, d.keep} {
+	if err := d.acts(ctx); err != nil {
+		return "", err
+	}
+	return d.r.line(), d.keep(ctx)
+}
+
+// acts tells the story within the time that one may take.
+func (d *demo) acts(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Minute, errors.New("20 minutes were not enough"))
+	defer cancel()
+	for _, act := range []func(context.Context) error{d.form, d.mount, d.kill, d.rejoin, d.unhappy, d.report} {
 		if err := act(ctx); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return d.r.line(), nil
+	return nil
 }
 
 // post keeps what helps to understand a failure.
@@ -101,10 +111,11 @@ func (d *demo) quorate(ctx context.Context, i int, args string) error {
 	if err != nil {
 		return err
 	}
-	d.say("  node%d# quorate %s", i, args)
+	said := fmt.Sprintf("  node%d# quorate %s", i, args)
 	for l := range strings.Lines(r.Stdout + r.Stderr) {
-		d.say("    %s", strings.TrimRight(l, "\n"))
+		said += "\n    " + strings.TrimRight(l, "\n")
 	}
+	d.say("%s", said) // in one piece: events may come
 	return nil
 }
 
@@ -207,10 +218,9 @@ func (d *demo) unhappy(ctx context.Context) error {
 	}
 	d.show(func(e cluster.Event) { d.recovering(e, at) })
 	defer d.show(nil)
-	if err := d.c.WaitEach(ctx, d.rest, at, membership.KindFenceEnd); err != nil {
-		return fmt.Errorf("no node reported the failed fencing: %w", err)
+	if err := d.waitFailures(ctx, at); err != nil {
+		return err
 	}
-	d.show(nil)
 	d.say("  nothing may start: nothing proves that node%d cannot write", d.victim)
 	for _, i := range d.rest {
 		if err := d.quorate(ctx, i, "why"); err != nil {
@@ -224,7 +234,6 @@ func (d *demo) unhappy(ctx context.Context) error {
 	if err := d.quorate(ctx, d.rest[0], fmt.Sprintf("fence ack --yes node%d", d.victim)); err != nil {
 		return err
 	}
-	d.show(func(e cluster.Event) { d.recovering(e, at) })
 	if err := d.c.WaitLockspace(ctx, d.rest, d.rest); err != nil {
 		return err
 	}
@@ -234,14 +243,80 @@ func (d *demo) unhappy(ctx context.Context) error {
 	return nil
 }
 
+// waitFailures waits until each survivor knows of two attempts to fence in vain: two
+// nodes have tried.
+func (d *demo) waitFailures(ctx context.Context, at time.Time) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not all nodes told of two failed attempts to fence within a minute"))
+	defer cancel()
+	return d.c.Each(ctx, d.rest, func(ctx context.Context, i int) error {
+		_, err := d.c.Events.Wait(ctx, at, func(e cluster.Event) bool { return e.Node == i && failedTwice(e) })
+		return err
+	})
+}
+
 func (d *demo) keep(ctx context.Context) error {
 	if !d.set.keep {
 		return nil
 	}
-	d.say("\n%s\n\nthe cluster stays up until Ctrl-C. From another terminal: `bin/lab --lab %s sh 1`, or exec, kill, cut, console; see `bin/lab --help`", d.r.line(), d.c.Lab.Name())
+	d.say("\n%s\n\n%s", d.r.line(), kept(d.c.Lab.Name(), d.victim))
+	ctx, cancel := context.WithCancel(ctx)
+	tended := make(chan struct{})
+	go func() {
+		defer close(tended)
+		d.tend(ctx)
+	}()
 	err := d.c.Lab.ServeControl(ctx)
-	if ctx.Err() != nil {
+	over := ctx.Err() != nil
+	cancel()
+	<-tended
+	if over {
 		return nil
 	}
 	return err
+}
+
+// kept says what one may do with a cluster that stays up.
+func kept(lab string, dead int) string {
+	do := "bin/lab --lab " + lab
+	return fmt.Sprintf(`the cluster stays up. From another terminal:
+  %[1]s sh 1      a shell in node1; or exec, kill, cut, console, see bin/lab --help
+  %[1]s boot %[2]d    boots the dead node%[2]d, and quorated is started there
+  %[1]s down      ends it all, as Ctrl-C does here`, do, dead)
+}
+
+// tend starts quorated on every node that somebody boots.
+func (d *demo) tend(ctx context.Context) {
+	boots := map[int]string{}
+	ids := func() map[int]string {
+		now := map[int]string{}
+		for _, n := range d.c.Lab.Nodes() {
+			now[n.ID()] = n.BootID()
+		}
+		return now
+	}
+	booted(boots, ids())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+		for _, i := range booted(boots, ids()) {
+			if err := d.c.StartDaemon(ctx, i); err != nil && ctx.Err() == nil {
+				d.say("quorated does not start on node%d: %v", i, err)
+			}
+		}
+	}
+}
+
+// booted returns the nodes with another boot id than before, and keeps those of now.
+// A node that is not up has none.
+func booted(before, now map[int]string) (out []int) {
+	for _, i := range slices.Sorted(maps.Keys(now)) {
+		if id := now[i]; id != "" && id != before[i] {
+			before[i] = id
+			out = append(out, i)
+		}
+	}
+	return out
 }
