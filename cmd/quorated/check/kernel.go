@@ -37,7 +37,7 @@ func (m Machine) kernel(r *report) {
 	case available:
 		r.bad("kernel module dlm is not loaded", "run: modprobe dlm")
 	default:
-		r.bad("kernel "+m.Release+" has no module dlm", "install the package with the extra modules of this kernel (for example kernel-modules-extra, linux-modules-extra)")
+		r.bad("kernel "+m.Release+" has no module dlm", "boot a kernel that has it, or install its extra modules: Debian has it in the standard linux-image-amd64, Ubuntu in linux-modules-extra-…, RHEL in kernel-modules-extra")
 	}
 	if _, ok := m.module("gfs2"); ok {
 		r.ok("kernel module gfs2")
@@ -100,7 +100,7 @@ func (m Machine) foreign(r *report, running bool) {
 	}
 	switch {
 	case len(found) > 0:
-		r.bad("running: "+strings.Join(found, ", "), "take this node out of that cluster, then run: systemctl disable --now pacemaker corosync dlm")
+		r.bad("running: "+strings.Join(found, ", "), "take this node out of that cluster, then run, before quorated is enabled, those of these that are installed: systemctl disable --now pacemaker corosync dlm")
 	case !running && m.listening("@dlmc_sock"):
 		r.bad("another program listens on @dlmc_sock, the socket of dlm_controld", "find it with: ss -xlp | grep dlmc_sock, and stop it")
 	default:
