@@ -10,8 +10,9 @@ import (
 	"syscall"
 )
 
-// WriteFile makes a new secret file at path, mode 0600, and makes it durable.
-// It never replaces a file: that would cut this node off from its cluster.
+// WriteFile makes a new secret file at path, mode 0600, and makes it durable. Its
+// directory is made, mode 0755, where there is none. It never replaces a file: that
+// would cut this node off from its cluster.
 func WriteFile(path string) error {
 	if err := write(path); err != nil {
 		return &OpError{Op: "write", Path: path, Err: err}
@@ -20,6 +21,9 @@ func WriteFile(path string) error {
 }
 
 func write(path string) error {
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: to rotate, append a line of \"quorate keygen -\" on every node; to begin anew, move the file away first", ErrExists)
@@ -36,6 +40,18 @@ func write(path string) error {
 		return cause(err)
 	}
 	return cause(SyncDir(filepath.Dir(path)))
+}
+
+// makeDir makes a directory, but not those that it is in.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("there is no directory %s, and it cannot be made: %w", dir, cause(err))
+	}
+	return cause(SyncDir(filepath.Dir(dir)))
 }
 
 func fill(f *os.File) error {

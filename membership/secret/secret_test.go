@@ -210,6 +210,28 @@ func TestWriteFileAndLoad(t *testing.T) {
 	}
 }
 
+// Before anything is installed there is no /etc/quorate yet.
+func TestWriteFileMakesItsDirectory(t *testing.T) {
+	etc := t.TempDir()
+	path := filepath.Join(etc, "quorate", "quorate.key")
+	old := unix.Umask(0o022)
+	err := WriteFile(path)
+	unix.Umask(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || info.Mode() != os.ModeDir|0o755 {
+		t.Errorf("%v, %v", info, err)
+	}
+	deep := filepath.Join(etc, "none", "quorate", "quorate.key")
+	if err := WriteFile(deep); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "no directory "+filepath.Dir(deep)) {
+		t.Errorf("two directories are missing: %v", err)
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string, mode os.FileMode) string {
