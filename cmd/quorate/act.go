@@ -330,9 +330,12 @@ func manCmd() *cobra.Command {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err
 			}
-			epoch := time.Unix(0, 0).UTC() // the same bytes from the same source
+			for _, sub := range c.Root().Commands() {
+				sub.Hidden = sub.Hidden || sub.Name() == "completion" // five pages that nobody needs
+			}
 			c.Root().DisableAutoGenTag = true
-			return doc.GenManTree(c.Root(), &doc.GenManHeader{Title: "QUORATE", Section: "8", Source: "quorate", Manual: "quorate", Date: &epoch}, args[0])
+			// The date is SOURCE_DATE_EPOCH, or now.
+			return doc.GenManTree(c.Root(), &doc.GenManHeader{Title: "QUORATE", Section: "8", Source: "quorate", Manual: "quorate"}, args[0])
 		},
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/check"
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/daemon"
+	"github.com/quorate/quorate/cmd/quorated/dist"
 	"github.com/quorate/quorate/membership/liveness"
 )
 
@@ -30,20 +31,23 @@ type flags struct {
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// exitUsage says that the command line is wrong (EX_USAGE of sysexits.h).
-const exitUsage = 64
+// set makes the flags known.
+func (f *flags) set() *flag.FlagSet {
+	s := flag.NewFlagSet("quorated", flag.ContinueOnError)
+	s.StringVar(&f.config, "config", "/etc/quorate/quorate.toml", "configuration `file`, the same on all nodes")
+	s.StringVar(&f.node, "node", "", "`name` of this node, when its addresses do not tell")
+	s.StringVar(&f.socket, "socket", "/run/quorate/quorated.sock", "control `socket`")
+	s.BoolVar(&f.check, "check", false, "test the file and this machine, print a line for each, and end")
+	s.BoolVar(&f.version, "version", false, "print the version and end")
+	s.BoolVar(&f.debug, "debug", false, "log more")
+	return s
+}
 
 func run(args []string, out, complaints io.Writer) int {
 	var f flags
-	fs := flag.NewFlagSet("quorated", flag.ContinueOnError)
-	fs.SetOutput(complaints)
-	fs.StringVar(&f.config, "config", "/etc/quorate/quorate.toml", "configuration `file`, the same on all nodes")
-	fs.StringVar(&f.node, "node", "", "`name` of this node, when its addresses do not tell")
-	fs.StringVar(&f.socket, "socket", "/run/quorate/quorated.sock", "control `socket`")
-	fs.BoolVar(&f.check, "check", false, "test the file and this machine, print a line for each, and end")
-	fs.BoolVar(&f.version, "version", false, "print the version and end")
-	fs.BoolVar(&f.debug, "debug", false, "log more")
-	switch err := fs.Parse(args); {
+	set := f.set()
+	set.SetOutput(complaints)
+	switch err := set.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil: // it is said already
@@ -56,8 +60,11 @@ func run(args []string, out, complaints io.Writer) int {
 		}
 		return 0
 	}
-	if fs.NArg() > 0 {
-		fmt.Fprintf(complaints, "quorated: unexpected argument %s; see quorated -h\n", strconv.Quote(fs.Arg(0)))
+	if set.NArg() == 2 && set.Arg(0) == "man" { // packages are built with it
+		return man(set, set.Arg(1), complaints)
+	}
+	if set.NArg() > 0 {
+		fmt.Fprintf(complaints, "quorated: unexpected argument %s; see quorated -h\n", strconv.Quote(set.Arg(0)))
 		return exitUsage
 	}
 	if f.check {
@@ -73,6 +80,19 @@ func run(args []string, out, complaints io.Writer) int {
 	}
 	return 1
 }
+
+// man writes the manual pages that quorate does not have into a directory.
+func man(set *flag.FlagSet, dir string, complaints io.Writer) int {
+	if err := dist.WritePages(dir, set, dist.BuildDate()); err != nil {
+		fmt.Fprintln(complaints, "quorated:", err)
+		return 1
+	}
+	return 0
+}
+
+// exitUsage is for wrong usage (EX_USAGE of sysexits.h); it does not get better by
+// itself either.
+const exitUsage = 64
 
 // exitConfig says that trying again is useless until an operator has changed
 // the configuration (EX_CONFIG of sysexits.h); the unit does not restart on it.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,11 +21,24 @@ func TestCommandLine(t *testing.T) {
 		{"-checks", 64, "not defined"},
 		{"-config", 64, "needs an argument"},
 		{"check", 64, `unexpected argument "check"`},
+		{"man", 64, `unexpected argument "man"`},
 		{"-check -config " + missing, 1, missing},
 	} {
 		var out bytes.Buffer
 		if got := run(strings.Fields(c.args), &out, &out); got != c.want || !strings.Contains(out.String(), c.says) {
 			t.Errorf("%s: status %d, want %d; it says\n%s", c.args, got, c.want, out.String())
 		}
+	}
+}
+
+// TestManPage: it has the flags that the program has.
+func TestManPage(t *testing.T) {
+	dir := t.TempDir()
+	if got := run([]string{"man", dir}, io.Discard, io.Discard); got != 0 {
+		t.Fatal(got)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "quorated.8"))
+	if err != nil || !strings.Contains(string(page), `\fB\-check\fR`) || !strings.Contains(string(page), "/etc/quorate/quorate.toml") {
+		t.Errorf("%v\n%s", err, page)
 	}
 }

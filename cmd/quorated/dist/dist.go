@@ -1,5 +1,6 @@
 // Package dist holds the files that are installed beside the programs: the unit,
-// the udev rules, modules-load.d, sysusers.d and the reference configuration.
+// the udev rules, modules-load.d, sysusers.d and the reference configuration; and it
+// makes the manual pages that the tool does not make of its commands.
 //
 //	quorated.service   /usr/lib/systemd/system/
 //	61-quorate.rules   /usr/lib/udev/rules.d/
