@@ -103,16 +103,22 @@ fuzz: ## every fuzz target for a few seconds (FUZZTIME=3s)
 race:
 	@command -v gcc >/dev/null || sh tools/bootstrap/install.sh 'for the race detector' gcc libc6-dev
 
+# The pages have the date of the commit: the same bytes from the same source.
+man: export SOURCE_DATE_EPOCH ?= $(shell git -c safe.directory='*' log -1 --format=%ct 2>/dev/null)
 man: ## out/man: manual pages
 	@mkdir -p bin
-	@$(BUILD) -o bin/ ./cmd/quorate
+	@$(BUILD) -o bin/ ./cmd/quorate ./cmd/quorated
+	@rm -rf out/man
 	bin/quorate man out/man
+	bin/quorated man out/man
 
 DIST = cmd/quorated/dist
 LIB  = $(DESTDIR)$(PREFIX)/lib
 
-install: man ## programs, unit, udev rules, modules, man pages, reference configuration; DESTDIR= PREFIX=
-	$(BUILD) -o bin/ ./cmd/quorated
+# What a running system has to be told of.
+ACTIVATE = systemd-sysusers && systemctl daemon-reload && udevadm control --reload && udevadm trigger -s misc
+
+install: man ## programs, unit, udev rules, modules, group, man pages, completion, reference configuration; DESTDIR= PREFIX=
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin bin/quorated bin/quorate
 	install -d $(LIB)/systemd/system $(LIB)/udev/rules.d $(LIB)/modules-load.d $(LIB)/sysusers.d $(DESTDIR)$(SYSCONFDIR)/quorate
 	sed 's|/usr/sbin/|$(PREFIX)/sbin/|g' $(DIST)/quorated.service >$(LIB)/systemd/system/quorated.service
@@ -121,10 +127,11 @@ install: man ## programs, unit, udev rules, modules, man pages, reference config
 	install -m 0644 $(DIST)/sysusers.conf $(LIB)/sysusers.d/quorate.conf
 	install -m 0644 $(DIST)/quorate.toml $(DESTDIR)$(SYSCONFDIR)/quorate/quorate.toml.example
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 out/man/*.8
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 out/man/*.5
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	bin/quorate completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/quorate
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
-		systemd-sysusers && systemctl daemon-reload && udevadm control --reload && udevadm trigger -s misc; fi
+	@if [ -n "$(DESTDIR)" ]; then echo 'Copy $(DESTDIR) to / of each node, then run there: $(ACTIVATE)'; \
+	elif [ -d /run/systemd/system ]; then $(ACTIVATE); fi
 	@echo 'Next: quorate keygen; cp $(SYSCONFDIR)/quorate/quorate.toml.example $(SYSCONFDIR)/quorate/quorate.toml; edit it; quorated -check; systemctl enable --now quorated'
 
 clean: ## bin/ and out/; caches stay
