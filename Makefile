@@ -51,7 +51,7 @@ build: ## bin/quorated, quorate, lab, sim, demo, chaos: static programs
 
 demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|redfish PROFILE= KERNEL=uml-6.12|qemu-7.3|... KEEP=1
 	@mkdir -p bin
-	@$(BUILD) -o bin/ ./tools/demo
+	@$(BUILD) -o bin/ ./tools/demo $(if $(KEEP),./tools/lab/cmd/lab)
 	@$(IN) bin/demo
 
 demo-matrix: ## the demo on UML 6.1, 6.12, 7.2 and QEMU 6.1, 6.12, 7.3, and a table (6 min); KERNEL=uml-7.2,... for some
