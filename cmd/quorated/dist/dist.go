@@ -6,7 +6,7 @@
 //	61-quorate.rules   /usr/lib/udev/rules.d/
 //	modules-load.conf  /usr/lib/modules-load.d/quorate.conf
 //	sysusers.conf      /usr/lib/sysusers.d/quorate.conf
-//	quorate.toml       /usr/share/doc/quorate/, to be copied to /etc/quorate/
+//	quorate.toml       /etc/quorate/quorate.toml.example
 package dist
 
 import _ "embed"
