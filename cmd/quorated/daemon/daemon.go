@@ -207,7 +207,7 @@ func (d *Daemon) openRaft(opt *node.Options) error {
 	for _, n := range d.cfg.Nodes {
 		ids = append(ids, n.ID)
 	}
-	m, effs, err := raft.New(raft.Config{Self: d.cfg.Self, Nodes: ids, ConfigHash: sha256.Sum256([]byte(d.cfg.Digest.Total)),
+	m, effs, err := raft.New(raft.Config{Self: d.cfg.Self, Nodes: ids, ConfigHash: sha256.Sum256([]byte(d.cfg.Digest.Total)), Name: d.cfg.Name,
 		NewID: random64(), NewClusterID: fmt.Sprintf("%016x%016x", random64(), random64()), Seed: random64(),
 		Heartbeat: max(5*d.cfg.Timing.Interval, 100*time.Millisecond),
 		// The detector drives elections; raft's own timer is for what it cannot see.

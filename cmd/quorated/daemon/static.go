@@ -17,7 +17,7 @@ func (d *Daemon) openStatic(opt *node.Options) error {
 	if err != nil {
 		return err
 	}
-	m, err := static.New(static.Config{Self: d.cfg.Self, Members: l.list.Nodes, Run: random64()})
+	m, err := static.New(static.Config{Self: d.cfg.Self, Members: l.list.Nodes, Run: random64(), Name: d.cfg.Name})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ type Config struct {
 	Self       membership.NodeID
 	Nodes      []membership.NodeID // all configured nodes, Self among them
 	ConfigHash [32]byte            // of the configuration file; must agree for a first start
+	// Name is a node's name in texts; default "node 3".
+	Name func(membership.NodeID) string
 
 	// NewID is the raft id that an empty store gets: random, never used before.
 	NewID uint64
@@ -130,6 +132,9 @@ func (c Config) withDefaults() (Config, error) {
 	setInt(&c.MaxVoters, 32)
 	setInt(&c.CompactEntries, 10000)
 	setInt(&c.CompactBytes, 8<<20)
+	if c.Name == nil {
+		c.Name = func(n membership.NodeID) string { return fmt.Sprintf("node %d", n) }
+	}
 	c.Nodes = slices.Clone(c.Nodes)
 	slices.Sort(c.Nodes)
 	switch {

@@ -46,14 +46,14 @@ func (m *Machine) hears(p *peer) bool {
 	return slices.Contains(m.role.judge.Hears, p.node)
 }
 
+// heard says whether the node of a raft id is connected and answered lately.
+func (m *Machine) heard(id uint64) bool {
+	p := m.connected(id)
+	return p != nil && m.hears(p)
+}
+
 func (m *Machine) hearsMajority() bool {
-	return quorum(m.cs, func(id uint64) bool {
-		if id == m.id.RaftID {
-			return true
-		}
-		p := m.connected(id)
-		return p != nil && m.hears(p)
-	})
+	return quorum(m.cs, func(id uint64) bool { return id == m.id.RaftID || m.heard(id) })
 }
 
 // silenced drops what convicted peers and a deposed leader still send (S6). A

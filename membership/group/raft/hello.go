@@ -119,7 +119,7 @@ func (m *Machine) receive(in membership.GroupReceive) {
 		}
 	}
 	if err != nil {
-		m.trace("refused", "message of node %d: %v", in.From, err)
+		m.trace("refused", "message of %s: %v", m.cfg.Name(in.From), err)
 	}
 }
 
@@ -132,7 +132,7 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 	p.raftID, p.clusterID, p.lost, p.noDisk, p.hash = h.raftID, h.clusterID, h.lost, h.noDisk, h.hash
 	if m.id.ClusterID != "" && h.clusterID != "" && h.clusterID != m.id.ClusterID {
 		if changed {
-			m.trace("refused", "node %d is of another cluster, %s", p.node, h.clusterID)
+			m.trace("refused", "%s is of another cluster, %s", m.cfg.Name(p.node), h.clusterID)
 		}
 		return nil
 	}
@@ -361,38 +361,36 @@ func (m *Machine) noteRaft(msg *pb.Message) {
 
 // obstacle says what stands in the way of forming a cluster; empty: nothing.
 func (m *Machine) obstacle() string {
-	var absent, differ, formed, lost []string
+	var absent, differ, formed, lost []membership.NodeID
 	if m.cfg.Lost {
-		lost = append(lost, fmt.Sprint(m.cfg.Self))
+		lost = append(lost, m.cfg.Self)
 	}
 	for i := range m.peers {
 		p := &m.peers[i]
-		name := fmt.Sprint(p.node)
 		switch {
 		case !p.up || p.raftID == 0:
-			absent = append(absent, name)
+			absent = append(absent, p.node)
 		case p.hash != m.cfg.ConfigHash:
-			differ = append(differ, name)
+			differ = append(differ, p.node)
 		case p.clusterID != "":
-			formed = append(formed, name)
+			formed = append(formed, p.node)
 		case p.lost:
-			lost = append(lost, name)
+			lost = append(lost, p.node)
 		}
 	}
-	slices.Sort(lost)
 	switch {
 	case len(formed) > 0:
-		return "to be admitted to the cluster of node " + strings.Join(formed, ", ")
+		return "to be admitted to the cluster of " + m.names(formed)
 	case len(differ) > 0:
-		return "first start: the configuration file differs from that of node " + strings.Join(differ, ", ") + "; make them the same"
+		return "first start: the configuration file differs from that of " + m.names(differ) + "; make them the same"
 	case len(absent) > 0:
 		what := "first start"
 		if len(lost) > 0 {
-			what = "the log of node " + strings.Join(lost, ", ") + " is lost"
+			what = "the log of " + m.names(lost) + " is lost"
 		}
-		return what + ": waiting for node " + strings.Join(absent, ", ")
+		return what + ": waiting for " + m.names(absent)
 	case len(lost) > 0:
-		return "every node is here and none has a log; node " + strings.Join(lost, ", ") +
+		return "every node is here and none has a log; " + m.names(lost) +
 			" had one. Bring back a log that is only misplaced; if there is none, run `quorate init` on each of these nodes"
 	}
 	return ""
@@ -418,7 +416,7 @@ func (m *Machine) waiting() string {
 		if o := m.obstacle(); o != "" {
 			return o
 		}
-		return fmt.Sprintf("first start: waiting for node %d to form the cluster", m.cfg.Nodes[0])
+		return fmt.Sprintf("first start: waiting for %s to form the cluster", m.cfg.Name(m.cfg.Nodes[0]))
 	case !m.vetted:
 		return "restarted: asking a majority of the voters what they saw from this node" + m.missing()
 	case m.role.lead == 0 && !m.hearsMajority():
@@ -431,33 +429,41 @@ func (m *Machine) waiting() string {
 
 // unwritable names the voters whose logs cannot be written.
 func (m *Machine) unwritable() string {
-	var nodes []string
+	var nodes []membership.NodeID
 	for _, e := range m.members.list {
 		p := m.connected(e.id)
 		if isVoter(m.cs, e.id) && (e.id == m.id.RaftID && m.noDisk != "" || p != nil && p.noDisk) {
-			nodes = append(nodes, fmt.Sprint(e.node))
-		}
-	}
-	if len(nodes) == 0 {
-		return ""
-	}
-	slices.Sort(nodes)
-	return "; the log cannot be written on node " + strings.Join(nodes, ", ")
-}
-
-// missing names the voters that do not answer.
-func (m *Machine) missing() string {
-	var nodes []membership.NodeID
-	for _, e := range m.members.list {
-		if isVoter(m.cs, e.id) && e.id != m.id.RaftID && m.connected(e.id) == nil {
 			nodes = append(nodes, e.node)
 		}
 	}
 	if len(nodes) == 0 {
 		return ""
 	}
+	return "; the log cannot be written on " + m.names(nodes)
+}
+
+// missing names the voters that do not answer, be it that their link is still up.
+func (m *Machine) missing() string {
+	var nodes []membership.NodeID
+	for _, e := range m.members.list {
+		if isVoter(m.cs, e.id) && e.id != m.id.RaftID && !m.heard(e.id) {
+			nodes = append(nodes, e.node)
+		}
+	}
+	if len(nodes) == 0 {
+		return ""
+	}
+	return "; missing " + m.names(nodes)
+}
+
+// names are those of nodes, by ascending id.
+func (m *Machine) names(nodes []membership.NodeID) string {
 	slices.Sort(nodes)
-	return "; missing node " + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(nodes)), ", "), "[]")
+	out := make([]string, len(nodes))
+	for i, n := range nodes {
+		out[i] = m.cfg.Name(n)
+	}
+	return strings.Join(out, ", ")
 }
 
 // helloDeadline is when the next hello is due; 0: never.

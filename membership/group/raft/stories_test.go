@@ -223,16 +223,16 @@ func TestLostLogsFormNoClusterByThemselves(t *testing.T) {
 		t.Helper()
 		s.Run(5*time.Second, nil)
 		for _, n := range s.Nodes {
-			if st := n.Group.Status(); st.Formed || !strings.Contains(st.Waiting, "node "+nodes+" had one") || !strings.Contains(st.Waiting, "quorate init") {
+			if st := n.Group.Status(); st.Formed || !strings.Contains(st.Waiting, nodes+" had one") || !strings.Contains(st.Waiting, "quorate init") {
 				t.Fatalf("node %d: %+v", n.ID, st)
 			}
 		}
 	}
-	refused("2, 3")
+	refused("; node 2, node 3")
 	if machine(s, 1).Init() || !machine(s, 2).Init() || machine(s, 2).Init() {
 		t.Fatal("Init of a node that lost nothing, or twice")
 	}
-	refused("3")
+	refused("; node 3")
 	if !machine(s, 3).Init() {
 		t.Fatal("not needed?")
 	}
@@ -386,7 +386,7 @@ func TestRestartedNodeAloneWaits(t *testing.T) {
 	s.Start(2)
 	s.Run(5*time.Second, nil)
 	st := s.Node(2).Group.Status()
-	if st.Leader != 0 || !strings.Contains(st.Waiting, "missing node 1, 3") {
+	if st.Leader != 0 || !strings.Contains(st.Waiting, "missing node 1, node 3") {
 		t.Fatalf("%+v", st)
 	}
 	s.Start(3)
@@ -504,6 +504,25 @@ func TestWrongConvictionThatStays(t *testing.T) {
 	await(t, s, "it following again", func() bool { return settled(s) })
 	if now := leader(s); now != l {
 		t.Fatalf("node %d leads, %d did", now, l)
+	}
+}
+
+// Who died a moment ago is linked still: it is named with those that are not.
+func TestWaitingNamesWhoIsSilentOnItsLink(t *testing.T) {
+	o := calm(3)
+	o.Detect = 0
+	s := grouptest.NewSim(provider(nil), o)
+	s.StartAll()
+	await(t, s, "a leader", func() bool { return settled(s) })
+	l, id := leader(s), others(s, leader(s))[0]
+	other := others(s, l)[1]
+	s.Crash(other)
+	s.Run(time.Second, nil)
+	s.Input(id, membership.GroupJudge{LeaderDead: true, Rank: 1})
+	s.Run(10*time.Millisecond, nil)
+	want := fmt.Sprintf("no majority of the voters can be heard; missing node %d, node %d", min(l, other), max(l, other))
+	if got := s.Node(id).Group.Status().Waiting; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

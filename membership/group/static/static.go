@@ -19,6 +19,8 @@ type Config struct {
 	// Run tells apart two lives of a sequencer: any number that a restart
 	// changes, such as its start time. Needed for more than one member.
 	Run uint64
+	// Name is a node's name in texts; default "node 3".
+	Name func(membership.NodeID) string
 	// Keep is how many entries are kept for nodes that reconnect before
 	// WantsCompact asks for the consumers' state; default 1000.
 	Keep int
@@ -56,6 +58,9 @@ var errRun = errors.New("static: several members need a run number")
 func New(cfg Config) (*Machine, error) {
 	if cfg.Keep <= 0 {
 		cfg.Keep = 1000
+	}
+	if cfg.Name == nil {
+		cfg.Name = func(n membership.NodeID) string { return fmt.Sprintf("node %d", n) }
 	}
 	m := &Machine{cfg: cfg}
 	members, err := m.list(cfg.Members)
@@ -125,7 +130,7 @@ func (m *Machine) input(in membership.GroupInput) {
 		m.link(in)
 	case membership.GroupReceive:
 		if err := m.receive(in); err != nil {
-			m.emit(membership.GroupTrace{Kind: "refused", Text: fmt.Sprintf("message of node %d: %v", in.From, err)})
+			m.emit(membership.GroupTrace{Kind: "refused", Text: fmt.Sprintf("message of %s: %v", m.cfg.Name(in.From), err)})
 		}
 	case membership.GroupPropose:
 		m.propose(in.Data)
@@ -263,7 +268,7 @@ func (m *Machine) Status() membership.GroupStatus {
 		Voters: []membership.NodeID{m.seq}, Learners: slices.Clone(m.cfg.Members[1:]),
 	}
 	if m.seq != m.cfg.Self && (!slices.Contains(m.up, m.seq) || m.run == 0) {
-		s.Waiting = fmt.Sprintf("sequencer node %d is not connected", m.seq)
+		s.Waiting = fmt.Sprintf("%s, which orders everything, is not connected", m.cfg.Name(m.seq))
 	}
 	return s
 }
