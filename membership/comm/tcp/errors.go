@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/quorate/quorate/membership"
@@ -48,7 +50,19 @@ func (e *OpError) Error() string {
 	if e.Addr.IsValid() {
 		fmt.Fprintf(&b, " at %s", e.Addr)
 	}
-	return b.String() + ": " + e.Err.Error()
+	return b.String() + ": " + e.cause().Error()
+}
+
+// cause is the error without what net and os say before it, which is said already.
+func (e *OpError) cause() error {
+	n, ok := e.Err.(*net.OpError)
+	if !ok || n.Net != "tcp" || !e.Addr.IsValid() {
+		return e.Err
+	}
+	if s, ok := n.Err.(*os.SyscallError); ok {
+		return s.Err
+	}
+	return n.Err
 }
 
 // Unwrap returns the cause.

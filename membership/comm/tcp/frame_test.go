@@ -5,7 +5,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
+	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -116,4 +120,22 @@ func FuzzHello(f *testing.F) {
 			t.Errorf("%q was read as %+v", b, h)
 		}
 	})
+}
+
+// What net and os say before a cause is said already.
+func TestOpErrorSaysThingsOnce(t *testing.T) {
+	addr := netip.MustParseAddrPort("10.0.0.3:7946")
+	inner := &net.OpError{Op: "read", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}
+	err := &OpError{Op: "read", Peer: 3, Addr: addr, Err: inner}
+	if got := err.Error(); got != "read node 3 at 10.0.0.3:7946: connection timed out" || !errors.Is(err, syscall.ETIMEDOUT) {
+		t.Error(got)
+	}
+	err = &OpError{Op: "handshake", Peer: 3, Addr: addr, Err: &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}}
+	if got := err.Error(); !strings.HasSuffix(got, ": remote error: tls: bad certificate") {
+		t.Error(got)
+	}
+	err = &OpError{Op: "dial", Peer: 3, Err: inner} // the address is in it
+	if got := err.Error(); !strings.Contains(got, "10.0.0.3:7946") {
+		t.Error(got)
+	}
 }
