@@ -34,7 +34,7 @@ func TestBlackHole(t *testing.T) {
 		mounted := make(chan error, 1)
 		go func() { mounted <- w.Mount(w.ctx, v) }()
 		w.within(joinTimeout, "quorate why says so", func(ctx context.Context) error {
-			return w.whySays(ctx, "DLM port to node ", "SYN unanswered")
+			return w.whySays(ctx, "DLM port to node", "SYN unanswered")
 		})
 		w.kill(v)
 		if <-mounted == nil {

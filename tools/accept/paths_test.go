@@ -124,7 +124,7 @@ func (w *world) refusedMount(victim int, reason string, at time.Time) {
 	w.t.Helper()
 	mounted := make(chan error, 1)
 	go func() { mounted <- w.Mount(w.ctx, victim) }()
-	w.within(joinTimeout, "quorate why says "+reason, func(ctx context.Context) error { return w.whySays(ctx, "DLM port to node ", reason) })
+	w.within(joinTimeout, "quorate why says "+reason, func(ctx context.Context) error { return w.whySays(ctx, "DLM port to node", reason) })
 	select {
 	case err := <-mounted:
 		if err == nil {

@@ -67,7 +67,7 @@ func startJob(e lockspace.Start) dlm.StartJob {
 
 // troubleText says what a peer does not answer to the kernel's DLM.
 func (d *Daemon) troubleText(t dlm.Trouble) string {
-	return fmt.Sprintf("DLM port to node %s: %s", d.cfg.Name(t.Node), t.Text)
+	return fmt.Sprintf("DLM port to %s: %s", d.cfg.Name(t.Node), t.Text)
 }
 
 // pathLook is how often the DLM's connections are looked at. It costs a millisecond of

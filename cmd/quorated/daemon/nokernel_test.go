@@ -66,7 +66,7 @@ func TestBlame(t *testing.T) {
 	nodes := []control.NodeStatus{{ID: 3, State: "member"}}
 	s := control.Status{Nodes: nodes, Lockspaces: []control.LockspaceStatus{wait("recovery", 2*time.Second), wait("recovery", time.Millisecond), wait("stop", 2*time.Second)}}
 	d.blame(&s)
-	const said = "DLM port to node c: SYN unanswered"
+	const said = "DLM port to c: SYN unanswered"
 	for i, want := range []string{"why; " + said, "why", "why"} {
 		if got := s.Lockspaces[i].Waits[0].Reason; got != want {
 			t.Errorf("%d: %q, not %q", i, got, want)
