@@ -117,15 +117,17 @@ func (m *Machine) tellVerdict(v []membership.Departure, out []Effect) []Effect {
 	return append(out, Convicted{Departures: slices.Clone(v)})
 }
 
+// Linked are the nodes whose votes make this node's own quorum, itself among
+// them, by ascending node id.
+func (m *Machine) Linked() []membership.NodeID {
+	have := append(m.list(func(p *peer) bool { return (p.member || !m.inView) && (p.hears || p.heard != 0 && m.excused(p)) }), m.cfg.Self)
+	slices.Sort(have)
+	return have
+}
+
 // ownQuorum judges this node's own quorum from its own links alone.
 func (m *Machine) ownQuorum(out []Effect) []Effect {
-	have := []membership.NodeID{m.cfg.Self}
-	for i, p := range m.peers {
-		if i != m.self && (p.member || !m.inView) && (p.hears || p.heard != 0 && m.excused(p)) {
-			have = append(have, p.id)
-		}
-	}
-	slices.Sort(have)
+	have := m.Linked()
 	v := m.cfg.Policy.Quorate(have)
 	if v.Quorate == m.quorate {
 		return out

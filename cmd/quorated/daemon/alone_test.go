@@ -143,7 +143,7 @@ func TestOneNodeByAList(t *testing.T) {
 	s := a.until("a member that waits for beta", func(s control.Status) bool {
 		return s.Member && !s.Quorate && slices.ContainsFunc(s.Waits, func(w control.Wait) bool { return w.Owner == 2 && strings.Contains(w.Reason, a.path("members")) })
 	})
-	if s.Group != "static" || !strings.Contains(s.Promise, "alpha beta by "+a.path("members")) || s.Level != control.Blocked {
+	if s.Group != "static" || !strings.Contains(s.Promise, "alpha, beta by "+a.path("members")) || s.Level != control.Blocked {
 		t.Errorf("%s: %s, level %d", s.Group, s.Promise, s.Level)
 	}
 	mount := a.kernel.Create("gfs")

@@ -169,7 +169,7 @@ func (n *Node) names(ids []membership.NodeID) string {
 	for i, id := range ids {
 		out[i] = n.cfg.Name(id)
 	}
-	return strings.Join(out, " ")
+	return strings.Join(out, ", ")
 }
 
 // promise says in one sentence what the rule of the list gives.
@@ -187,13 +187,14 @@ func (n *Node) promise() string {
 }
 
 // listWaits are the listed nodes that are missing.
-func (n *Node) listWaits(up time.Duration) []control.Wait {
+func (n *Node) listWaits() []control.Wait {
+	since := n.now.Sub(max(n.started, n.viewSince))
 	var ws []control.Wait
 	for _, id := range n.st.Listed {
 		if _, ok := n.st.View.Find(id); n.list == nil || ok || !n.needed(id) || id == n.cfg.Self {
 			continue
 		}
-		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Owner: id, Since: up,
+		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Owner: id, Since: since,
 			Reason: fmt.Sprintf("every node on the list is needed, and %s is not a member: start it there, or, when it is off for good, take it off %s", n.cfg.Name(id), n.list.From)})
 	}
 	return ws

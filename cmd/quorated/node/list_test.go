@@ -342,7 +342,7 @@ func TestListsThatAreRefused(t *testing.T) {
 	l.list(2, 2, 3)
 	l.list(3, 3)
 	l.run(time.Second)
-	l.warned(3, "members lists n3 here; the cluster works by the list of n2: n2 n3")
+	l.warned(3, "members lists n3 here; the cluster works by the list of n2: n2, n3")
 	l.wants(2, true, 2, 3)
 }
 

@@ -115,7 +115,10 @@ type Node struct {
 	prepared   map[membership.Incarnation]membership.Mono // when
 	compacted  uint64
 	viewSince  membership.Mono
-	waitsFor   string // last RecoveryWait given to liveness
+	unordered  waitClock // why nothing can be ordered
+	unlinked   waitClock // that this node hears too few
+	unadmitted waitClock // that it is no member
+	waitsFor   string    // last RecoveryWait given to liveness
 }
 
 type peer struct {
@@ -162,6 +165,18 @@ type job struct {
 	deadline     membership.Mono
 	run          bool
 	result       *membership.FenceResult
+}
+
+// waitClock is since when this node waits for the same; empty: for nothing.
+type waitClock struct {
+	what  string
+	since membership.Mono
+}
+
+func (c *waitClock) note(what string, now membership.Mono) {
+	if what != c.what {
+		*c = waitClock{what, now}
+	}
 }
 
 type leaving struct {

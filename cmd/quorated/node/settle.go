@@ -44,6 +44,24 @@ func (n *Node) settle() {
 	}
 	n.zombie()
 	n.compact()
+	n.waitClocks()
+}
+
+// waitClocks notes since when the node itself waits. A reason for that nothing can
+// be ordered is the same while it begins the same: who is missing comes after.
+func (n *Node) waitClocks() {
+	order, quorum, join := n.group.Status().Waiting, "", ""
+	if i := strings.IndexAny(order, ":;"); i >= 0 {
+		order = order[:i]
+	}
+	if !n.quorate {
+		quorum = "quorum"
+	} else if order == "" && !n.Member() {
+		join = "join"
+	}
+	n.unordered.note(order, n.now)
+	n.unlinked.note(quorum, n.now)
+	n.unadmitted.note(join, n.now)
 }
 
 // propose asks for an entry, unless it is under way.

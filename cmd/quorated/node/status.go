@@ -9,13 +9,14 @@ import (
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
+	"github.com/quorate/quorate/membership/quorum"
 )
 
 // Status says everything, as of now. Samples are the prober's.
 func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.Status {
 	n.now = max(now, n.now)
 	g := n.group.Status()
-	q := n.policy.Quorate(n.st.View.IDs())
+	q := n.votes()
 	s := control.Status{
 		Version: n.id.Version, Protocol: Protocol, Feature: cluster.Feature, Kernel: n.id.Kernel,
 		Cluster: n.cfg.Cluster, ID: g.ClusterID, Node: n.cfg.Self, Name: n.cfg.Name(n.cfg.Self), Boot: n.id.Boot,
@@ -41,6 +42,14 @@ func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.
 	s.Waits, s.Warnings = n.clusterWaits(g), n.warnings()
 	s.Level = level(s)
 	return s
+}
+
+// votes counts those of the members; without a quorum, of those that this node hears.
+func (n *Node) votes() quorum.Verdict {
+	if n.quorate {
+		return n.policy.Quorate(n.st.View.IDs())
+	}
+	return n.policy.Quorate(n.live.Linked())
 }
 
 func level(s control.Status) control.Level {
@@ -155,7 +164,7 @@ func (n *Node) changeWaits(sp *lockspace.Space, at time.Duration) (string, []con
 		ws = append(ws, n.fenceWait(what, v))
 	}
 	if !n.st.View.Quorate || !n.quorate {
-		ws = append(ws, control.Wait{What: what, For: "quorum", Since: at, Reason: n.policy.Quorate(n.st.View.IDs()).Text})
+		ws = append(ws, control.Wait{What: what, For: "quorum", Since: at, Reason: n.votes().Text})
 	}
 	for _, id := range missing(c) {
 		ws = append(ws, control.Wait{What: what, For: "stop", Owner: id, Since: at, Deadline: max(stopLimit-at, 0),
@@ -237,16 +246,14 @@ func (n *Node) fenceStatus() []control.FenceStatus {
 // clusterWaits are the waits of the node itself.
 func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	var ws []control.Wait
-	up := n.now.Sub(n.started)
 	if g.Waiting != "" {
-		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: up})
+		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: n.now.Sub(n.unordered.since)})
 	}
 	if !n.quorate {
-		ws = append(ws, control.Wait{What: "this node", For: "quorum", Since: up,
-			Reason: fmt.Sprintf("it hears %v of the configured nodes; %s", n.live.Hears(), n.policy.Quorate(append(n.live.Hears(), n.cfg.Self)).Text)})
+		ws = append(ws, control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom()})
 	}
 	if !n.Member() && n.quorate && g.Waiting == "" {
-		w := control.Wait{What: "this node", For: "join", Owner: g.Leader, Since: up, Reason: "the leader has not admitted it"}
+		w := control.Wait{What: "this node", For: "join", Owner: g.Leader, Since: n.now.Sub(n.unadmitted.since), Reason: "the leader has not admitted it"}
 		if c := n.st.Blocked(n.cfg.Self); c != nil {
 			n.blockedWait(&w, c)
 		}
@@ -255,15 +262,33 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 		}
 		ws = append(ws, w)
 	}
-	ws = append(ws, n.listWaits(up)...)
+	ws = append(ws, n.listWaits()...)
 	for _, d := range n.verdict {
 		if n.unseen(d) {
-			ws = append(ws, control.Wait{What: "cluster", For: "view", Owner: d.Incarnation.Node, Since: up,
+			ws = append(ws, control.Wait{What: "cluster", For: "view", Owner: d.Incarnation.Node, Since: n.now.Sub(n.started),
 				Deadline: max(n.started.Add(n.cfg.StartupGrace).Sub(n.now), 0),
 				Reason:   fmt.Sprintf("%s was a member and has not been heard since this daemon started; it is evicted when its grace ends", n.cfg.Name(d.Incarnation.Node))})
 		}
 	}
 	return ws
+}
+
+// hearsWhom says why this node has no quorum.
+func (n *Node) hearsWhom() string {
+	hears := "none of the other nodes"
+	if linked := slices.DeleteFunc(n.live.Linked(), func(id membership.NodeID) bool { return id == n.cfg.Self }); len(linked) > 0 {
+		hears = n.names(linked) + " alone"
+	}
+	if silent := n.silent(); len(silent) > 0 {
+		hears += " (silent: " + n.names(silent) + ")"
+	}
+	return fmt.Sprintf("it hears %s; %s", hears, n.votes().Text)
+}
+
+// silent are the configured nodes with a vote that this node does not hear.
+func (n *Node) silent() []membership.NodeID {
+	linked := n.live.Linked()
+	return slices.DeleteFunc(n.peerIDs(), func(id membership.NodeID) bool { return n.policy.Votes[id] == 0 || slices.Contains(linked, id) })
 }
 
 // blockedWait says what of its earlier life keeps a node out.

@@ -1,0 +1,98 @@
+package node
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/kbridge/lockspace"
+	"github.com/quorate/quorate/membership"
+)
+
+// stuck is a group that says why it orders nothing.
+type stuck struct{ waiting string }
+
+func (*stuck) Step(membership.Mono, ...membership.GroupInput) []membership.GroupEffect { return nil }
+func (*stuck) Deadline() membership.Mono                                               { return 0 }
+func (g *stuck) Status() membership.GroupStatus {
+	return membership.GroupStatus{Formed: true, Waiting: g.waiting}
+}
+
+// looks passes the time until then, while some nodes answer all the time.
+func (h *holder) looks(until time.Duration, hears ...membership.NodeID) {
+	for at := h.n.now; at < membership.Mono(until); {
+		at = min(at.Add(h.n.cfg.Timing.Interval), membership.Mono(until))
+		t := Timer{}
+		for _, id := range hears {
+			t.Samples = append(t.Samples, membership.Sample{Peer: id, Heard: at})
+		}
+		h.n.Step(at, t)
+	}
+}
+
+func (h *holder) wait(at time.Duration, what, kind string) control.Wait {
+	h.t.Helper()
+	s := h.n.Status(membership.Mono(at), nil)
+	for _, w := range s.Waits {
+		if w.What == what && w.For == kind {
+			return w
+		}
+	}
+	h.t.Fatalf("%s does not wait for %s: %+v", what, kind, s.Waits)
+	return control.Wait{}
+}
+
+func TestTheWaitForAQuorumIsAsOldAsTheLossOfIt(t *testing.T) {
+	h := newHolder(t)
+	g := &stuck{}
+	h.n.group = g
+	h.looks(10*time.Second, 2)
+	if !h.n.quorate {
+		t.Fatal("two of three are heard")
+	}
+	g.waiting = "no leader yet"
+	h.looks(20*time.Second, 2)
+	g.waiting = "no majority of the voters can be heard; missing n3"
+	h.looks(21 * time.Second)
+	g.waiting = "no majority of the voters can be heard; missing n2, n3"
+	h.looks(30 * time.Second)
+	at := 35 * time.Second
+	if w := h.wait(at, "cluster", "quorum"); w.Since.Round(time.Second) != 15*time.Second || w.Reason != g.waiting {
+		t.Errorf("the cluster: %+v", w)
+	}
+	w := h.wait(at, "this node", "quorum")
+	if w.Since.Round(time.Second) != 15*time.Second || w.Reason != "it hears none of the other nodes (silent: n2, n3); 1 of 3 votes, 2 needed: 1 missing" {
+		t.Errorf("this node: %+v", w)
+	}
+	if s := h.n.Status(membership.Mono(at), nil); s.Quorate || s.Votes != 1 {
+		t.Errorf("%d votes, quorate %v", s.Votes, s.Quorate)
+	}
+	h = newHolder(t)
+	if w := h.wait(time.Minute, "this node", "quorum"); w.Since != time.Minute-1 {
+		t.Errorf("since the start: %+v", w)
+	}
+}
+
+func TestTheWaitForAdmissionBeginsWithTheQuorum(t *testing.T) {
+	h := newHolder(t)
+	h.n.st.View.Members = h.m[1:]
+	h.n.st.Nodes[0].Instance = 99       // of the run before
+	h.n.group, h.n.leader = &stuck{}, 0 // nobody admits it
+	h.looks(20 * time.Second)
+	h.looks(30*time.Second, 2, 3)
+	if w := h.wait(40*time.Second, "this node", "join"); w.Since.Round(time.Second) != 20*time.Second {
+		t.Errorf("%+v", w)
+	}
+}
+
+// A lockspace's change without a quorum counts the votes that the cluster's wait counts.
+func TestALockspaceCountsTheVotesThatAreHeard(t *testing.T) {
+	h := newHolder(t)
+	sp := &lockspace.Space{Name: "gfs", Change: &lockspace.Change{}}
+	_, ws := h.n.changeWaits(sp, time.Second)
+	if !slices.ContainsFunc(ws, func(w control.Wait) bool { return w.For == "quorum" && strings.HasPrefix(w.Reason, "1 of 3 votes") }) {
+		t.Errorf("%+v", ws)
+	}
+}
