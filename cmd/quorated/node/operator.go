@@ -66,11 +66,25 @@ func orElse(s, or string) string {
 func (n *Node) fenceAck(in Operator) {
 	c := n.openCase(in.Node)
 	if c == nil {
-		n.refuseOperator(in, "nothing of node %s waits for proof; see `quorate nodes`", n.cfg.Name(in.Node))
+		if n.refusedForQuorum(in) {
+			return
+		}
+		n.refuseOperator(in, "nothing of %s waits for proof; see `quorate nodes`", n.cfg.Name(in.Node))
 		return
 	}
 	n.order(in, cluster.Command{FenceAck: &cluster.FenceAck{Victim: c.Victim, Who: in.Who}},
 		fmt.Sprintf("acknowledged: %v is taken as gone", c.Victim))
+}
+
+// refusedForQuorum refuses what is asked of a node where nothing can be agreed: the
+// node may well be gone, and nobody could evict it.
+func (n *Node) refusedForQuorum(in Operator) bool {
+	if n.quorate {
+		return false
+	}
+	n.refuseOperator(in, "no quorum: nothing can be agreed, and %s is not evicted; bring up %s; see `quorate why`",
+		n.cfg.Name(in.Node), orElse(strings.ReplaceAll(n.names(n.silent()), ", ", " or "), "the others"))
+	return true
 }
 
 func (n *Node) openCase(id membership.NodeID) *cluster.Case {
@@ -85,11 +99,14 @@ func (n *Node) openCase(id membership.NodeID) *cluster.Case {
 func (n *Node) fenceNode(in Operator) {
 	m, ok := n.st.View.Find(in.Node)
 	if !ok {
-		n.refuseOperator(in, "node %s is not a member; see `quorate nodes`", n.cfg.Name(in.Node))
+		n.refuseOperator(in, "%s is not a member; see `quorate nodes`", n.cfg.Name(in.Node))
+		return
+	}
+	if n.refusedForQuorum(in) {
 		return
 	}
 	if n.lease(in.Node) == 0 {
-		n.refuseOperator(in, "no fence device is configured for node %s", n.cfg.Name(in.Node))
+		n.refuseOperator(in, "no fence device is configured for %s", n.cfg.Name(in.Node))
 		return
 	}
 	rest := n.st.View.IDs()
@@ -100,7 +117,7 @@ func (n *Node) fenceNode(in Operator) {
 		}
 	}
 	if !n.quorum(rest) {
-		n.refuseOperator(in, "without node %s the members %v are no quorum", n.cfg.Name(in.Node), rest)
+		n.refuseOperator(in, "without %s the members left (%s) are no quorum: bring another node up first; see `quorate nodes`", n.cfg.Name(in.Node), n.names(rest))
 		return
 	}
 	n.order(in, cluster.Command{Evict: &cluster.Evict{View: n.st.View.Number, Fence: true,

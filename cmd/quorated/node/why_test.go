@@ -87,6 +87,20 @@ func TestTheWaitForAdmissionBeginsWithTheQuorum(t *testing.T) {
 	}
 }
 
+func TestWithoutAQuorumRefusalsSaySo(t *testing.T) {
+	h := newHolder(t)
+	h.n.cfg.Devices = []membership.Device{{Nodes: []membership.NodeID{2}, Timeout: time.Second}}
+	const want = "no quorum: nothing can be agreed, and n2 is not evicted; bring up n2 or n3; see `quorate why`"
+	for _, c := range []string{"fence-ack", "fence-node"} {
+		h.want(h.ask(time.Second, Operator{Token: 7, Command: c, Node: 2}), want)
+	}
+	h.looks(time.Minute, 2, 3)
+	h.n.st.View.Members = h.m[:2]
+	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-ack", Node: 2}), "nothing of n2 waits for proof")
+	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-node", Node: 3}), "n3 is not a member")
+	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-node", Node: 2}), "without n2 the members left (n1) are no quorum")
+}
+
 // A lockspace's change without a quorum counts the votes that the cluster's wait counts.
 func TestALockspaceCountsTheVotesThatAreHeard(t *testing.T) {
 	h := newHolder(t)
