@@ -75,7 +75,15 @@ func (a *app) fenceAckCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ack NODE",
 		Short: "Confirm that a node is powered off or cut from the storage",
-		Args:  cobra.ExactArgs(1),
+		Long: `fence ack takes your word for it that a node is powered off or cut from the shared
+storage, in place of a fence device's. Use it when the node was evicted and no
+device can prove that it is gone: 'quorate why' then names this command. It needs
+a quorum, and is refused for a node that was not evicted.
+
+The other nodes then replay the node's journals and take its locks. If it still
+runs, both write to the same blocks and THE FILE SYSTEMS ARE DESTROYED. Look at its
+power light or its management board, not at whether it answers.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			x, err := a.victim(c, args[0])
 			if err != nil {
@@ -143,7 +151,14 @@ func (a *app) fenceNodeCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "node NODE",
 		Short: "Evict a node and cut it off with its fence devices",
-		Args:  cobra.ExactArgs(1),
+		Long: `fence node evicts a member and powers it off with its fence devices; the others
+then take over its locks and replay its journals. What it has not written yet is
+lost. Use it for a node that hangs, cannot unmount, or has to go at once; one that
+still works leaves cleanly, with 'quorate leave' there.
+
+It needs fence devices for the node, and a quorum without it. Follow what becomes
+of it with: quorate events --follow`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			x, err := a.victim(c, args[0])
 			if err != nil {

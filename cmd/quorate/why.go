@@ -111,7 +111,14 @@ func (a *app) whyCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "why [LOCKSPACE]",
 		Short: "Say what is waited for, the root cause first",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `why says what this node, the cluster and its lockspaces wait for: first the cause
+that the others hang on and what to do about it, then every wait, for how long
+already, and of which node. Use it when a mount, a lock or another command hangs, or
+when 'quorate status' is not OK. With the name of a lockspace it says what holds
+up that one.
+
+Exit status: 0 all is well, 1 degraded, 2 blocked.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			req := control.Request{Command: "why"}
 			if len(args) > 0 {
@@ -183,6 +190,7 @@ func (a *app) printWhy(s *control.Status, lockspace string, waits []control.Wait
 		rows = append(rows, []string{w.What, w.For, n.of(w.Owner), human(w.Since), w.Reason})
 	}
 	_ = table(a.out, "WHO WAITS-FOR NODE SINCE REASON", rows) // a terminal that is gone needs no table
+	a.printWarnings(a.out, s)
 }
 
 func (a *app) completeLockspaces(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
