@@ -138,7 +138,7 @@ type FenceRecord struct {
 // Wait is one thing that is being waited for.
 type Wait struct {
 	What     string            `json:"what"`               // who waits: "lockspace gfs", "cluster", "this node"
-	For      string            `json:"for"`                // view, quorum, stop, fencing, start, recovery, join, config
+	For      string            `json:"for"`                // view, quorum, stop, fencing, start, recovery, kernel, join, answer, config
 	Owner    membership.NodeID `json:"owner,omitempty"`    // the node that it depends on
 	Reason   string            `json:"reason"`             // one sentence
 	Since    time.Duration     `json:"since"`              // how long already

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
@@ -270,6 +271,9 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 				Reason:   fmt.Sprintf("%s was a member and has not been heard since this daemon started; it is evicted when its grace ends", n.cfg.Name(d.Incarnation.Node))})
 		}
 	}
+	if n.quorate && n.Member() && n.st.View.Quorate {
+		ws = append(ws, n.absentWaits()...)
+	}
 	return ws
 }
 
@@ -289,6 +293,78 @@ func (n *Node) hearsWhom() string {
 func (n *Node) silent() []membership.NodeID {
 	linked := n.live.Linked()
 	return slices.DeleteFunc(n.peerIDs(), func(id membership.NodeID) bool { return n.policy.Votes[id] == 0 || slices.Contains(linked, id) })
+}
+
+// absentWaits are the configured nodes that should be members and are not, or are
+// about to be no more. Nothing stands still for them: what does is a graver cause.
+func (n *Node) absentWaits() []control.Wait {
+	var ws []control.Wait
+	for _, id := range n.peerIDs() {
+		name := n.cfg.Name(id)
+		w := control.Wait{What: "cluster", For: "join", Owner: id, Since: n.now.Sub(max(n.started, n.viewSince))}
+		state, reason := n.stateOf(id)
+		switch state {
+		case "suspect":
+			w.For, w.Since, w.Reason = "answer", max(n.live.Age(id), 0), name+" is silent; it is evicted if it stays so"
+		case "evicted", "fencing":
+			w = n.fenceWait("cluster", n.openCase(id).Victim)
+		case "joining":
+			w.Reason = name + " is connected and no member yet"
+		case "refused":
+			w.Reason = name + " is no member: " + reason
+			if len(n.peers[id].differs) > 0 {
+				w.Command = "make /etc/quorate/quorate.toml the same on every node, then restart quorated where it was changed"
+			}
+		case "left":
+			w.Reason, w.Command = name+" is no member: it left", "start quorated on "+name
+		case "absent":
+			w.Reason, w.Command = name+" is no member", "boot "+name+" and start quorated there"
+			if reason = strings.Join(slices.DeleteFunc([]string{reason, n.fencedHow(id)}, func(s string) bool { return s == "" }), "; "); reason != "" {
+				w.Reason += ": " + reason
+			}
+		default:
+			continue
+		}
+		if c := n.lastCase(id); c != nil && state == "absent" {
+			w.Since = n.now.Sub(n.clock(c.Victim).since)
+		}
+		ws = append(ws, w)
+	}
+	return ws
+}
+
+// lastCase is the newest case of a node.
+func (n *Node) lastCase(id membership.NodeID) (last *cluster.Case) {
+	for k := range n.st.Cases {
+		if c := &n.st.Cases[k]; c.Victim.Node == id && (last == nil || c.Index > last.Index) {
+			last = c
+		}
+	}
+	return last
+}
+
+// fencedHow says how the newest case of a node was closed; empty: not known.
+func (n *Node) fencedHow(id membership.NodeID) string {
+	c := n.lastCase(id)
+	if c == nil || c.Proof == nil {
+		return ""
+	}
+	text := "proved gone (" + c.Proof.How + ")"
+	if c.Proof.How == "agent" {
+		text = "fenced"
+	}
+	for _, r := range n.st.History {
+		if t, err := time.Parse(time.RFC3339, r.Wall); err == nil && r.Index == c.Proof.Index && r.Victim == c.Victim {
+			text += t.Local().Format(" at 2006-01-02 15:04:05")
+		}
+	}
+	switch {
+	case c.Proof.Who != "":
+		text += " by " + c.Proof.Who
+	case c.Proof.Actor != 0:
+		text += " by " + n.cfg.Name(c.Proof.Actor)
+	}
+	return text
 }
 
 // blockedWait says what of its earlier life keeps a node out.

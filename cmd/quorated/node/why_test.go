@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
 )
 
 // stuck is a group that says why it orders nothing.
@@ -99,6 +101,59 @@ func TestWithoutAQuorumRefusalsSaySo(t *testing.T) {
 	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-ack", Node: 2}), "nothing of n2 waits for proof")
 	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-node", Node: 3}), "n3 is not a member")
 	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-node", Node: 2}), "without n2 the members left (n1) are no quorum")
+}
+
+// degraded is node 1 of the members 1 and 2, and node 3 is none.
+func degraded(t *testing.T) *holder {
+	h := newHolder(t)
+	h.looks(time.Minute, 2)
+	h.n.st.View.Members = h.m[:2]
+	return h
+}
+
+func TestADegradedClusterSaysWhoIsNoMember(t *testing.T) {
+	h := degraded(t)
+	wall := "2026-03-01T00:05:00Z"
+	at, err := time.Parse(time.RFC3339, wall)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.n.st.Cases = []cluster.Case{{Victim: h.m[2], Reason: membership.ReasonSilent, Index: 5, Needed: true, Proof: &cluster.Proof{How: "agent", Actor: 2, Index: 6}}}
+	h.n.st.History = []cluster.Record{{Victim: h.m[2], How: "agent", Actor: 2, OK: true, Wall: wall, Index: 6}}
+	h.n.clock(h.m[2])
+	w := h.wait(time.Minute+5*time.Second, "cluster", "join")
+	want := fmt.Sprintf("n3 is no member: silent; fenced at %s by n2", at.Local().Format("2006-01-02 15:04:05"))
+	if w.Owner != 3 || w.Reason != want || w.Command != "boot n3 and start quorated there" || w.Since != 5*time.Second {
+		t.Errorf("%+v, want %q", w, want)
+	}
+	h.n.st.Cases[0].Proof, h.n.st.History = nil, nil // it is not closed
+	if w := h.wait(time.Minute, "cluster", "fencing"); w.Owner != 3 || !strings.Contains(w.Command, "fence ack n3") {
+		t.Errorf("%+v", w)
+	}
+	h.n.st.Cases, h.n.st.Nodes[2].Left = nil, true
+	if w := h.wait(time.Minute, "cluster", "join"); w.Reason != "n3 is no member: it left" || w.Command != "start quorated on n3" {
+		t.Errorf("%+v", w)
+	}
+	h.n.peers[3].connected = true
+	if w := h.wait(time.Minute, "cluster", "join"); w.Reason != "n3 is connected and no member yet" {
+		t.Errorf("%+v", w)
+	}
+	h.n.peers[3].differs = []string{"liveness.dead_after"}
+	if w := h.wait(time.Minute, "cluster", "join"); w.Reason != "n3 is no member: its configuration differs" || !strings.Contains(w.Command, "quorate.toml") {
+		t.Errorf("%+v", w)
+	}
+}
+
+func TestASilentMemberIsACause(t *testing.T) {
+	h := degraded(t)
+	h.looks(62*time.Second, 2, 3) // so that it was heard once
+	h.n.st.View.Members = h.m
+	h.n.newView()
+	h.looks(63*time.Second, 2, 3)
+	h.looks(64*time.Second, 2)
+	if w := h.wait(64*time.Second, "cluster", "answer"); w.Owner != 3 || w.Since.Round(100*time.Millisecond) != time.Second || !strings.HasPrefix(w.Reason, "n3 is silent") {
+		t.Errorf("%+v", w)
+	}
 }
 
 // A lockspace's change without a quorum counts the votes that the cluster's wait counts.
