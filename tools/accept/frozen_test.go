@@ -96,8 +96,8 @@ func (w *world) held() {
 	from := time.Now()
 	wr := w.write("held", 20, w.Nodes()...)
 	defer wr.stop()
-	w.shows(w.quorate(on, fmt.Sprintf("node hold node%d --for 11m", victim), 1), "from 1s to 10m0s")
-	w.shows(w.quorate(on, fmt.Sprintf("node hold node%d --for 1m", victim), 0), "is held for 1m0s")
+	w.shows(w.quorate(on, fmt.Sprintf("node hold node%d --for 11m", victim), 1), "from 1s to 10m,")
+	w.shows(w.quorate(on, fmt.Sprintf("node hold node%d --for 1m", victim), 0), "is held for 1m:")
 	w.within(5*time.Second, "another leader", func(ctx context.Context) error {
 		return cluster.Until(ctx, 20*time.Millisecond, func() error {
 			l, err := w.Leader(ctx, on)

@@ -117,7 +117,7 @@ func (n *Node) apply(index uint64, c cluster.Command) {
 	for _, i := range o.Proved {
 		n.set.Proved(index, i)
 		k := n.st.Case(i)
-		n.emit(membership.Event{Kind: membership.KindFenced, Subject: i.Node, Index: index, Incident: incident(k.Index), Text: proofText(i, *k.Proof)})
+		n.emit(membership.Event{Kind: membership.KindFenced, Subject: i.Node, Index: index, Incident: incident(k.Index), Text: n.proofText(i, *k.Proof)})
 	}
 	n.notices(index)
 }
@@ -145,12 +145,12 @@ func viewText(v membership.View) string {
 	return fmt.Sprintf("members %v%s", v.IDs(), q)
 }
 
-func proofText(i membership.Incarnation, p cluster.Proof) string {
+func (n *Node) proofText(i membership.Incarnation, p cluster.Proof) string {
 	switch {
 	case p.Who != "":
 		return fmt.Sprintf("%v is gone: %s, by %s", i, p.How, p.Who)
 	case p.Actor != 0:
-		return fmt.Sprintf("%v is gone: %s, by node %d", i, p.How, p.Actor)
+		return fmt.Sprintf("%v is gone: %s, by %s", i, p.How, n.cfg.Name(p.Actor))
 	}
 	return fmt.Sprintf("%v is gone: %s", i, p.How)
 }

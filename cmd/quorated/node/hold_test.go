@@ -127,8 +127,8 @@ func TestAHoldIsTakenBack(t *testing.T) {
 func TestAHoldThatCannotBe(t *testing.T) {
 	h := newHolder(t)
 	h.want(h.ask(time.Second, hold(9, time.Minute)), "not a member")
-	h.want(h.ask(time.Second, hold(2, cluster.MaxHold+1)), "from 1s to 10m0s")
-	h.want(h.ask(time.Second, hold(2, time.Millisecond)), "from 1s to 10m0s")
+	h.want(h.ask(time.Second, hold(2, cluster.MaxHold+1)), "from 1s to 10m,")
+	h.want(h.ask(time.Second, hold(2, time.Millisecond)), "from 1s to 10m,")
 	h.g.leader = 0
 	h.n.followLeader()
 	if r := h.ask(2*time.Second, hold(2, time.Minute)); len(r) != 0 {

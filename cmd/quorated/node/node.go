@@ -445,7 +445,7 @@ func (n *Node) giveJudge() {
 func (n *Node) convicted(deps []membership.Departure) {
 	for _, d := range deps {
 		if !slices.ContainsFunc(n.verdict, func(o membership.Departure) bool { return o.Incarnation == d.Incarnation }) && !n.unseen(d) {
-			n.emit(membership.Event{Kind: membership.KindConvicted, Subject: d.Incarnation.Node, Text: fmt.Sprintf("%s, reported by %v", d.Reason, d.Observers)})
+			n.emit(membership.Event{Kind: membership.KindConvicted, Subject: d.Incarnation.Node, Text: fmt.Sprintf("%s, reported by %s", d.Reason, n.names(d.Observers))})
 		}
 	}
 	n.verdict = deps

@@ -411,7 +411,7 @@ func (n *Node) warnings() []string {
 
 func (n *Node) evictedWhy() string {
 	if c := n.st.Case(n.Self()); c != nil {
-		return fmt.Sprintf("%s, reported by %v", c.Reason, c.Observers)
+		return fmt.Sprintf("%s, reported by %s", c.Reason, n.names(c.Observers))
 	}
 	return ""
 }

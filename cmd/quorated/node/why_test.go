@@ -165,3 +165,21 @@ func TestALockspaceCountsTheVotesThatAreHeard(t *testing.T) {
 		t.Errorf("%+v", ws)
 	}
 }
+
+func TestTextsForPeopleNameNodes(t *testing.T) {
+	h := newHolder(t)
+	d := membership.Departure{Incarnation: h.m[2], Reason: membership.ReasonSilent, Observers: []membership.NodeID{1, 2}}
+	h.n.convicted([]membership.Departure{d})
+	out := h.n.take()
+	if e, ok := out[len(out)-1].(Emit); !ok || e.Event.Text != "silent, reported by n1, n2" {
+		t.Errorf("%+v", out)
+	}
+	if got := h.n.proofText(h.m[2], cluster.Proof{How: "agent", Actor: 2}); !strings.HasSuffix(got, "is gone: agent, by n2") {
+		t.Error(got)
+	}
+	for d, want := range map[time.Duration]string{10 * time.Minute: "10m", time.Hour: "1h", 90 * time.Second: "1m30s", 30 * time.Second: "30s"} {
+		if got := short(d); got != want {
+			t.Errorf("%v: %s", d, got)
+		}
+	}
+}
