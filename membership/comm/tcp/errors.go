@@ -37,6 +37,7 @@ var (
 type OpError struct {
 	Op   string // listen, accept, dial, handshake, read, write
 	Peer membership.NodeID
+	Name string // of the peer, as configured; empty: its id is said
 	Addr netip.AddrPort
 	Err  error
 }
@@ -44,7 +45,10 @@ type OpError struct {
 func (e *OpError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
-	if e.Peer != 0 {
+	switch {
+	case e.Name != "":
+		b.WriteString(" " + e.Name)
+	case e.Peer != 0:
 		fmt.Fprintf(&b, " node %d", e.Peer)
 	}
 	if e.Addr.IsValid() {

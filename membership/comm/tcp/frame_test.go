@@ -130,6 +130,10 @@ func TestOpErrorSaysThingsOnce(t *testing.T) {
 	if got := err.Error(); got != "read node 3 at 10.0.0.3:7946: connection timed out" || !errors.Is(err, syscall.ETIMEDOUT) {
 		t.Error(got)
 	}
+	err.Name = "gamma"
+	if got := err.Error(); got != "read gamma at 10.0.0.3:7946: connection timed out" {
+		t.Error(got)
+	}
 	err = &OpError{Op: "handshake", Peer: 3, Addr: addr, Err: &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}}
 	if got := err.Error(); !strings.HasSuffix(got, ": remote error: tls: bad certificate") {
 		t.Error(got)

@@ -151,7 +151,7 @@ func (c *Comm) welcome(ctx context.Context, raw net.Conn, leave func()) {
 	}
 	op := &OpError{Op: "accept", Addr: remoteOf(raw), Err: err}
 	if s != nil && s.peer != nil {
-		op.Peer = s.peer.node.ID
+		op.Peer, op.Name = s.peer.node.ID, s.peer.node.Name
 		s.peer.failed(op)
 	}
 	c.log.Debug("connection not accepted", "addr", op.Addr, "err", err)

@@ -97,7 +97,7 @@ func (p *peer) exchange(s *session) {
 	var wg sync.WaitGroup
 	wg.Go(s.writeLoop)
 	if err := s.readLoop(); err != nil {
-		s.close(&OpError{Op: "read", Peer: p.node.ID, Addr: s.remote, Err: err})
+		s.close(&OpError{Op: "read", Peer: p.node.ID, Name: p.node.Name, Addr: s.remote, Err: err})
 	}
 	wg.Wait()
 	p.end(s)
@@ -172,13 +172,13 @@ func (p *peer) dialLoop(ctx context.Context) {
 func (p *peer) dialOnce(ctx context.Context) error {
 	raw, i, err := p.connect(ctx)
 	if err != nil {
-		p.complain(&OpError{Op: "dial", Peer: p.node.ID, Err: err})
+		p.complain(&OpError{Op: "dial", Peer: p.node.ID, Name: p.node.Name, Err: err})
 		return err
 	}
 	s, err := p.c.handshake(ctx, raw, p.node.ID)
 	if err != nil {
 		p.first = (i + 1) % len(p.node.Addrs) // a path that connects and carries nothing
-		err = &OpError{Op: "handshake", Peer: p.node.ID, Addr: remoteOf(raw), Err: err}
+		err = &OpError{Op: "handshake", Peer: p.node.ID, Name: p.node.Name, Addr: remoteOf(raw), Err: err}
 		p.c.refused(remoteOf(raw), err)
 		p.complain(err)
 		return err

@@ -187,7 +187,7 @@ func (s *session) writeLoop() {
 		s.mu.Unlock()
 		for _, chunk := range batch.chunks {
 			if _, err := s.conn.Write(chunk); err != nil {
-				s.close(&OpError{Op: "write", Peer: s.peer.node.ID, Addr: s.remote, Err: err})
+				s.close(&OpError{Op: "write", Peer: s.peer.node.ID, Name: s.peer.node.Name, Addr: s.remote, Err: err})
 				return
 			}
 		}
