@@ -42,6 +42,8 @@ type holder struct {
 	n *Node
 	g *echo
 	m []membership.Incarnation
+
+	said []string // the texts of events, by looks
 }
 
 func newHolder(t *testing.T) *holder {

@@ -425,7 +425,8 @@ func (n *Node) liveness(in liveness.Input) {
 			n.convicted(e.Departures)
 		case liveness.QuorumChanged:
 			n.quorate = e.Have
-			n.emit(membership.Event{Kind: membership.KindQuorum, Text: e.Text})
+			linked := n.live.Linked()
+			n.emit(membership.Event{Kind: membership.KindQuorum, Text: n.names(linked) + " connected: " + n.policy.Quorate(linked).Text})
 		case liveness.Paused:
 			n.emit(membership.Event{Kind: membership.KindDegraded, Text: fmt.Sprintf("this daemon did not run for %v; what it did not hear in that time counts against nobody", e.For.Round(time.Millisecond))})
 		case liveness.JudgeChanged:

@@ -30,7 +30,11 @@ func (h *holder) looks(until time.Duration, hears ...membership.NodeID) {
 		for _, id := range hears {
 			t.Samples = append(t.Samples, membership.Sample{Peer: id, Heard: at})
 		}
-		h.n.Step(at, t)
+		for _, e := range h.n.Step(at, t) {
+			if e, ok := e.(Emit); ok {
+				h.said = append(h.said, e.Event.Text)
+			}
+		}
 	}
 }
 
@@ -53,6 +57,9 @@ func TestTheWaitForAQuorumIsAsOldAsTheLossOfIt(t *testing.T) {
 	h.looks(10*time.Second, 2)
 	if !h.n.quorate {
 		t.Fatal("two of three are heard")
+	}
+	if !slices.Contains(h.said, "n1, n2 connected: 2 of 3 votes, 2 needed") {
+		t.Errorf("%q", h.said)
 	}
 	g.waiting = "no leader yet"
 	h.looks(20*time.Second, 2)
