@@ -71,21 +71,26 @@ func (d *Daemon) troubleText(t dlm.Trouble) string {
 }
 
 // pathLook is how often the DLM's connections are looked at. It costs a millisecond of
-// a processor, or two.
-const pathLook = 2 * time.Second
+// a processor; with many thousand connections more, and then it is done less often.
+const (
+	pathLook  = 2 * time.Second
+	pathShare = 200 // a look takes one in so many parts of the time
+)
 
 // watchPaths tells the machine which peers leave the kernel's data unanswered.
 func (d *Daemon) watchPaths(ctx context.Context) error {
-	tick := time.NewTicker(pathLook)
-	defer tick.Stop()
+	timer := time.NewTimer(pathLook)
+	defer timer.Stop()
 	var last []membership.NodeID
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-timer.C:
 		}
+		begin := time.Now()
 		now := unanswered(d.kernel.Troubles())
+		timer.Reset(max(pathLook, pathShare*time.Since(begin)))
 		if !slices.Equal(now, last) {
 			d.post(node.Unanswered{Peers: now})
 		}

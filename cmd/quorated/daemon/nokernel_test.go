@@ -1,17 +1,21 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
@@ -96,4 +100,47 @@ type troubled struct {
 
 func (k troubled) Troubles() []dlm.Trouble {
 	return []dlm.Trouble{{Node: 3, Text: "SYN unanswered", Again: k.again}}
+}
+
+// scripted answers one list of troubles after the other, each at a cost.
+type scripted struct {
+	kernel
+	say  [][]dlm.Trouble
+	cost time.Duration
+	at   []time.Time
+}
+
+func (s *scripted) Troubles() []dlm.Trouble {
+	s.at = append(s.at, time.Now())
+	time.Sleep(s.cost)
+	return s.say[min(len(s.at), len(s.say))-1]
+}
+
+// The machine is told of every change of who does not answer, and of what is sent for
+// the first time nothing. A look that takes long is taken less often.
+func TestWatchPaths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, first := dlm.Trouble{Node: 3, Text: "7 bytes", Again: 4}, dlm.Trouble{Node: 2, Text: "SYN unanswered"}
+		k := &scripted{say: [][]dlm.Trouble{{first}, {first, slow}, {slow}, nil}, cost: 20 * time.Millisecond}
+		d := &Daemon{kernel: k, inputs: make(chan node.Input, 10), done: make(chan struct{})}
+		ctx, cancel := context.WithTimeout(t.Context(), 17*time.Second)
+		defer cancel()
+		if err := d.watchPaths(ctx); err != nil {
+			t.Fatal(err)
+		}
+		close(d.inputs)
+		var got []node.Input
+		for in := range d.inputs {
+			got = append(got, in)
+		}
+		want := []node.Input{node.Unanswered{Peers: []membership.NodeID{3}}, node.Unanswered{}}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, not %+v", got, want)
+		}
+		for i := range k.at[1:] {
+			if gap := k.at[i+1].Sub(k.at[i]); gap < pathShare*k.cost {
+				t.Errorf("looked again after %v", gap)
+			}
+		}
+	})
 }
