@@ -21,13 +21,18 @@ const abortEvery = 200 * time.Millisecond
 
 func peerKey(n membership.NodeID) string { return fmt.Sprintf("peer %d", n) }
 
+// onPeer has the queue of a peer do something.
+func (d *Driver) onPeer(op string, i membership.Incarnation, do func()) error {
+	if i.Node == d.o.Self || i.Node == 0 {
+		return opError(op, i.String(), fmt.Errorf("%w: not a peer", ErrPeer))
+	}
+	return d.work.post(peerKey(i.Node), op, do)
+}
+
 // SetPeer makes the comms entry of a peer's incarnation; an entry of another
 // incarnation is removed first. PeerSet answers.
 func (d *Driver) SetPeer(i membership.Incarnation) error {
-	if i.Node == d.o.Self || i.Node == 0 {
-		return opError("set-peer", i.String(), fmt.Errorf("%w: not a peer", ErrPeer))
-	}
-	return d.work.post(peerKey(i.Node), "set-peer", func() {
+	return d.onPeer("set-peer", i, func() {
 		d.emit(PeerSet{Incarnation: i, Err: opError("set-peer", i.String(), d.setPeer(i))})
 	})
 }
@@ -65,10 +70,7 @@ func (d *Driver) setPeer(i membership.Incarnation) error {
 // RemovePeer removes the comms entry of an incarnation; PeerRemoved answers. An
 // entry of another incarnation stays. It may take long: see the package.
 func (d *Driver) RemovePeer(i membership.Incarnation) error {
-	if i.Node == d.o.Self || i.Node == 0 {
-		return opError("remove-peer", i.String(), fmt.Errorf("%w: not a peer", ErrPeer))
-	}
-	return d.work.post(peerKey(i.Node), "remove-peer", func() {
+	return d.onPeer("remove-peer", i, func() {
 		t := time.Now()
 		err := opError("remove-peer", i.String(), d.removePeer(i))
 		d.emit(PeerRemoved{Incarnation: i, Took: time.Since(t), Err: err})
@@ -96,10 +98,7 @@ func (d *Driver) removePeer(i membership.Incarnation) error {
 // No lockspace here may have the peer as a member: to the kernel a new entry is the sign
 // of a death.
 func (d *Driver) RenewPeer(i membership.Incarnation, lockspace string, epoch uint64) error {
-	if i.Node == d.o.Self || i.Node == 0 {
-		return opError("renew-peer", i.String(), fmt.Errorf("%w: not a peer", ErrPeer))
-	}
-	return d.work.post(peerKey(i.Node), "renew-peer", func() {
+	return d.onPeer("renew-peer", i, func() {
 		troubles := slices.DeleteFunc(d.Troubles(), func(t Trouble) bool { return t.Node != i.Node })
 		err := opError("renew-peer", i.String(), d.renewPeer(i, troubles))
 		d.emit(PeerRenewed{Incarnation: i, Lockspace: lockspace, Epoch: epoch, Troubles: troubles, Err: err})

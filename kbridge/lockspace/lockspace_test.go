@@ -262,12 +262,7 @@ func TestAJoinerThatDoesNotFinishIsTakenOut(t *testing.T) {
 	m.local.Step(y.now, Online{"gfs"})
 	m.frozen = true
 	y.run()
-	sp := y.set.Space("gfs")
-	y.index++
-	refuse := Message{Refuse: &Refuse{Lockspace: "gfs", Change: sp.Seq, Joiner: m.self.Incarnation, Why: "SYN unanswered"}}
-	if err := y.set.Message(y.index, y.nodes[0].self.Incarnation, refuse.Encode()); err != nil {
-		t.Fatal(err)
-	}
+	y.refuse("gfs", 3)
 	m.frozen = false
 	mark := len(y.log)
 	y.run()
@@ -292,11 +287,7 @@ func TestARefusedJoinerKeepsWhatItShares(t *testing.T) {
 	m.local.Step(y.now, Online{"gfs"})
 	m.frozen = true
 	y.run()
-	y.index++
-	refuse := Message{Refuse: &Refuse{Lockspace: "gfs", Change: y.set.Space("gfs").Seq, Joiner: m.self.Incarnation, Why: "SYN unanswered"}}
-	if err := y.set.Message(y.index, y.nodes[0].self.Incarnation, refuse.Encode()); err != nil {
-		t.Fatal(err)
-	}
+	y.refuse("gfs", 3)
 	m.frozen = false
 	mark := len(y.log)
 	y.run()

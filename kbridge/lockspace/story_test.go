@@ -176,6 +176,16 @@ func (y *story) returns(i int) membership.Incarnation {
 	return m.self.Incarnation
 }
 
+// refuse has node 1 take a joiner out whose kernel did not finish.
+func (y *story) refuse(ls string, joiner int) {
+	y.t.Helper()
+	y.index++
+	m := Message{Refuse: &Refuse{Lockspace: ls, Change: y.set.Space(ls).Seq, Joiner: y.nodes[joiner-1].self.Incarnation, Why: "SYN unanswered"}}
+	if err := y.set.Message(y.index, y.nodes[0].self.Incarnation, m.Encode()); err != nil {
+		y.t.Fatal(err)
+	}
+}
+
 func (y *story) proved(i membership.Incarnation) {
 	y.index++
 	y.set.Proved(y.index, i)

@@ -85,6 +85,12 @@ func (m *Machine) hear(msg *pb.Message) {
 	}
 }
 
+// forgetLeader makes this node one that follows nobody.
+func (m *Machine) forgetLeader() {
+	_ = m.node.ForgetLeader()
+	m.role.lead, m.role.none = 0, m.now
+}
+
 // disown forgets a leader that asks for votes itself: it has stepped down, for want
 // of a majority perhaps, and does not lead. The library would ignore it, since to a
 // follower that does not tick its leader is alive for ever.
@@ -94,8 +100,7 @@ func (m *Machine) disown(msg *pb.Message) {
 	if !asks || r.state == raftlib.StateLeader || msg.GetFrom() != r.lead || msg.GetTerm() <= r.term {
 		return
 	}
-	_ = m.node.ForgetLeader()
-	r.lead, r.none = 0, m.now
+	m.forgetLeader()
 	r.campaignAt = m.now.Add(m.cfg.Backstop/4 + m.jitter(m.cfg.Backstop/2)) // its turn is first
 }
 
@@ -138,8 +143,7 @@ func (m *Machine) convict(forced bool) {
 		r.deposed, r.upTo = r.lead, r.term
 	}
 	r.tries, r.votes = 0, 0
-	_ = m.node.ForgetLeader()
-	r.lead, r.none = 0, m.now
+	m.forgetLeader()
 	r.campaignAt = m.now.Add(turn)
 }
 
@@ -190,8 +194,7 @@ func (m *Machine) timers() {
 			return
 		}
 		m.trace("leader-silent", "nothing from leader %d for %v", m.nodeOf(r.lead), m.now.Sub(r.heard))
-		_ = m.node.ForgetLeader()
-		r.lead, r.none = 0, m.now
+		m.forgetLeader()
 		r.campaignAt = m.now.Add(m.jitter(m.cfg.Backstop / 2))
 	}
 	if m.mayCampaign() && m.now >= m.nextCampaign() {
