@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -159,4 +160,15 @@ func (c Config) Name(id NodeID) string {
 		return n.Name
 	}
 	return fmt.Sprint(uint32(id))
+}
+
+// Short is a duration without its zeros: 10m, not 10m0s.
+func Short(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
 }

@@ -69,18 +69,18 @@ func (p *parser) timing(t *table, tm membership.Timing) {
 			key = "interval"
 		}
 		t.fault(key, `dead_after %s is less than %d intervals of %s, so one lost packet could kill a healthy node: write dead_after = "%s" or more, or interval = "%s" or less`,
-			short(tm.DeadAfter), minAnswers, short(tm.Interval), short(minAnswers*tm.Interval), short((tm.DeadAfter / minAnswers).Truncate(time.Millisecond)))
+			membership.Short(tm.DeadAfter), minAnswers, membership.Short(tm.Interval), membership.Short(minAnswers*tm.Interval), membership.Short((tm.DeadAfter / minAnswers).Truncate(time.Millisecond)))
 	}
 	if tm.StallLimit < tm.DeadAfter {
 		t.fault("stall_limit", `stall_limit %s is less than dead_after %s: a busy node must not be shot sooner than a dead one: write stall_limit = "%s" or more`,
-			short(tm.StallLimit), short(tm.DeadAfter), short(tm.DeadAfter))
+			membership.Short(tm.StallLimit), membership.Short(tm.DeadAfter), membership.Short(tm.DeadAfter))
 	}
 	if tm.RecoveryStall > tm.StallLimit {
 		t.fault("recovery_stall", `recovery_stall %s is more than stall_limit %s: write recovery_stall = "%s" or less`,
-			short(tm.RecoveryStall), short(tm.StallLimit), short(tm.StallLimit))
+			membership.Short(tm.RecoveryStall), membership.Short(tm.StallLimit), membership.Short(tm.StallLimit))
 	}
 	if tm.RecoveryStall < minAnswers*tm.Interval {
 		t.fault("recovery_stall", `recovery_stall %s is less than %d intervals of %s and could not be told from one lost packet: write recovery_stall = "%s" or more`,
-			short(tm.RecoveryStall), minAnswers, short(tm.Interval), short(minAnswers*tm.Interval))
+			membership.Short(tm.RecoveryStall), minAnswers, membership.Short(tm.Interval), membership.Short(minAnswers*tm.Interval))
 	}
 }

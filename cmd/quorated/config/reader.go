@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/membership"
 )
 
 var (
@@ -162,16 +164,16 @@ func (t *table) dur(key string, def, lo, hi time.Duration) time.Duration {
 	}
 	s, ok := v.(string)
 	if !ok {
-		t.fault(key, `%s is %s: write a time with its unit, for example %s = "%s"`, key, kind(v), key, short(def))
+		t.fault(key, `%s is %s: write a time with its unit, for example %s = "%s"`, key, kind(v), key, membership.Short(def))
 		return def
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		t.fault(key, `%s = %q is not a time: write a number with its unit (ms, s, m), for example "%s"`, key, s, short(def))
+		t.fault(key, `%s = %q is not a time: write a number with its unit (ms, s, m), for example "%s"`, key, s, membership.Short(def))
 		return def
 	}
 	if d < lo || d > hi {
-		t.fault(key, `%s = %q is out of range: write a time from %s to %s`, key, s, short(lo), short(hi))
+		t.fault(key, `%s = %q is out of range: write a time from %s to %s`, key, s, membership.Short(lo), membership.Short(hi))
 		return def
 	}
 	return d
@@ -285,18 +287,6 @@ func kind(v any) string {
 		return "a list of sections"
 	}
 	return "a date"
-}
-
-// short prints a duration without its zero parts: 10s, 1m, 400ms.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 func checkHostPort(s string) error {

@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/quorate/quorate/membership"
@@ -40,11 +39,11 @@ func (n *Node) askHold(in Operator) {
 		n.refuseOperator(in, "%s is not a member; see `quorate nodes`", name)
 	case in.For < cluster.MinHold || in.For > cluster.MaxHold:
 		n.refuseOperator(in, "a hold lasts from %s to %s, not %s; announce a longer freeze again before the first hold ends",
-			short(cluster.MinHold), short(cluster.MaxHold), short(in.For))
+			membership.Short(cluster.MinHold), membership.Short(cluster.MaxHold), membership.Short(in.For))
 	default:
 		h := &cluster.Hold{Incarnation: m, For: in.For, Who: in.Who + " on " + n.cfg.Name(n.cfg.Self), Ask: fmt.Sprintf("%d/%x/%d", n.cfg.Self, n.id.Instance, in.Token)}
 		n.asks = append(n.asks, holdAsk{in.Token, n.now, cluster.Command{Hold: h},
-			fmt.Sprintf("%s is held for %s: it may stand still now; `quorate node release %s` ends it sooner", name, short(in.For), name)})
+			fmt.Sprintf("%s is held for %s: it may stand still now; `quorate node release %s` ends it sooner", name, membership.Short(in.For), name)})
 	}
 }
 
@@ -59,17 +58,6 @@ func (n *Node) askRelease(in Operator) {
 	}
 	end := &cluster.HoldEnd{Incarnation: m, Index: h.Index, Who: in.Who}
 	n.asks = append(n.asks, holdAsk{in.Token, n.now, cluster.Command{HoldEnd: end}, fmt.Sprintf("%s is held no more", name)})
-}
-
-// short is a duration without its zeros: 10m, not 10m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(s, zero) {
-			s = s[:len(s)-2]
-		}
-	}
-	return s
 }
 
 // holdKey names a hold's entry among all that are proposed; empty: it is another one.
@@ -134,7 +122,7 @@ func (n *Node) heldNow(index uint64, o cluster.Outcome) {
 	n.followHolds()
 	if h := o.Held; h != nil {
 		n.emit(membership.Event{Kind: membership.KindHold, Subject: h.Incarnation.Node, Index: index,
-			Text: fmt.Sprintf("%v is held for %s, by %s: its silence evicts it no sooner", h.Incarnation, short(h.For), h.Who)})
+			Text: fmt.Sprintf("%v is held for %s, by %s: its silence evicts it no sooner", h.Incarnation, membership.Short(h.For), h.Who)})
 		if h.Incarnation.Node == n.cfg.Self && n.leads() {
 			// Before this node freezes: nothing waits for an election then.
 			n.handOver(func(m membership.Incarnation) bool {

@@ -185,7 +185,7 @@ func TestTextsForPeopleNameNodes(t *testing.T) {
 		t.Error(got)
 	}
 	for d, want := range map[time.Duration]string{10 * time.Minute: "10m", time.Hour: "1h", 90 * time.Second: "1m30s", 30 * time.Second: "30s"} {
-		if got := short(d); got != want {
+		if got := membership.Short(d); got != want {
 			t.Errorf("%v: %s", d, got)
 		}
 	}
