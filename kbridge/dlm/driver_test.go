@@ -20,6 +20,7 @@ import (
 	"github.com/quorate/quorate/configfs/configfstest"
 	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/dlm/dlmtest"
+	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -145,7 +146,7 @@ func members(is ...membership.Incarnation) []dlm.Member {
 
 func (n *node) job(ls string, ms []dlm.Member, gone ...dlm.Gone) dlm.StartJob {
 	n.token++
-	return dlm.StartJob{Lockspace: ls, Token: n.token, ID: dlm.ID(ls), Members: ms, Gone: gone}
+	return dlm.StartJob{Lockspace: ls, Token: n.token, ID: lockspace.ID(ls), Members: ms, Gone: gone}
 }
 
 func (n *node) start(j dlm.StartJob) {
@@ -475,7 +476,7 @@ func TestSameID(t *testing.T) {
 	res := n.k.Create("two")
 	next[dlm.Online](n)
 	j := n.job("two", members(inc(1, "a")))
-	j.ID, j.Join = dlm.ID("one"), true
+	j.ID, j.Join = lockspace.ID("one"), true
 	n.must(n.Start(j))
 	n.is(next[dlm.StartDone](n).Err, dlm.ErrID)
 	n.must(n.FailJoin("two", syscall.EEXIST, 3))

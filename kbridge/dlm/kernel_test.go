@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/kbridge/dlm"
+	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -194,7 +195,7 @@ func TestKernelLife(t *testing.T) {
 	}
 	b, err := os.ReadFile("/sys/kernel/dlm/quorate-test/id")
 	n.must(err)
-	n.equal(strings.TrimSpace(string(b)), strconv.FormatUint(uint64(dlm.ID("quorate-test")), 10), "id")
+	n.equal(strings.TrimSpace(string(b)), strconv.FormatUint(uint64(lockspace.ID("quorate-test")), 10), "id")
 	n.leave("quorate-test", c.minor)
 }
 

@@ -13,16 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestID(t *testing.T) {
-	for name, want := range map[string]uint32{
-		"clvmd": 0x4104eefa, "lvm_global": 0x12aabd2d, "test": 0x77222027, "gfs2": 0xe4f48a18,
-	} {
-		if got := ID(name); got != want {
-			t.Errorf("ID(%q) = %#x, want %#x", name, got, want)
-		}
-	}
-}
-
 func uevent(parts ...string) []byte { return []byte(strings.Join(parts, "\x00") + "\x00") }
 
 func TestParseUevent(t *testing.T) {

@@ -34,7 +34,7 @@ type Gone struct {
 type StartJob struct {
 	Lockspace string
 	Token     uint64
-	ID        uint32 // the same at all nodes; see ID
+	ID        uint32 // the same at all nodes, not 0, and of no other lockspace
 	NoDir     bool   // no resource directory; the same at all nodes
 	Members   []Member
 	Gone      []Gone

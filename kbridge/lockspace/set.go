@@ -107,8 +107,11 @@ type Notice struct {
 }
 
 // ID is the global id of a lockspace, as dlm_controld computes it: CRC-32 (IEEE)
-// of "dlm:ls:" and the name with its terminating NUL.
-func ID(name string) uint32 { return crc32.ChecksumIEEE([]byte("dlm:ls:" + name + "\x00")) }
+// of "dlm:ls:" and the name with its terminating NUL. The kernel routes messages and
+// POSIX locks by it; 0 is what it has for a lockspace without one, and becomes 1.
+func ID(name string) uint32 {
+	return max(1, crc32.ChecksumIEEE([]byte("dlm:ls:"+name+"\x00")))
+}
 
 // New returns an empty set.
 func New() *Set { return &Set{} }
