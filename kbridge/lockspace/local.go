@@ -3,7 +3,6 @@ package lockspace
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/quorate/quorate/membership"
 )
@@ -350,14 +349,6 @@ func (l *Local) RunsWith(s *Set, n membership.NodeID) bool {
 		}
 	}
 	return false
-}
-
-// StartedFor says how long the kernel has been at the change it started last.
-func (l *Local) StartedFor(name string, now membership.Mono) time.Duration {
-	if sp := l.spaces[name]; sp != nil {
-		return now.Sub(sp.since)
-	}
-	return 0
 }
 
 // Holding lists the lockspaces whose kernel state may matter to others.
