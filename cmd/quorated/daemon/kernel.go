@@ -15,43 +15,60 @@ import (
 	"github.com/quorate/quorate/membership"
 )
 
-// drive executes an effect on the kernel. An error of the call itself (the
-// driver refused) is reported like one of the kernel's.
+// drive executes an effect on the kernel. A call that the driver refuses is answered
+// like one that the kernel did, and not from here: the loop would wait for its own queue.
 func (d *Daemon) drive(e lockspace.Effect) {
-	var err error
+	err := d.call(e)
+	if err == nil {
+		return
+	}
+	d.log.Error("the kernel's DLM could not be driven", "effect", fmt.Sprintf("%T", e), "err", err)
+	if in := refusal(e, err.Error()); in != nil {
+		d.async(func() { d.kernelSays(in) })
+	}
+}
+
+func (d *Daemon) call(e lockspace.Effect) error {
 	switch e := e.(type) {
 	case lockspace.Stop:
-		if err = d.kernel.Stop(e.Lockspace, e.Token); err != nil {
-			d.kernelSays(lockspace.StopDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
-		}
+		return d.kernel.Stop(e.Lockspace, e.Token)
 	case lockspace.Start:
-		if err = d.kernel.Start(startJob(e)); err != nil {
-			d.kernelSays(lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
-		}
+		return d.kernel.Start(startJob(e))
 	case lockspace.AnswerJoin:
-		if err = d.kernel.AnswerJoin(e.Lockspace, e.Token); err != nil {
-			d.kernelSays(lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
-		}
+		return d.kernel.AnswerJoin(e.Lockspace, e.Token)
 	case lockspace.FinishLeave:
-		if err = d.kernel.FinishLeave(e.Lockspace, e.Token); err != nil {
-			d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
-		}
+		return d.kernel.FinishLeave(e.Lockspace, e.Token)
 	case lockspace.FailJoin:
-		if err = d.kernel.FailJoin(e.Lockspace, joinErrno(e.Why), e.Token); err != nil {
-			d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: err.Error()})
-		}
+		return d.kernel.FailJoin(e.Lockspace, joinErrno(e.Why), e.Token)
 	case lockspace.SetPeer:
-		err = d.kernel.SetPeer(e.Incarnation)
+		return d.kernel.SetPeer(e.Incarnation)
 	case lockspace.RemovePeer:
-		err = d.kernel.RemovePeer(e.Incarnation)
+		return d.kernel.RemovePeer(e.Incarnation)
 	case lockspace.RenewPeer:
-		if err = d.kernel.RenewPeer(e.Incarnation, e.Lockspace, e.Epoch); err != nil {
-			d.kernelSays(lockspace.PeerRenewed{Incarnation: e.Incarnation, Epoch: e.Epoch})
-		}
+		return d.kernel.RenewPeer(e.Incarnation, e.Lockspace, e.Epoch)
 	}
-	if err != nil {
-		d.log.Error("the kernel's DLM could not be driven", "effect", fmt.Sprintf("%T", e), "err", err)
+	return nil
+}
+
+// refusal is the answer to an effect that was refused; nil: nobody waits for one.
+func refusal(e lockspace.Effect, why string) lockspace.Input {
+	switch e := e.(type) {
+	case lockspace.Stop:
+		return lockspace.StopDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+	case lockspace.Start:
+		return lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+	case lockspace.AnswerJoin:
+		return lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+	case lockspace.FinishLeave:
+		return lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+	case lockspace.FailJoin:
+		return lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+	case lockspace.RemovePeer:
+		return lockspace.PeerRemoved(e)
+	case lockspace.RenewPeer:
+		return lockspace.PeerRenewed{Incarnation: e.Incarnation, Epoch: e.Epoch}
 	}
+	return nil
 }
 
 func startJob(e lockspace.Start) dlm.StartJob {
