@@ -99,11 +99,11 @@ type NodeStatus struct {
 type LockspaceStatus struct {
 	Name    string              `json:"name"`
 	ID      uint32              `json:"id"`
-	State   string              `json:"state"` // running, joining, stopping, fencing, starting, recovering, leaving, stopped
+	State   string              `json:"state"` // of its change: stopping, fencing, recovering; without one running, or as Local
 	Change  uint64              `json:"change"`
 	Members []membership.NodeID `json:"members"`
 	Next    []membership.NodeID `json:"next,omitempty"` // of the pending change
-	Local   string              `json:"local"`          // this node's kernel: none, joining, running, stopped, starting, leaving
+	Local   string              `json:"local"`          // this node's kernel: none, joining, starting, recovering, running, stopping, stopped, ending
 	Waits   []Wait              `json:"waits,omitempty"`
 }
 
@@ -111,7 +111,7 @@ type LockspaceStatus struct {
 type FenceStatus struct {
 	Victim   membership.Incarnation `json:"victim"`
 	Name     string                 `json:"name"`
-	State    string                 `json:"state"` // needed, running, failed, refused (never held a lockspace)
+	State    string                 `json:"state"` // needed, running, failed
 	Actor    membership.NodeID      `json:"actor,omitempty"`
 	Attempts int                    `json:"attempts"`
 	LastErr  string                 `json:"last_error,omitempty"`

@@ -12,6 +12,10 @@ import (
 
 const lockspaces = "lockspace" // the consumer's name in entries
 
+func entry(m lockspace.Message) cluster.Command {
+	return cluster.Command{Message: &cluster.Message{Consumer: lockspaces, Data: m.Encode()}}
+}
+
 // snapshot is the consumers' state as of an index.
 type snapshot struct {
 	Cluster    json.RawMessage `json:"cluster"`

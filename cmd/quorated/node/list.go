@@ -188,10 +188,13 @@ func (n *Node) promise() string {
 
 // listWaits are the listed nodes that are missing.
 func (n *Node) listWaits() []control.Wait {
+	if n.list == nil {
+		return nil
+	}
 	since := n.now.Sub(max(n.started, n.viewSince))
 	var ws []control.Wait
 	for _, id := range n.st.Listed {
-		if _, ok := n.st.View.Find(id); n.list == nil || ok || !n.needed(id) || id == n.cfg.Self {
+		if _, ok := n.st.View.Find(id); ok || !n.needed(id) || id == n.cfg.Self {
 			continue
 		}
 		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Owner: id, Since: since,

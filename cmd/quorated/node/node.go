@@ -310,9 +310,17 @@ func (n *Node) View() uint64 { return n.st.View.Number }
 // Members are the nodes of that view, in ascending order.
 func (n *Node) Members() []membership.NodeID { return n.st.View.IDs() }
 
+// own is the record of this run of the daemon; nil: it was never admitted.
+func (n *Node) own() *cluster.NodeRecord {
+	if r := n.st.Node(n.cfg.Self); r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance {
+		return r
+	}
+	return nil
+}
+
 // Self is the incarnation that this node is, or would be admitted as.
 func (n *Node) Self() membership.Incarnation {
-	if r := n.st.Node(n.cfg.Self); r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance {
+	if r := n.own(); r != nil {
 		return r.Last
 	}
 	return membership.Incarnation{Node: n.cfg.Self, Boot: n.id.Boot}
@@ -320,19 +328,19 @@ func (n *Node) Self() membership.Incarnation {
 
 // Member says whether this run of the daemon is a member.
 func (n *Node) Member() bool {
-	r := n.st.Node(n.cfg.Self)
-	return r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance && n.st.Member(r.Last)
+	r := n.own()
+	return r != nil && n.st.Member(r.Last)
 }
 
 // Evicted says whether this run of the daemon was a member and was evicted.
 func (n *Node) Evicted() bool {
-	r := n.st.Node(n.cfg.Self)
-	return r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance && !r.Left && !n.st.Member(r.Last)
+	r := n.own()
+	return r != nil && !r.Left && !n.st.Member(r.Last)
 }
 
 func (n *Node) left() bool {
-	r := n.st.Node(n.cfg.Self)
-	return r != nil && r.Last.Boot == n.id.Boot && r.Instance == n.id.Instance && r.Left
+	r := n.own()
+	return r != nil && r.Left
 }
 
 func (n *Node) leads() bool { return n.leader == n.cfg.Self && n.leader != 0 }
@@ -343,6 +351,11 @@ func (n *Node) quorum(ids []membership.NodeID) bool {
 		p = n.listPolicy() // in the middle of an entry, too
 	}
 	return n.brk == skipQuorum || p.Quorate(ids).Quorate
+}
+
+// without are the members besides these.
+func (n *Node) without(ids ...membership.NodeID) []membership.NodeID {
+	return slices.DeleteFunc(n.st.View.IDs(), func(id membership.NodeID) bool { return slices.Contains(ids, id) })
 }
 
 // break_ stops the machine on a state that must not be.

@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -109,14 +108,7 @@ func (n *Node) fenceNode(in Operator) {
 		n.refuseOperator(in, "no fence device is configured for %s", n.cfg.Name(in.Node))
 		return
 	}
-	rest := n.st.View.IDs()
-	for i, id := range rest {
-		if id == in.Node {
-			rest = append(rest[:i], rest[i+1:]...)
-			break
-		}
-	}
-	if !n.quorum(rest) {
+	if rest := n.without(in.Node); !n.quorum(rest) {
 		n.refuseOperator(in, "without %s the members left (%s) are no quorum: bring another node up first; see `quorate nodes`", n.cfg.Name(in.Node), n.names(rest))
 		return
 	}
@@ -213,7 +205,7 @@ func (n *Node) missed() bool {
 	if n.list != nil || len(n.set.Spaces) == 0 {
 		return false
 	}
-	rest := slices.DeleteFunc(n.st.View.IDs(), func(id membership.NodeID) bool { return id == n.cfg.Self })
+	rest := n.without(n.cfg.Self)
 	return len(rest) > 0 && n.quorate && !n.quorum(rest)
 }
 

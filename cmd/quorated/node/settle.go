@@ -99,7 +99,7 @@ func (n *Node) kernel() {
 		n.do(Drive{Effect: e})
 	}
 	for _, w := range wishes {
-		n.propose("ls "+w.Key, cluster.Command{Message: &cluster.Message{Consumer: lockspaces, Data: w.Message.Encode()}})
+		n.propose("ls "+w.Key, entry(w.Message))
 	}
 }
 
@@ -166,13 +166,13 @@ func (n *Node) evict(key string, deps []membership.Departure) {
 }
 
 func (n *Node) mayEvict(deps []membership.Departure) bool {
-	rest := n.st.View.IDs()
+	var gone []membership.NodeID
 	again := true
 	for _, d := range deps {
-		rest = slices.DeleteFunc(rest, func(id membership.NodeID) bool { return id == d.Incarnation.Node })
+		gone = append(gone, d.Incarnation.Node)
 		again = again && (d.Reason == membership.ReasonRebooted || d.Reason == membership.ReasonRestarted)
 	}
-	return again || n.quorum(rest)
+	return again || n.quorum(n.without(gone...))
 }
 
 // evictRestarted takes out the old incarnations of nodes that are here anew,
@@ -424,8 +424,7 @@ func (n *Node) refuseJoiners(sp *lockspace.Space, joiners []lockspace.Member, at
 	for _, j := range joiners {
 		why := fmt.Sprintf("its kernel did not finish joining within %v; is the DLM's TCP port open between it and %v?", n.cfg.JoinTimeout, sp.Change.Stop)
 		m := lockspace.Message{Refuse: &lockspace.Refuse{Lockspace: sp.Name, Change: sp.Change.Seq, Joiner: j.Incarnation, Why: why}}
-		n.propose(fmt.Sprintf("refuse %s %d %v", sp.Name, sp.Change.Seq, j.Incarnation),
-			cluster.Command{Message: &cluster.Message{Consumer: lockspaces, Data: m.Encode()}})
+		n.propose(fmt.Sprintf("refuse %s %d %v", sp.Name, sp.Change.Seq, j.Incarnation), entry(m))
 	}
 }
 
