@@ -23,8 +23,8 @@
 // done, not when that start was written. The kernel runs the recovery meanwhile
 // (new_lockspace starts recoverd before it waits for the answer), the mount
 // waits for both anyway, and until the answer a join that cannot finish can
-// still be refused: after it only a reboot would end the wait. StartJob.Early
-// answers at once, StartJob.Hold leaves it to AnswerJoin.
+// still be refused: after it only a reboot would end the wait. StartJob.Hold
+// leaves it to AnswerJoin.
 //
 // # Promises
 //

@@ -409,22 +409,6 @@ func TestHeldAnswer(t *testing.T) {
 	n.equal(n.k.Answers(), []string{"gfs 0"}, "answers")
 }
 
-func TestEarlyAnswer(t *testing.T) {
-	n := open(t, configfstest.Linux6_18)
-	n.k.Manual(true)
-	res := n.k.Create("gfs")
-	next[dlm.Online](n)
-	j := n.job("gfs", members(inc(1, "a")))
-	j.Join, j.Early = true, true
-	n.start(j)
-	n.equal(n.k.Answers(), []string{"gfs 0"}, "answers")
-	n.must(n.FailJoin("gfs", syscall.EIO, 5))
-	n.is(next[dlm.JoinFailed](n).Err, dlm.ErrState)
-	n.k.Notice("gfs")
-	n.k.Finish("gfs")
-	n.must(<-res)
-}
-
 // Every call in a wrong state is refused without a write (I6).
 func TestWrongCalls(t *testing.T) {
 	n := open(t, configfstest.Linux6_18)

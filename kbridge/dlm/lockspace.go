@@ -49,7 +49,6 @@ type space struct {
 	noticed   bool                         // recover_status has moved since
 	recovered bool                         // and is done
 	members   map[membership.NodeID]Member // as applied last
-	weights   map[membership.NodeID]int
 	// changed are the nodes that were removed or renewed (the value: with
 	// release_recover) by starts that the kernel may not have noticed.
 	changed map[membership.NodeID]bool

@@ -1,7 +1,6 @@
 package dlm
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -190,14 +189,12 @@ func (d *Driver) abort(addrs []netip.Addr) bool {
 // awaitPeers waits for the comms entries that the start depends on, and sees
 // that they are right.
 func (d *Driver) awaitPeers(j *StartJob) error {
-	ctx, cancel := context.WithCancel(d.ctx)
-	defer cancel()
 	old := d.features.ReleaseRecover != configfs.Yes
 	for _, g := range j.Gone {
 		if !old || !g.Failed && !g.ReleaseRecover {
 			continue
 		}
-		if err := d.work.wait(ctx, peerKey(g.Incarnation.Node)); err != nil {
+		if err := d.work.wait(d.ctx, peerKey(g.Incarnation.Node)); err != nil {
 			return err
 		}
 		if d.peer(g.Incarnation.Node) == g.Incarnation {
@@ -208,7 +205,7 @@ func (d *Driver) awaitPeers(j *StartJob) error {
 		if m.Incarnation.Node == d.o.Self {
 			continue
 		}
-		if err := d.work.wait(ctx, peerKey(m.Incarnation.Node)); err != nil {
+		if err := d.work.wait(d.ctx, peerKey(m.Incarnation.Node)); err != nil {
 			return err
 		}
 		if have := d.peer(m.Incarnation.Node); have != m.Incarnation {

@@ -35,16 +35,11 @@ type StartJob struct {
 	Lockspace string
 	Token     uint64
 	ID        uint32 // the same at all nodes, not 0, and of no other lockspace
-	NoDir     bool   // no resource directory; the same at all nodes
 	Members   []Member
 	Gone      []Gone
-	// Weights are the members' shares of the directory; 1 where nothing is said.
-	Weights map[membership.NodeID]int
 	// Join: an online uevent that has not been answered is answered with success
 	// when the recovery is done.
 	Join bool
-	// Early: answer as soon as control=1 is written. FailJoin is then too late.
-	Early bool
 	// Hold: leave the answer to AnswerJoin.
 	Hold bool
 }
@@ -121,9 +116,6 @@ func (d *Driver) start(j *StartJob) (*space, error) {
 		d.update(func() { sp.running = false })
 		return nil, opError("start", sp.name, err)
 	}
-	if j.Early && sp.state == StateOnline {
-		return sp, d.answer(sp, StateOnline, StateJoined, 0)
-	}
 	return sp, nil
 }
 
@@ -135,7 +127,7 @@ func (d *Driver) writeMembers(sp *space, j *StartJob) error {
 	if err != nil {
 		return err
 	}
-	have := sp.configured(ids)
+	have := configured(ids)
 	want, changed := d.wanted(sp, j, have)
 	var h *configfs.Space
 	if present {
@@ -164,25 +156,19 @@ func (d *Driver) writeMembers(sp *space, j *StartJob) error {
 		for _, m := range j.Members {
 			sp.members[m.Incarnation.Node] = m
 		}
-		sp.weights = maps.Clone(j.Weights)
 	})
 	return nil
 }
 
-// weight is a member's share of the directory, 1 where nothing was said.
-func weight(ws map[membership.NodeID]int, n membership.NodeID) int {
-	if w, ok := ws[n]; ok {
-		return w
-	}
-	return 1
-}
+// weight is every member's share of the directory, the kernel's default.
+const weight = 1
 
-// configured is what configfs has for the lockspace. Only this driver writes
-// there: the attributes are those of the last start.
-func (sp *space) configured(ids []uint32) configfs.Space {
+// configured is what configfs has for a lockspace with these members. Only this
+// driver writes there: the attributes are those of the last start.
+func configured(ids []uint32) configfs.Space {
 	s := configfs.Space{Members: map[uint32]configfs.Member{}}
 	for _, id := range ids {
-		s.Members[id] = configfs.Member{Weight: weight(sp.weights, membership.NodeID(id))}
+		s.Members[id] = configfs.Member{Weight: weight}
 	}
 	return s
 }
@@ -207,7 +193,7 @@ func (d *Driver) wanted(sp *space, j *StartJob, have configfs.Space) (configfs.S
 		n := m.Incarnation.Node
 		old, known := sp.members[n]
 		_, again := sp.changed[n]
-		want.Members[uint32(n)] = configfs.Member{Weight: weight(j.Weights, n), Renew: again || !known || old != m}
+		want.Members[uint32(n)] = configfs.Member{Weight: weight, Renew: again || !known || old != m}
 	}
 	for id := range have.Members {
 		n := membership.NodeID(id)
@@ -251,7 +237,7 @@ func (d *Driver) repeatGone(sp *space, have, want configfs.Space) []configfs.Op 
 	return ops
 }
 
-// identify gives a new lockspace its id and mode, before control=1: messages of
+// identify gives a new lockspace its id, before control=1: messages of
 // the other members are routed by the id.
 func (d *Driver) identify(sp *space, j *StartJob) error {
 	if sp.id != 0 {
@@ -269,15 +255,16 @@ func (d *Driver) identify(sp *space, j *StartJob) error {
 	}
 	sp.id = j.ID
 	d.mu.Unlock()
-	err := d.writeIdentity(sp.name, j)
+	err := d.writeID(sp.name, j.ID)
 	if err != nil {
 		d.update(func() { sp.id = 0 })
 	}
 	return err
 }
 
-func (d *Driver) writeIdentity(ls string, j *StartJob) error {
-	id := strconv.FormatUint(uint64(j.ID), 10)
+// writeID writes the id and reads it back.
+func (d *Driver) writeID(ls string, want uint32) error {
+	id := strconv.FormatUint(uint64(want), 10)
 	if err := d.sysWrite(ls, "id", id); err != nil {
 		return err
 	}
@@ -287,9 +274,6 @@ func (d *Driver) writeIdentity(ls string, j *StartJob) error {
 	}
 	if strings.TrimSpace(string(got)) != id {
 		return fmt.Errorf("%w: wrote %s, reads %q", ErrID, id, got)
-	}
-	if j.NoDir {
-		return d.sysWrite(ls, "nodir", "1")
 	}
 	return nil
 }

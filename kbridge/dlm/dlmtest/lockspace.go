@@ -17,7 +17,6 @@ import (
 type lockspace struct {
 	name    string
 	id      uint32
-	nodir   bool
 	status  uint32
 	running bool
 	waits   bool     // somebody waits for event_done
@@ -236,8 +235,6 @@ func (s sysfs) Read(p string) ([]byte, error) {
 		return fmt.Appendf(nil, "%d\n", ls.id), nil
 	case "recover_status":
 		return fmt.Appendf(nil, "%x\n", ls.status), nil
-	case "nodir":
-		return fmt.Appendf(nil, "%d\n", map[bool]int{true: 1}[ls.nodir]), nil
 	}
 	return nil, &configfs.OpError{Op: "read", Path: p, Err: syscall.EACCES}
 }
@@ -267,8 +264,6 @@ func (s sysfs) Write(p string, v []byte) error {
 		s.k.answer(ls, int(n))
 	case "id":
 		ls.id = uint32(n)
-	case "nodir":
-		ls.nodir = n == 1
 	}
 	return nil
 }
