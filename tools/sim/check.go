@@ -105,9 +105,7 @@ func (c *checker) order(h *host, index uint64) {
 	c.last[h.d] = index
 }
 
-// compacted: the state as of an index is the same everywhere.
-func (c *checker) compacted(h *host, in membership.GroupCompact) { c.state(h, in.Index, in.State) }
-
+// state: as of an index it is the same everywhere.
 func (c *checker) state(h *host, index uint64, state []byte) {
 	s := sum(state)
 	if old, ok := c.snapshots[c.place(h, index)]; ok && old != s {
@@ -251,9 +249,6 @@ func (c *checker) died(h *host) {
 		c.forget(s.name)
 	}
 }
-
-// removed is a lockspace that a kernel has no more.
-func (c *checker) removed(_ *host, s *kspace) { c.forget(s.name) }
 
 // forget drops the changes of a lockspace that no kernel has any more.
 func (c *checker) forget(name string) {

@@ -126,7 +126,7 @@ func (f *devices) acknowledge(h *host) bool {
 	s := h.d.n.Status(h.mono(), nil)
 	for _, c := range s.Fencing {
 		v := f.w.host(c.Victim.Node)
-		if c.State == "refused" || v == h {
+		if v == h {
 			continue
 		}
 		if v.on && v.boot == c.Victim.Boot {

@@ -85,7 +85,7 @@ type tap struct{ d *daemon }
 func (t tap) Step(now membership.Mono, in ...membership.GroupInput) []membership.GroupEffect {
 	for _, i := range in {
 		if c, ok := i.(membership.GroupCompact); ok {
-			t.d.w.check.compacted(t.d.h, c)
+			t.d.w.check.state(t.d.h, c.Index, c.State)
 		}
 	}
 	effs := t.d.group.Step(now, in...)

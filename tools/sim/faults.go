@@ -363,7 +363,7 @@ func (f *faults) slowDisk() {
 
 // wipe loses one disk a run, if no other has failed: more would be more than a majority survives.
 func (f *faults) wipe() {
-	if !wipes || f.wiped || f.w.plan.nodes < 3 {
+	if f.wiped || f.w.plan.nodes < 3 {
 		return
 	}
 	f.wiped = true
@@ -524,5 +524,3 @@ func (f *faults) powerAll() {
 		h.powerOnAfter(f.log(500*time.Millisecond, 20*time.Second))
 	}
 }
-
-const wipes = true

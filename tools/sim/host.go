@@ -155,30 +155,25 @@ func (h *host) rebootUnattended() {
 }
 
 func (h *host) pause(for_ time.Duration) {
-	h.paused++
 	h.tracef("daemon is not run for %v", for_)
-	h.w.net.changed()
-	boots := h.boots
-	h.w.after(for_, func() {
-		if h.boots != boots || h.paused == 0 {
-			return
-		}
-		h.paused--
-		h.w.net.changed()
-		h.d.pump()
-	})
+	h.still(&h.paused, for_)
 }
 
 func (h *host) freeze(for_ time.Duration) {
-	h.frozen++
 	h.tracef("frozen for %v", for_)
+	h.still(&h.frozen, for_)
+}
+
+// still counts one more reason to stand still, for a while or until the power goes.
+func (h *host) still(reasons *int, for_ time.Duration) {
+	*reasons++
 	h.w.net.changed()
 	boots := h.boots
 	h.w.after(for_, func() {
-		if h.boots != boots || h.frozen == 0 {
+		if h.boots != boots || *reasons == 0 {
 			return
 		}
-		h.frozen--
+		*reasons--
 		h.w.net.changed()
 		h.d.pump()
 	})

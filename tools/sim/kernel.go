@@ -40,21 +40,20 @@ type comm struct {
 
 // kspace is a lockspace in the kernel.
 type kspace struct {
-	name     string
-	online   bool // a joiner waits for its answer
-	offline  bool // the last user waits for its answer
-	mounted  bool // programs use it: they write to the shared disk
-	started  bool // control=1 was ever written
-	running  bool // and not 0 since
-	done     bool // this kernel's recovery is done
-	since    time.Duration
-	token    uint64
-	change   uint64
-	members  []lockspace.Member
-	known    []known // members as of the last recovery that was done
-	has      []known // members as of the last start, with a slot or without
-	session  uint32  // of the first start
-	answered int
+	name    string
+	online  bool // a joiner waits for its answer
+	offline bool // the last user waits for its answer
+	mounted bool // programs use it: they write to the shared disk
+	started bool // control=1 was ever written
+	running bool // and not 0 since
+	done    bool // this kernel's recovery is done
+	since   time.Duration
+	token   uint64
+	change  uint64
+	members []lockspace.Member
+	known   []known // members as of the last recovery that was done
+	has     []known // members as of the last start, with a slot or without
+	session uint32  // of the first start
 }
 
 // known is a member as the kernel remembers it.
@@ -449,7 +448,6 @@ func (k *kernel) answer(s *kspace) {
 		k.w.violate("I6 one-answer", "node %d answers %s, which waits for none", k.h.id, s.name)
 	}
 	s.online, s.offline = false, false
-	s.answered++
 	if k.busy == s {
 		k.busy = nil
 	}
@@ -491,7 +489,7 @@ func (k *kernel) failJoin(e lockspace.FailJoin, done func()) {
 func (k *kernel) remove(s *kspace) {
 	k.h.tracef("    kernel: %s is removed", s.name)
 	k.spaces = slices.DeleteFunc(k.spaces, func(o *kspace) bool { return o == s })
-	k.w.check.removed(k.h, s)
+	k.w.check.forget(s.name)
 }
 
 // monitorClosed: the daemon is gone, the kernel stops its lockspaces by itself.

@@ -201,7 +201,7 @@ func (l line) num(i int) int {
 }
 
 // plan is the cluster of a story: quiet, so that only what is told happens.
-func (s *Story) plan(_ plan) plan {
+func (s *Story) plan() plan {
 	p := plan{nodes: 3, links: 1, timing: safe, xdp: true, spaces: []string{"gfs"}, timeout: 2 * time.Second,
 		delay: 150 * time.Microsecond, fsync: 2 * time.Millisecond, slowRec: 30 * time.Millisecond,
 		removal: 20 * time.Millisecond, joinFor: 10 * time.Second}

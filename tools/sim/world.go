@@ -109,7 +109,7 @@ func Run(opt Options) Result {
 	w := &world{opt: opt, hash: mix(opt.Seed)}
 	w.plan = drawPlan(opt.Seed)
 	if opt.Story != nil {
-		w.plan = opt.Story.plan(w.plan)
+		w.plan = opt.Story.plan()
 	}
 	if opt.Static {
 		w.plan.manual = true
@@ -145,9 +145,7 @@ func (w *world) begin() {
 func (w *world) loop() {
 	for len(w.q.h) > 0 && w.bad == nil && !w.done {
 		e := w.q.pop()
-		if e.at != w.now {
-			w.now = e.at
-		}
+		w.now = e.at
 		if w.events++; w.events > maxEvents {
 			w.violate("livelock", "more than %d events", maxEvents)
 			return

@@ -110,6 +110,9 @@ func (h *hunt) report(r sim.Result) {
 	if h.brk != "" {
 		how = " -bug " + h.brk
 	}
+	if h.static {
+		how += " -static"
+	}
 	if h.flags.story != "" {
 		how += " -scenario " + h.flags.story
 	}

@@ -42,8 +42,8 @@ func TestScenarioFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	found, err := run(flags{seeds: 1, base: 1, story: file, trace: true}, &out)
-	if !found || err != nil || !strings.Contains(out.String(), "story: line 2") || !strings.Contains(out.String(), "-scenario "+file) {
+	found, err := run(flags{seeds: 1, base: 1, story: file, static: true, trace: true}, &out)
+	if !found || err != nil || !strings.Contains(out.String(), "story: line 2") || !strings.Contains(out.String(), "-seeds 1 -static -scenario "+file+" -trace\n") {
 		t.Fatal(err, out.String())
 	}
 }
