@@ -162,13 +162,3 @@ func (c *Collector) WaitFrom(ctx context.Context, m Mark, match func(Ev) bool) (
 		}
 	}
 }
-
-// LastSeq is the highest sequence that `labnode append --id id` told.
-func (c *Collector) LastSeq(id int) (seq int) {
-	for _, e := range c.Since(0) {
-		if e.Event == "append" && e.ID == id {
-			seq = max(seq, e.Seq)
-		}
-	}
-	return seq
-}

@@ -32,8 +32,7 @@ func (s kernelSpec) key() string {
 // fetch puts the kernel into the cache.
 func (s kernelSpec) fetch(ctx context.Context, cache string, out io.Writer) error {
 	fmt.Fprintf(out, "lab: fetching %s: %s of Debian %s, 35 to 110 MB\n", s.name, s.pkg, s.suite)
-	dir := filepath.Join(cache, "kernel-"+s.name+"-"+s.key())
-	return whole(dir, func(tmp string) error { return s.unpack(ctx, tmp, out) })
+	return whole(s.dir(cache), func(tmp string) error { return s.unpack(ctx, tmp, out) })
 }
 
 // whole has a folder of the cache made beside its place and moves it there when

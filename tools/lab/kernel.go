@@ -107,9 +107,14 @@ func (k *Kernel) program() string {
 
 func (k *Kernel) path(name string) string { return filepath.Join(k.Dir, name) }
 
+// dir is where the cache has the kernel, or will.
+func (s kernelSpec) dir(cache string) string {
+	return filepath.Join(cache, "kernel-"+s.name+"-"+s.key())
+}
+
 // loadKernel reads a kernel that is in the cache.
 func loadKernel(cache string, s kernelSpec) (*Kernel, error) {
-	dir := filepath.Join(cache, "kernel-"+s.name+"-"+s.key())
+	dir := s.dir(cache)
 	v, err := os.ReadFile(filepath.Join(dir, "release"))
 	if err != nil {
 		return nil, err

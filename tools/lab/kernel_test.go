@@ -268,7 +268,7 @@ func TestThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range specs {
-		dir := filepath.Join(w.cache, "kernel-"+s.name+"-"+s.key())
+		dir := s.dir(w.cache)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}

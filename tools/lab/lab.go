@@ -237,20 +237,6 @@ func (l *Lab) Dial(ctx context.Context, network, addr string) (net.Conn, error) 
 	return l.ns.dial(ctx, network, addr)
 }
 
-// Listen listens on the host's side of the lab's networks: 10.77.0.1 or 10.78.0.1.
-func (l *Lab) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
-	return l.ns.listen(ctx, network, addr)
-}
-
-// ListenPacket is Listen for datagrams.
-func (l *Lab) ListenPacket(ctx context.Context, network, addr string) (net.PacketConn, error) {
-	return l.ns.listenPacket(ctx, network, addr)
-}
-
-// InNetns runs f on a thread inside the lab's network namespace: programs that it
-// starts, and sockets that it makes itself, stay there.
-func (l *Lab) InNetns(f func() error) error { return l.ns.do(f) }
-
 // Down kills every node and waits until nothing of them runs. Disks are kept.
 func (l *Lab) Down(ctx context.Context) error {
 	return l.each(func(n *Node) error { return n.down(ctx) })

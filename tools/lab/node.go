@@ -451,9 +451,6 @@ func (n *Node) State() string {
 	return "up"
 }
 
-// Writes counts what the node's processes on the host have written so far.
-func (n *Node) Writes() (Writes, error) { return n.cg.writes() }
-
 // ConsoleTail returns the last lines of the console log.
 func (n *Node) ConsoleTail(lines int) string {
 	b, err := os.ReadFile(n.ConsoleLog())

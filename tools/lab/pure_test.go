@@ -225,7 +225,7 @@ func TestCollector(t *testing.T) {
 		t.Fatalf("%+v, %v", ev, err)
 	}
 	all := c.Since(0)
-	if len(all) != 3 || all[0].Node != "node2" || all[2].Raw != "plain" || all[2].JSON != nil || c.LastSeq(7) != 3 {
+	if len(all) != 3 || all[0].Node != "node2" || all[2].Raw != "plain" || all[2].JSON != nil || all[0].ID != 7 || all[0].Seq != 3 {
 		t.Errorf("%+v", all)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -251,10 +251,11 @@ func TestFromNode(t *testing.T) {
 }
 
 func TestTestLogDropsNewline(t *testing.T) {
-	var r recorder
-	n, err := fmt.Fprintln(testLog{&r}, "line")
-	if n != 5 || err != nil || r.got != "line" {
-		t.Errorf("%d %v %q", n, err, r.got)
+	for _, text := range []string{"line\n", "line"} {
+		var r recorder
+		if n, err := fmt.Fprint(testLog{&r}, text); n != len(text) || err != nil || r.got != "line" {
+			t.Errorf("%q: %d %v %q", text, n, err, r.got)
+		}
 	}
 }
 

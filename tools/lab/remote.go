@@ -22,7 +22,7 @@ import (
 
 // Order is one request to a running lab.
 type Order struct {
-	Op   string // dial, kill, freeze, thaw, boot, reboot, cut, cut1, cutnode, heal, status, down
+	Op   string // dial, down, cut, cut1, heal, status, or one of verbs
 	Args []int  `json:",omitempty"` // node numbers
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -73,9 +74,6 @@ func (l *Lab) report(t TB) {
 type testLog struct{ t TB }
 
 func (w testLog) Write(p []byte) (int, error) {
-	if n := len(p); n > 0 && p[n-1] == '\n' {
-		p = p[:n-1]
-	}
-	w.t.Logf("%s", p)
-	return len(p) + 1, nil
+	w.t.Logf("%s", bytes.TrimSuffix(p, []byte("\n")))
+	return len(p), nil
 }

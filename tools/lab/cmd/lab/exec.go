@@ -118,7 +118,7 @@ func inNode(c *cobra.Command, node string, cmd lab.Cmd, beside func(context.Cont
 		go beside(ctx, p)
 	}
 	code, err := p.Wait()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("node%d died", n)
 	}
 	if err == nil && code != 0 {
