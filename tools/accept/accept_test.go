@@ -117,10 +117,32 @@ func (w *world) within(d time.Duration, what string, f func(context.Context) err
 	w.must(f(ctx))
 }
 
+func (w *world) boot(i int) {
+	w.t.Helper()
+	w.within(90*time.Second, fmt.Sprintf("boot of node%d", i), func(ctx context.Context) error { return w.BootAgain(ctx, i) })
+}
+
+func (w *world) mount(i int) {
+	w.t.Helper()
+	w.within(60*time.Second, fmt.Sprintf("mount on node%d", i), func(ctx context.Context) error { return w.Mount(ctx, i) })
+}
+
+func (w *world) unmount(i int) {
+	w.t.Helper()
+	w.within(60*time.Second, fmt.Sprintf("unmount on node%d", i), func(ctx context.Context) error { return w.Unmount(ctx, i) })
+}
+
+// mountLast mounts on the node that has not; then the file system runs on all.
+func (w *world) mountLast(i int) {
+	w.t.Helper()
+	w.mount(i)
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+}
+
 func (w *world) mountAll() {
 	w.t.Helper()
 	for _, i := range w.Nodes() {
-		w.within(60*time.Second, fmt.Sprintf("mount on node%d", i), func(ctx context.Context) error { return w.Mount(ctx, i) })
+		w.mount(i)
 	}
 	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
 }
@@ -128,10 +150,9 @@ func (w *world) mountAll() {
 // back boots a dead node and mounts again.
 func (w *world) back(i int) {
 	w.t.Helper()
-	w.within(90*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, i) })
+	w.boot(i)
 	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
-	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, i) })
-	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	w.mountLast(i)
 }
 
 // count counts the events of a kind after a time, at all nodes.

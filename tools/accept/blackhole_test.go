@@ -27,7 +27,7 @@ func TestBlackHole(t *testing.T) {
 	w.story("a peer that answers no SYN dies while it is being added", func(w *world) {
 		v := w.follower()
 		rest := w.Others(v)
-		w.must(w.Unmount(w.ctx, v))
+		w.unmount(v)
 		w.must(w.WaitLockspace(w.ctx, rest, rest))
 		at := time.Now()
 		w.must(w.Lab.ClosePort(v, dlm.DefaultPort))

@@ -88,10 +88,8 @@ func (w *world) cut(candidates []int, do func() error) {
 	}
 	w.fencedBeforeStart(victim, at, rest)
 	w.silentAfterProof(victim, at)
+	w.evictedOnly(at, victim)
 	for _, e := range w.Events.All() {
-		if e.At.After(at) && e.Kind == membership.KindEvicted && int(e.Subject) != victim {
-			w.t.Fatalf("node%d was evicted too: %s", e.Subject, e.Text)
-		}
 		if e.At.After(at) && e.Node == victim && (e.Kind == membership.KindOpened || e.Kind == membership.KindStarted) {
 			w.t.Fatalf("node%d, cut off, says %s %s", victim, e.Kind, e.Text)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -139,18 +138,10 @@ func (w *world) fencingFails() {
 	for _, i := range rest {
 		w.must(w.BlockedByFencing(w.ctx, i, victim))
 	}
-	r, err := w.Lab.Node(rest[1]).Exec(w.ctx, fmt.Sprintf("/usr/local/sbin/quorate fence ack --yes node%d", victim))
-	w.must(err)
-	if r.Code != 0 {
-		w.t.Fatalf("fence ack: exit %d %s%s", r.Code, r.Stdout, r.Stderr)
-	}
+	w.quorate(rest[1], fmt.Sprintf("fence ack --yes node%d", victim), 0)
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	w.fencedBeforeStart(victim, at, rest)
-	h, err := w.Lab.Node(rest[0]).Run(w.ctx, "/usr/local/sbin/quorate fence history")
-	w.must(err)
-	if !strings.Contains(h, "manual") {
-		w.t.Fatalf("the acknowledgement is not in the history:\n%s", h)
-	}
+	w.shows(w.quorate(rest[0], "fence history", 0), "manual")
 	w.Misbehave(fencedev.Fault{})
 	w.back(victim)
 }
@@ -165,7 +156,7 @@ func (w *world) allDie() {
 	w.must(w.Each(w.ctx, first, w.BootAgain))
 	w.must(w.WaitMembers(w.ctx, first, first))
 	for _, i := range first {
-		w.within(60*time.Second, fmt.Sprintf("mount on node%d", i), func(ctx context.Context) error { return w.Mount(ctx, i) })
+		w.mount(i)
 	}
 	w.must(w.WaitLockspace(w.ctx, first, first))
 	offs := 0

@@ -128,8 +128,7 @@ func (w *world) evictedOnly(at time.Time, victims ...int) {
 		}
 	}
 	slices.Sort(got)
-	slices.Sort(victims)
-	if !slices.Equal(got, victims) {
+	if !slices.Equal(got, slices.Sorted(slices.Values(victims))) {
 		w.t.Fatalf("%v were evicted, expected %v", got, victims)
 	}
 }
@@ -340,7 +339,7 @@ func (w *world) victimBoots() []int {
 	defer w.Misbehave(honest)
 	at := w.kill(victim)
 	w.actor(at, victim)
-	w.within(60*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, victim) })
+	w.boot(victim)
 	proof := w.first(at, membership.KindFenced, victim)
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	w.fencedBeforeStart(victim, at, rest)
@@ -412,7 +411,7 @@ func (w *world) actorWakes() []int {
 	defer w.Misbehave(honest)
 	still, err := w.Lab.Node(actor).Freeze(w.ctx)
 	w.must(err)
-	w.within(60*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, victim) })
+	w.boot(victim)
 	w.first(at, membership.KindFenced, victim)
 	w.first(at, membership.KindEvicted, actor)
 	time.Sleep(time.Until(still.Add(fiveExpiry + 2*time.Second))) // the story: longer than the lease
@@ -431,7 +430,7 @@ func (w *world) actorWakes() []int {
 			return nil
 		})
 	})
-	w.within(60*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, actor) })
+	w.boot(actor)
 	w.first(at, membership.KindFenced, actor)
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	w.agents(rest, quickAgent)
@@ -468,7 +467,7 @@ func (w *world) dieInChanges() {
 			joiner := w.follower()
 			leaver := w.Others(joiner)[n%4]
 			rest := w.Others(joiner, leaver)
-			w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, joiner) })
+			w.unmount(joiner)
 			wr := w.write(fmt.Sprintf("change%d", time.Now().UnixNano()), 5, rest...)
 			defer wr.stop()
 			w.diesIn(joiner, k, w.Others(joiner), w.Mount)

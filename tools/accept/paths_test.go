@@ -51,7 +51,7 @@ func (w *world) blockedJoin(victim int, reason string, block func() error) {
 	w.t.Helper()
 	w.calm()
 	rest := w.Others(victim)
-	w.must(w.Unmount(w.ctx, victim))
+	w.unmount(victim)
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	wr := w.write(fmt.Sprintf("blocked%d", time.Now().UnixNano()), 20, rest...)
 	defer wr.stop()
@@ -71,8 +71,7 @@ func (w *world) blockedJoin(victim int, reason string, block func() error) {
 	toAndFro.stop()
 	w.none(at, evil...)
 	w.must(w.Lab.Heal())
-	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, victim) })
-	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	w.mountLast(victim)
 	w.none(at, evil...)
 	wr.stop()
 	for _, i := range w.Nodes() {

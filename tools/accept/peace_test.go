@@ -51,18 +51,11 @@ func (w *world) leaveInTurn() {
 	from := time.Now()
 	for _, i := range w.Nodes() {
 		rest, at := w.Others(i), time.Now()
-		w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, i) })
+		w.unmount(i)
 		w.must(w.WaitLockspace(w.ctx, rest, rest))
-		r, err := w.Lab.Node(i).Exec(w.ctx, "/usr/local/sbin/quorate leave")
-		w.must(err)
-		if r.Code != 0 {
-			w.t.Fatalf("leave: exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
-		}
-		w.must(w.WaitMembers(w.ctx, rest, rest))
-		w.must(w.StartDaemon(w.ctx, i))
-		w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
-		w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, i) })
-		w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+		w.leave(i)
+		w.rejoins(i)
+		w.mountLast(i)
 		// A mount looks at its own journal; nobody may have to look at another's.
 		for _, e := range w.Events.All() {
 			if e.At.After(at) && e.Kind == membership.KindJournal && e.Node != i {
@@ -157,7 +150,7 @@ func (w *world) imposter(name, edit, want string) {
 	victim := w.follower()
 	rest := w.Others(victim)
 	n := w.Lab.Node(victim)
-	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, victim) })
+	w.unmount(victim)
 	_, err := n.Run(w.ctx, "/usr/local/sbin/quorate leave && d=/etc/quorate && "+edit)
 	w.must(err)
 	from := time.Now()
@@ -180,8 +173,6 @@ func (w *world) imposter(name, edit, want string) {
 	w.must(w.WaitMembers(w.ctx, rest, rest))
 	_, err = n.Run(w.ctx, "kill -KILL $(pidof quorated)")
 	w.must(err)
-	w.must(w.StartDaemon(w.ctx, victim))
-	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
-	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, victim) })
-	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	w.rejoins(victim)
+	w.mountLast(victim)
 }

@@ -34,7 +34,7 @@ func TestState(t *testing.T) {
 func (w *world) damages() {
 	i := w.follower()
 	from := time.Now()
-	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, i) })
+	w.unmount(i)
 	wr := w.write("damages", 20, w.Others(i)...)
 	defer wr.stop()
 	const first = "f=$(ls " + logFiles + "/log-* | head -1); "
@@ -46,8 +46,7 @@ func (w *world) damages() {
 	w.damaged("a file of a log is gone", i, first+"rm $f", true)
 	w.damaged("a log is a copy", i, "cp -a "+logFiles+" "+stateDir+"/copy && rm -rf "+logFiles+" && mv "+stateDir+"/copy "+logFiles, true)
 	w.oldCopy(i)
-	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, i) })
-	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	w.mountLast(i)
 	now := time.Now()
 	for _, j := range w.Others(i) {
 		wr.progress(j, now)
@@ -97,7 +96,7 @@ func (w *world) leave(i int) {
 func (w *world) leaves(i int) time.Time {
 	w.t.Helper()
 	from := time.Now()
-	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, i) })
+	w.unmount(i)
 	w.leave(i)
 	return from
 }
@@ -113,8 +112,7 @@ func (w *world) rejoins(i int) {
 func (w *world) returns(i int, from time.Time) {
 	w.t.Helper()
 	w.rejoins(i)
-	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, i) })
-	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	w.mountLast(i)
 	w.none(from, evil...)
 	wr := w.write(fmt.Sprintf("state%d", time.Now().UnixNano()), 20, w.Nodes()...)
 	wr.stop()
@@ -156,15 +154,14 @@ func (w *world) readOnly() {
 	defer wr.stop()
 	_, err := n.Run(w.ctx, "mount -o remount,errors=remount-ro "+stateDir+" && echo for a story > /sys/fs/ext4/ubdb/trigger_fs_error")
 	w.must(err)
-	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, rest[0]) })
+	w.unmount(rest[0])
 	w.must(w.WaitLockspace(w.ctx, w.Others(rest[0]), w.Others(rest[0])))
 	w.shows(w.quorate(victim, "status", 1), "does not vote any more")
 	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
 	if l := w.leader(); l == victim {
 		w.t.Fatalf("node%d leads without a log", l)
 	}
-	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, rest[0]) })
-	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	w.mountLast(rest[0])
 	now := time.Now()
 	for _, i := range []int{victim, rest[1]} {
 		wr.progress(i, now)
@@ -181,7 +178,7 @@ func (w *world) readOnly() {
 // allLost: no node has a log. None invents a history; status says what to do.
 func (w *world) allLost() {
 	for _, i := range w.Nodes() {
-		w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, i) })
+		w.unmount(i)
 	}
 	from := time.Now()
 	for _, i := range w.Nodes() {
@@ -204,8 +201,7 @@ func (w *world) allLost() {
 	}
 	w.none(from, membership.KindFormed)
 	for _, i := range w.Nodes() {
-		_, err := w.Lab.Node(i).Run(w.ctx, "/usr/local/sbin/quorate init --yes")
-		w.must(err)
+		w.quorate(i, "init --yes", 0)
 	}
 	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
 	w.mountAll()

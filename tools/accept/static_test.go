@@ -42,12 +42,8 @@ func TestOneNodeByAList(t *testing.T) {
 	}
 	wr.stop()
 	wr.verify(1, 1)
-	w.within(60*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, 1) })
-	r, err := w.Lab.Node(1).Exec(w.ctx, "/usr/local/sbin/quorate leave")
-	w.must(err)
-	if r.Code != 0 {
-		t.Fatalf("leave: exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
-	}
+	w.unmount(1)
+	w.quorate(1, "leave", 0)
 	w.none(from, evil...)
 }
 
