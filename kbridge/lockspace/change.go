@@ -91,7 +91,7 @@ func (s *Set) join(index uint64, from membership.Incarnation, j *Join) {
 	sp.Refused = slices.DeleteFunc(sp.Refused, func(r Refused) bool { return r.Incarnation == from })
 	if other := s.sameID(sp); other != "" {
 		sp.Refused = append(sp.Refused, Refused{Incarnation: from, Epoch: index,
-			Why: fmt.Sprintf("its id %d is that of lockspace %s; use another name", sp.ID, other)})
+			Why: fmt.Sprintf("its id %d is that of lockspace %s; %s", sp.ID, other, AnotherName)})
 		return
 	}
 	sp.Joins = append(sp.Joins, Member{Incarnation: from, Epoch: index, Joining: true})

@@ -13,6 +13,9 @@ import (
 // MaxName is the longest name of a lockspace, in bytes (the kernel's limit).
 const MaxName = 64
 
+// AnotherName is what to do about a join that is refused because of its name.
+const AnotherName = "use another name"
+
 // Set is the replicated half: every lockspace of the cluster. It keeps the
 // promises of membership.Consumer.
 type Set struct {
@@ -78,7 +81,7 @@ type Gone struct {
 type Refused struct {
 	Incarnation membership.Incarnation `json:"incarnation"`
 	Epoch       uint64                 `json:"epoch"`
-	Why         string                 `json:"why"`
+	Why         string                 `json:"why"` // ends with AnotherName where that helps
 	// Renew are the nodes whose kernels may have begun to talk with the joiner's and
 	// have nothing else in common with it. The kernels number what they say, and one that
 	// ends a lockspace whose join failed begins anew: so each end of these makes its comms

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"log/slog"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -51,5 +52,26 @@ func TestARefusedCallIsAnswered(t *testing.T) {
 			}
 			d.work.Wait()
 		})
+	}
+}
+
+// A mount whose lockspace has another one's id gets another error than one that waited
+// in vain.
+func TestJoinErrno(t *testing.T) {
+	set, me := lockspace.New(), membership.Incarnation{Node: 1, Boot: "a"}
+	set.View(1, membership.View{Number: 1, Quorate: true, Members: []membership.Incarnation{me}})
+	for _, name := range []string{"a", "b"} {
+		m := lockspace.Message{Join: &lockspace.Join{Lockspace: name}}
+		if err := set.Message(2, me, m.Encode()); err != nil {
+			t.Fatal(err)
+		}
+		set.Space("a").ID = lockspace.ID("b")
+	}
+	refused := set.Space("b").Refused
+	if len(refused) != 1 || joinErrno(refused[0].Why) != syscall.EEXIST {
+		t.Errorf("%+v", refused)
+	}
+	if e := joinErrno("its kernel did not finish joining within 10s"); e != syscall.ETIMEDOUT {
+		t.Error(e)
 	}
 }

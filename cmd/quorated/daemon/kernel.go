@@ -253,7 +253,7 @@ func (d *Daemon) quiesce() {
 
 // joinErrno is what a mount or program sees when its join is refused.
 func joinErrno(why string) syscall.Errno {
-	if strings.Contains(why, "use another name") {
+	if strings.HasSuffix(why, lockspace.AnotherName) {
 		return syscall.EEXIST
 	}
 	return syscall.ETIMEDOUT
