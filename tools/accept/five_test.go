@@ -74,8 +74,12 @@ func (w *world) trial(name string, f func(*world) (dead []int)) {
 
 func (w *world) audit() {
 	w.t.Helper()
-	for _, s := range w.Audit() {
+	rec := w.Record()
+	for _, s := range rec.Audit() {
 		w.t.Error(s)
+	}
+	if lost := rec.Gaps(); lost > 0 {
+		w.t.Logf("%d events never came, and are not checked", lost)
 	}
 }
 

@@ -37,9 +37,6 @@ func (c *Cluster) Record() Record {
 	return r
 }
 
-// Audit is that of the record so far.
-func (c *Cluster) Audit() []Violation { return c.Record().Audit() }
-
 // Violation is a rule that was broken.
 type Violation struct {
 	Rule string // the invariant's name, as in docs/design.md

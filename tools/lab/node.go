@@ -353,7 +353,7 @@ func (n *Node) bury(d *Death, gone, hurry chan struct{}) {
 	first, _ := n.cg.writes()
 	select {
 	case <-hurry:
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // in which a process that did not stand still would write
 	case <-time.After(burial):
 	}
 	second, _ := n.cg.writes()
