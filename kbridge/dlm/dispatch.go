@@ -78,11 +78,11 @@ func (d *Driver) online(e Online) {
 	var sp *space
 	fresh := false
 	d.update(func() {
-		if sp = d.spaces[e.Lockspace]; sp == nil || sp.state == StateAnswered {
+		if sp = d.spaces[e.Lockspace]; sp == nil || sp.state == stateAnswered {
 			sp = d.fresh(e.Lockspace)
 		}
-		if fresh = sp.state == StateNone; fresh {
-			sp.state = StateOnline
+		if fresh = sp.state == stateNone; fresh {
+			sp.state = stateOnline
 		}
 	})
 	if !fresh {
@@ -90,7 +90,7 @@ func (d *Driver) online(e Online) {
 		return
 	}
 	if err := CheckName(e.Lockspace); err != nil {
-		if aerr := d.answer(sp, StateOnline, StateAnswered, syscall.EINVAL); aerr != nil {
+		if aerr := d.answer(sp, stateOnline, stateAnswered, syscall.EINVAL); aerr != nil {
 			err = aerr
 		}
 		d.emit(JoinFailed{Lockspace: e.Lockspace, Err: err})
@@ -100,18 +100,18 @@ func (d *Driver) online(e Online) {
 }
 
 func (d *Driver) offline(e Offline) {
-	var was State
+	var was state
 	d.update(func() {
 		sp := d.spaces[e.Lockspace]
 		if sp == nil {
 			sp = d.fresh(e.Lockspace)
 		}
-		was, sp.state = sp.state, StateOffline
+		was, sp.state = sp.state, stateOffline
 	})
-	if was == StateOffline {
+	if was == stateOffline {
 		return
 	}
-	if was != StateJoined {
+	if was != stateJoined {
 		d.o.Log.Warn("offline came unexpectedly", slog.String("lockspace", e.Lockspace), slog.String("state", was.String()))
 	}
 	d.emit(e)
@@ -120,7 +120,7 @@ func (d *Driver) offline(e Offline) {
 // removed forgets a lockspace. Without a farewell (release without events, as
 // when no daemon was there) its members are cleared.
 func (d *Driver) removed(e Removed) {
-	was := StateNone
+	was := stateNone
 	d.update(func() {
 		if sp := d.spaces[e.Lockspace]; sp != nil {
 			was = sp.state
@@ -128,7 +128,7 @@ func (d *Driver) removed(e Removed) {
 		}
 		delete(d.spaces, e.Lockspace)
 	})
-	if was != StateNone && was != StateAnswered {
+	if was != stateNone && was != stateAnswered {
 		d.o.Log.Warn("lockspace went without a farewell", slog.String("lockspace", e.Lockspace), slog.String("state", was.String()))
 		if err := d.clearSpace(e.Lockspace); err != nil {
 			d.o.Log.Warn("members of a lockspace are left in configfs", slog.String("lockspace", e.Lockspace), slog.Any("err", err))
@@ -151,7 +151,7 @@ func (d *Driver) rescan(lost bool) {
 			switch here := slices.Contains(names, sysfsName(sp.name)); {
 			case !here:
 				vanished = append(vanished, sp.name)
-			case sp.state == StateJoined:
+			case sp.state == stateJoined:
 				doubtful = append(doubtful, sp.name)
 			}
 		}
@@ -172,7 +172,7 @@ func (d *Driver) rescan(lost bool) {
 // vanished is a remove that was not heard, unless the lockspace is back.
 func (d *Driver) vanished(ls string) {
 	if _, err := d.status(ls); errors.Is(err, syscall.ENOENT) {
-		if _, known := d.Lockspace(ls); known {
+		if _, known := d.state(ls); known {
 			d.removed(Removed{Lockspace: ls})
 		}
 	}
@@ -181,11 +181,11 @@ func (d *Driver) vanished(ls string) {
 // look decides whether an object found in sysfs waits for an answer. One that had
 // its last answer should be about to go: it is looked at again for a while.
 func (d *Driver) look(ls string, since time.Time) {
-	sp, known := d.Lockspace(ls)
-	if known && sp.State != StateNone && sp.State != StateAnswered || !d.waiting(ls) {
+	at, _ := d.state(ls)
+	if at != stateNone && at != stateAnswered || !d.waiting(ls) {
 		return
 	}
-	if known && sp.State == StateAnswered {
+	if at == stateAnswered {
 		if since.IsZero() {
 			since = time.Now()
 		}

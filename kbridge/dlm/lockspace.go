@@ -13,66 +13,53 @@ import (
 	"github.com/quorate/quorate/membership"
 )
 
-// State is what the kernel waits for from us in one lockspace.
-type State int
+// state is what the kernel waits for from us in one lockspace.
+type state int
 
 // The states. Each answer is written in exactly one of them (I6).
 const (
-	StateNone     State = iota // no object, or one that has not asked yet
-	StateOnline                // an online uevent waits for its answer
-	StateJoined                // it was answered with success
-	StateOffline               // an offline uevent waits for its answer
-	StateAnswered              // the last answer was given; the object is about to go
+	stateNone     state = iota // no object, or one that has not asked yet
+	stateOnline                // an online uevent waits for its answer
+	stateJoined                // it was answered with success
+	stateOffline               // an offline uevent waits for its answer
+	stateAnswered              // the last answer was given; the object is about to go
 )
 
 var states = [...]string{"none", "online", "joined", "offline", "answered"}
 
-// String gives the word that status shows.
-func (s State) String() string {
+// String gives the word for errors and the log.
+func (s state) String() string {
 	if int(s) < len(states) {
 		return states[s]
 	}
-	return "State(" + strconv.Itoa(int(s)) + ")"
+	return "state(" + strconv.Itoa(int(s)) + ")"
 }
 
 // space is one lockspace. All of it is guarded by Driver.mu; besides the calls
 // counter only the lockspace's own queue changes it.
 type space struct {
 	name  string
-	state State
+	state state
 	calls uint64 // grows with each Stop, Start, …: what an older one started is void
-	token uint64 // of the last start
 
-	id        uint32 // written to the kernel; 0 not yet
-	running   bool   // control=1 was written, and no control=0 after it
-	started   time.Time
-	noticed   bool                         // recover_status has moved since
-	recovered bool                         // and is done
-	members   map[membership.NodeID]Member // as applied last
+	id      uint32 // written to the kernel; 0 not yet
+	running bool   // control=1 was written, and no control=0 after it
+	started time.Time
+	noticed bool                         // recover_status has moved since
+	members map[membership.NodeID]Member // as applied last
 	// changed are the nodes that were removed or renewed (the value: with
 	// release_recover) by starts that the kernel may not have noticed.
 	changed map[membership.NodeID]bool
 }
 
-// Lockspace is one lockspace for status.
-type Lockspace struct {
-	Name      string
-	State     State
-	ID        uint32
-	Token     uint64
-	Running   bool
-	Recovered bool
-}
-
-// Lockspace returns what the driver knows of a lockspace.
-func (d *Driver) Lockspace(ls string) (Lockspace, bool) {
+// state returns what is known of a lockspace; not known: it is none of ours.
+func (d *Driver) state(ls string) (at state, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	sp := d.spaces[ls]
-	if sp == nil {
-		return Lockspace{}, false
+	if sp := d.spaces[ls]; sp != nil {
+		return sp.state, true
 	}
-	return Lockspace{Name: sp.name, State: sp.state, ID: sp.id, Token: sp.token, Running: sp.running, Recovered: sp.recovered}, true
+	return stateNone, false
 }
 
 func lockspaceKey(ls string) string { return "lockspace " + ls }
@@ -90,10 +77,10 @@ func (d *Driver) call(ls string) uint64 {
 }
 
 // expect returns the lockspace if it is in one of the states.
-func (d *Driver) expect(op, ls string, states ...State) (*space, error) {
+func (d *Driver) expect(op, ls string, states ...state) (*space, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	sp, at := d.spaces[ls], StateNone
+	sp, at := d.spaces[ls], stateNone
 	if sp != nil {
 		at = sp.state
 	}
@@ -127,7 +114,7 @@ func (d *Driver) Stop(ls string, token uint64) error {
 }
 
 func (d *Driver) stop(ls string) error {
-	sp, err := d.expect("stop", ls, StateOnline, StateJoined, StateOffline)
+	sp, err := d.expect("stop", ls, stateOnline, stateJoined, stateOffline)
 	if err != nil {
 		return err
 	}
@@ -136,7 +123,7 @@ func (d *Driver) stop(ls string) error {
 		return opError("stop", ls, err)
 	}
 	d.update(func() {
-		sp.running, sp.recovered = false, false
+		sp.running = false
 		if sp.noticed {
 			sp.changed = nil
 		}
@@ -146,7 +133,7 @@ func (d *Driver) stop(ls string) error {
 
 // answer writes event_done, once: from a state that waits for it to one that
 // does not. If nothing was written the state is as before.
-func (d *Driver) answer(sp *space, from, to State, result syscall.Errno) error {
+func (d *Driver) answer(sp *space, from, to state, result syscall.Errno) error {
 	if _, err := d.expect("answer", sp.name, from); err != nil {
 		return err
 	}
@@ -162,9 +149,9 @@ func (d *Driver) answer(sp *space, from, to State, result syscall.Errno) error {
 // JoinAnswered tells.
 func (d *Driver) AnswerJoin(ls string, token uint64) error {
 	return d.work.post(lockspaceKey(ls), "answer-join", func() {
-		sp, err := d.expect("answer-join", ls, StateOnline)
+		sp, err := d.expect("answer-join", ls, stateOnline)
 		if err == nil {
-			err = d.answer(sp, StateOnline, StateJoined, 0)
+			err = d.answer(sp, stateOnline, stateJoined, 0)
 		}
 		d.emit(JoinAnswered{Lockspace: ls, Token: token, Err: err})
 	})
@@ -175,7 +162,7 @@ func (d *Driver) AnswerJoin(ls string, token uint64) error {
 func (d *Driver) FinishLeave(ls string, token uint64) error {
 	d.call(ls)
 	return d.work.post(lockspaceKey(ls), "leave", func() {
-		d.emit(LeaveDone{Lockspace: ls, Token: token, Err: d.finish("leave", ls, StateOffline, 0)})
+		d.emit(LeaveDone{Lockspace: ls, Token: token, Err: d.finish("leave", ls, stateOffline, 0)})
 	})
 }
 
@@ -187,27 +174,27 @@ func (d *Driver) FailJoin(ls string, errno syscall.Errno, token uint64) error {
 	}
 	d.call(ls)
 	return d.work.post(lockspaceKey(ls), "fail-join", func() {
-		d.emit(JoinFailed{Lockspace: ls, Token: token, Err: d.finish("fail-join", ls, StateOnline, errno)})
+		d.emit(JoinFailed{Lockspace: ls, Token: token, Err: d.finish("fail-join", ls, stateOnline, errno)})
 	})
 }
 
 // finish is the end of a lockspace here. What cannot be cleared in configfs does
 // not keep the answer back: the kernel's task waits without a limit.
-func (d *Driver) finish(op, ls string, from State, errno syscall.Errno) error {
+func (d *Driver) finish(op, ls string, from state, errno syscall.Errno) error {
 	sp, err := d.expect(op, ls, from)
 	if err != nil {
 		return err
 	}
-	if sp.running || from == StateOffline {
+	if sp.running || from == stateOffline {
 		if err := d.sysWrite(ls, "control", "0"); err != nil && !errors.Is(err, syscall.ENOENT) {
 			return opError(op, ls, err)
 		}
 	}
-	d.update(func() { sp.running, sp.recovered = false, false })
+	d.update(func() { sp.running = false })
 	if err := d.clearSpace(ls); err != nil {
 		d.o.Log.Warn("members of a lockspace are left in configfs", slog.String("lockspace", ls), slog.Any("err", err))
 	}
-	return d.answer(sp, from, StateAnswered, errno)
+	return d.answer(sp, from, stateAnswered, errno)
 }
 
 // clearSpace removes a lockspace's members from configfs.

@@ -106,9 +106,9 @@ func (d *Driver) sleep(p time.Duration) bool {
 // queue, so that no stop is in between.
 func (d *Driver) recovered(sp *space, j *StartJob, call uint64, status uint32) {
 	d.mu.Lock()
-	stale, took, online := sp.calls != call, time.Since(sp.started), sp.state == StateOnline
+	stale, took, online := sp.calls != call, time.Since(sp.started), sp.state == stateOnline
 	if !stale {
-		sp.recovered, sp.changed = true, nil
+		sp.changed = nil
 	}
 	d.mu.Unlock()
 	if stale {
@@ -116,7 +116,7 @@ func (d *Driver) recovered(sp *space, j *StartJob, call uint64, status uint32) {
 	}
 	var err error
 	if online && !j.Hold {
-		err = d.answer(sp, StateOnline, StateJoined, 0)
+		err = d.answer(sp, stateOnline, stateJoined, 0)
 	}
 	d.emit(Recovered{Lockspace: sp.name, Token: j.Token, Status: status, Took: took, Err: err})
 }

@@ -89,9 +89,9 @@ func (d *Driver) Start(j StartJob) error {
 }
 
 func (d *Driver) start(j *StartJob) (*space, error) {
-	states := []State{StateJoined, StateOffline}
+	states := []state{stateJoined, stateOffline}
 	if j.Join {
-		states = append(states, StateOnline)
+		states = append(states, stateOnline)
 	}
 	sp, err := d.expect("start", j.Lockspace, states...)
 	if err != nil {
@@ -110,7 +110,7 @@ func (d *Driver) start(j *StartJob) (*space, error) {
 		return nil, opError("start", sp.name, err)
 	}
 	d.update(func() {
-		sp.running, sp.noticed, sp.recovered, sp.started, sp.token = true, false, false, time.Now(), j.Token
+		sp.running, sp.noticed, sp.started = true, false, time.Now()
 	})
 	if err := d.sysWrite(sp.name, "control", "1"); err != nil {
 		d.update(func() { sp.running = false })
