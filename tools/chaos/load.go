@@ -27,7 +27,6 @@ type load struct {
 
 	mu      sync.Mutex
 	ctx     context.Context // of the programs
-	round   int
 	from    time.Time
 	workers map[int]*worker
 	files   []cluster.Appends // of this round
@@ -53,10 +52,10 @@ func (w *worker) runs() bool {
 }
 
 // begin is the beginning of a round.
-func (l *load) begin(ctx context.Context, round int) {
+func (l *load) begin(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ctx, l.round, l.from, l.workers, l.files = ctx, round, time.Now(), map[int]*worker{}, nil
+	l.ctx, l.from, l.workers, l.files = ctx, time.Now(), map[int]*worker{}, nil
 }
 
 // join takes a node into the lockspace of the counter.

@@ -140,7 +140,7 @@ func (r *runner) setUp(ctx context.Context) error {
 func (r *runner) round(ctx context.Context, plan Round) error {
 	r.say("%v", plan)
 	from := time.Now()
-	r.load.begin(ctx, plan.Number)
+	r.load.begin(ctx)
 	err := r.bounded(ctx, backBound, "the programs work on all nodes", func(ctx context.Context) error {
 		if err := r.Each(ctx, r.Nodes(), r.load.start); err != nil {
 			return err

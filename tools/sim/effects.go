@@ -70,7 +70,6 @@ func (d *daemon) exit(e node.Exit) {
 	}
 	h.tracef("daemon ends: %s", e.Why)
 	h.w.note(uint64(h.id)<<8 | 4)
-	h.leftClean = true
 	h.endDaemon()
 	if h.w.healed != 0 {
 		h.startDaemonAfter(h.r.Between(500*time.Millisecond, 3*time.Second))

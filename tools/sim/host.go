@@ -31,10 +31,9 @@ type host struct {
 	frozen int // stopped as a whole: nothing runs, nothing answers
 	paused int // the daemon alone is not run
 
-	wants      []bool // by lockspace, now
-	stayOff    bool   // after a cut it is not powered on before the end of the faults
-	unattended bool   // its daemon died over kernel lockspaces: somebody must reboot it
-	leftClean  bool
+	wants      []bool    // by lockspace, now
+	stayOff    bool      // after a cut it is not powered on before the end of the faults
+	unattended bool      // its daemon died over kernel lockspaces: somebody must reboot it
 	diedWith   []*kspace // what the kernel held at the last power cut
 }
 
@@ -67,7 +66,7 @@ func (h *host) powerOn() {
 	h.on, h.onAt, h.boots = true, h.w.now, h.boots+1
 	h.boot = membership.BootID(fmt.Sprintf("n%db%d", h.id, h.boots))
 	h.base = membership.Mono(h.r.Between(time.Second, 1000*time.Second))
-	h.frozen, h.paused, h.unattended, h.leftClean = 0, 0, false, false
+	h.frozen, h.paused, h.unattended = 0, 0, false
 	h.kern = newKernel(h)
 	h.tracef("power on, boot %s", h.boot)
 	h.w.note(uint64(h.id)<<8 | 1)

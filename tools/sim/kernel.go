@@ -16,7 +16,6 @@ type kernel struct {
 	h        *host
 	w        *world
 	r        *rng
-	boot     membership.BootID
 	comms    map[membership.NodeID]comm
 	seq      uint64
 	spaces   []*kspace
@@ -47,7 +46,6 @@ type kspace struct {
 	started bool // control=1 was ever written
 	running bool // and not 0 since
 	done    bool // this kernel's recovery is done
-	since   time.Duration
 	token   uint64
 	change  uint64
 	members []lockspace.Member
@@ -69,7 +67,7 @@ type kqueue struct {
 }
 
 func newKernel(h *host) *kernel {
-	return &kernel{h: h, w: h.w, r: stream(h.w.opt.Seed, "kernel", uint64(h.id)<<16|uint64(h.boots)), boot: h.boot,
+	return &kernel{h: h, w: h.w, r: stream(h.w.opt.Seed, "kernel", uint64(h.id)<<16|uint64(h.boots)),
 		comms: map[membership.NodeID]comm{}, queues: map[string]*kqueue{}, retry: make([]time.Duration, len(h.w.plan.spaces))}
 }
 
@@ -254,7 +252,7 @@ func (k *kernel) started(e lockspace.Start) {
 	}
 	k.forget(s, e.Members)
 	s.running, s.done, s.change, s.token = true, false, e.Change, e.Token
-	s.members, s.since = slices.Clone(e.Members), k.w.now
+	s.members = slices.Clone(e.Members)
 	k.w.check.started(k.h, s)
 	k.poll(s, e.Token, 20*time.Millisecond)
 	k.later(k.r.Between(2*time.Millisecond, 20*time.Millisecond), func() { k.give(lockspace.Noticed{Lockspace: s.name, Token: e.Token}) })

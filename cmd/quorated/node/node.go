@@ -92,7 +92,6 @@ type Node struct {
 	peers      map[membership.NodeID]*peer
 	leader     membership.NodeID
 	term       uint64
-	leadSince  membership.Mono
 	quorate    bool // judged from own links
 	judge      membership.GroupJudge
 	barred     bool
@@ -418,7 +417,7 @@ func (n *Node) followLeader() {
 		if s.Leader != n.leader && s.Leader != 0 {
 			n.emit(membership.Event{Kind: membership.KindLeader, Subject: s.Leader, Text: fmt.Sprintf("term %d", s.Term)})
 		}
-		n.leader, n.term, n.leadSince = s.Leader, s.Term, n.now
+		n.leader, n.term = s.Leader, s.Term
 		n.liveness(liveness.Leader{Node: s.Leader})
 	}
 	n.liveness(liveness.LogIn{Term: s.LastTerm, Index: s.LastIndex})

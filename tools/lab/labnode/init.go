@@ -259,7 +259,6 @@ func hello() error {
 	}
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	h.BootID = strings.TrimSpace(string(id))
-	h.Uptime = uptime()
 	for range 50 {
 		if err = sendHello(h); err == nil {
 			return nil

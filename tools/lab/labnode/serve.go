@@ -223,7 +223,7 @@ func ended(err error) wire.Exit {
 	case errors.As(err, &ee):
 		ws := ee.Sys().(syscall.WaitStatus)
 		if ws.Signaled() {
-			return wire.Exit{Code: 128 + int(ws.Signal()), Signal: int(ws.Signal())}
+			return wire.Exit{Code: 128 + int(ws.Signal())}
 		}
 		return wire.Exit{Code: ws.ExitStatus()}
 	}

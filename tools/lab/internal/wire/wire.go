@@ -62,18 +62,16 @@ type Size struct{ Rows, Cols uint16 }
 
 // Exit is how a request ended.
 type Exit struct {
-	Code   int    // exit status, 128+signal when killed
-	Signal int    `json:",omitempty"`
-	Err    string `json:",omitempty"` // the request could not be carried out at all
+	Code int    // exit status, 128+signal when killed
+	Err  string `json:",omitempty"` // the request could not be carried out at all
 }
 
 // Hello is the first thing a node says when it is up.
 type Hello struct {
 	Node   int
-	Nonce  string  // as given on the kernel command line: tells boots apart
-	Kernel string  // uname -r
-	BootID string  // /proc/sys/kernel/random/boot_id
-	Uptime float64 // seconds, by the node's clock
+	Nonce  string // as given on the kernel command line: tells boots apart
+	Kernel string // uname -r
+	BootID string // /proc/sys/kernel/random/boot_id
 }
 
 // Conn frames a stream. Writes may come from several goroutines, reads from one.
