@@ -83,7 +83,7 @@ type Node struct {
 	started membership.Mono
 	out     []Effect
 	seq     uint64 // of events
-	repeats uint64 // end of the own log when the daemon started
+	repeats uint64 // of the own log, this much was known to be ordered when the daemon started
 	broken  bool
 
 	inputs   []membership.GroupInput // waiting for their turn
@@ -216,7 +216,7 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 	}
 	n.quorate = pol.Quorate([]membership.NodeID{n.cfg.Self}).Quorate
 	n.emit(membership.Event{Kind: membership.KindUp, Text: fmt.Sprintf("quorated %s, kernel %s, profile %s", n.id.Version, n.id.Kernel, n.cfg.Timing.Profile)})
-	n.repeats = n.group.Status().LastIndex
+	n.repeats = n.group.Status().Applied
 	n.stepping = true
 	n.execute(o.Boot)
 	n.stepping = false
@@ -234,7 +234,7 @@ func (n *Node) take() []Effect {
 func (n *Node) do(e Effect) { n.out = append(n.out, e) }
 
 // emit adds a line to the event log. What the own log repeats after a restart
-// was told when it happened.
+// was told when it happened. Its end may not have been ordered then, and is told when it is.
 func (n *Node) emit(e membership.Event) {
 	if e.Index != 0 && e.Index <= n.repeats {
 		return
