@@ -14,6 +14,9 @@ import (
 type promise struct {
 	boot  membership.BootID
 	until time.Duration
+	// after is how much had been ordered: a node that is behind applies older evictions, of
+	// an earlier session, after the promise was made.
+	after uint64
 }
 
 // driftless is the part of a hold that the fastest clock has not counted before.
@@ -26,7 +29,7 @@ func (h *host) hold(v *host, d time.Duration) {
 	w, boot, asked := h.w, v.boot, h.w.now
 	h.ask(node.Operator{Command: "hold", Node: v.id, For: d, Who: "operator"}, func(r node.Reply) {
 		if r.Err == "" && v.boot == boot && h.d.means(v) {
-			w.check.promises[v.id] = promise{boot, asked + driftless(d)}
+			w.check.promises[v.id] = promise{boot, asked + driftless(d), h.d.group.Status().Applied}
 		}
 	})
 }
@@ -72,7 +75,7 @@ func (c *checker) waive(h *host) { delete(c.promises, h.id) }
 func (c *checker) evicted(h *host, e membership.Event) {
 	v := c.w.host(e.Subject)
 	p, ok := c.promises[v.id]
-	if !ok || p.boot != v.boot || c.w.now >= p.until || h.w.opt.Static {
+	if !ok || p.boot != v.boot || c.w.now >= p.until || e.Index <= p.after || h.w.opt.Static {
 		return
 	}
 	for _, r := range []membership.Reason{membership.ReasonSilent, membership.ReasonUnlinked, membership.ReasonStalled, membership.ReasonStuck} {
