@@ -56,6 +56,7 @@ const (
 	ReasonRestarted Reason = "restarted" // its daemon started again and lost its lockspaces' state
 	ReasonRebooted  Reason = "rebooted"  // a new boot of the same machine was seen
 	ReasonStuck     Reason = "stuck"     // overran the deadline of a step of a lockspace change
+	ReasonWithdrawn Reason = "withdrawn" // its file system withdrew, and an older kernel knows of deaths alone
 	ReasonOperator  Reason = "operator"  // an operator asked for it
 	ReasonLeft      Reason = "left"      // left cleanly
 )

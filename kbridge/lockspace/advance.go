@@ -126,9 +126,25 @@ func (s *Set) begin(index uint64, sp *Space) {
 	s.note(membership.KindChange, sp, 0, "stop %v, then members %v", c.Stop, IDs(c.New))
 }
 
-// mayOpen: all have stopped, the view is quorate, every lost incarnation is proved gone.
+// mayOpen: all have stopped, the view is quorate, every lost incarnation is proved
+// gone, and every leaver can be told of as what it is.
 func (s *Set) mayOpen(sp *Space) bool {
-	return len(sp.Change.Acks) == len(sp.Change.Stop) && s.Current.Quorate && len(s.Unproved(sp)) == 0
+	return len(sp.Change.Acks) == len(sp.Change.Stop) && s.Current.Quorate && len(s.Unproved(sp)) == 0 && len(sp.Withdrawn()) == 0
+}
+
+// Withdrawn are leavers whose journal is to be replayed, as long as somebody stays
+// whose kernel replays journals of the dead alone. It takes a member for dead when its
+// comms entry is gone, which others of their lockspaces may need: such a leaver has to
+// be evicted, and fenced (S21).
+func (sp *Space) Withdrawn() []membership.Incarnation {
+	var out []membership.Incarnation
+	old := slices.ContainsFunc(sp.Live, func(m Member) bool { return !m.Recovers && !m.Joining && sp.leaving(m.Incarnation.Node) == nil })
+	for _, m := range sp.Live {
+		if l := sp.leaving(m.Incarnation.Node); old && l != nil && l.Recover && !m.Joining {
+			out = append(out, m.Incarnation)
+		}
+	}
+	return out
 }
 
 // Unproved are the lost incarnations that the lockspace waits for.
@@ -147,7 +163,7 @@ func (s *Set) open(index uint64, sp *Space) {
 	for _, l := range sp.Leaves {
 		for _, m := range sp.Live {
 			if m.Incarnation.Node == l.Node {
-				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Recover: l.Recover, Renew: sp.renew(m)})
+				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Recover: l.Recover && !m.Joining, Renew: sp.renew(m)})
 			}
 		}
 	}

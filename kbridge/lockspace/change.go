@@ -94,7 +94,7 @@ func (s *Set) join(index uint64, from membership.Incarnation, j *Join) {
 			Why: fmt.Sprintf("its id %d is that of lockspace %s; %s", sp.ID, other, AnotherName)})
 		return
 	}
-	sp.Joins = append(sp.Joins, Member{Incarnation: from, Epoch: index, Joining: true})
+	sp.Joins = append(sp.Joins, Member{Incarnation: from, Epoch: index, Joining: true, Recovers: j.Recovers})
 	slices.SortFunc(sp.Joins, byNode)
 	sp.dirty = sp.dirty || sp.Change != nil && sp.Change.Opened == 0
 }

@@ -181,6 +181,7 @@ type Self struct {
 	Member      bool // exactly this incarnation is a member
 	Evicted     bool // it was evicted, and holds nothing any more in the others' eyes
 	Quorum      bool // judged from its own links (architecture 4)
+	Recovers    bool // as in Member
 }
 
 // space is this node's side of one lockspace.

@@ -331,6 +331,37 @@ func TestNoKernelIsToldOfADeathWithoutASlot(t *testing.T) {
 	y.order(mark, "3 start gfs [1 3] gone 2 failed=false", "3 comms -2")
 }
 
+// Kernels that can be told replay the journal of a node that withdrew; where one stays
+// that knows of deaths alone, nothing goes on before the node was evicted and proved
+// gone (S21).
+func TestWhoWithdraws(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		y := newStory(t, 3)
+		for i, m := range y.nodes {
+			m.self.Recovers = i != 0 || !older
+		}
+		y.mount("gfs", 1, 2, 3)
+		mark := len(y.log)
+		y.withdraw("gfs", 3)
+		y.run()
+		if !older {
+			y.settled("gfs", 1, 2)
+			y.order(mark, "3 stop gfs", "1 start gfs [1 2] gone 3 failed=false recover")
+			y.order(mark, "3 stop gfs", "3 left gfs")
+			continue
+		}
+		sp := y.set.Space("gfs")
+		if w := sp.Withdrawn(); len(w) != 1 || w[0].Node != 3 || sp.Change == nil || sp.Change.Opened != 0 {
+			t.Fatalf("to be evicted: %v; change %+v", w, sp.Change)
+		}
+		inc := y.lose(3)
+		y.run()
+		y.proved(inc)
+		y.settled("gfs", 1, 2)
+		y.order(mark, "1 comms -3", "1 start gfs [1 2] gone 3 failed=true")
+	}
+}
+
 func TestTwoLockspacesShareOneStopEntry(t *testing.T) { // S22
 	y := newStory(t, 3)
 	y.mount("a", 1, 2, 3)

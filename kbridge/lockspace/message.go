@@ -21,15 +21,16 @@ type Message struct {
 	Restart   *Restart   `json:"restart,omitempty"`
 }
 
-// Join asks for the sender to become a member.
+// Join asks for the sender to become a member. Recovers is as in Member.
 type Join struct {
 	Lockspace string `json:"ls"`
+	Recovers  bool   `json:"recovers,omitempty"`
 }
 
 // Leave asks for the sender to be taken out. Recover asks that the others treat
-// it as lost (the kernel's RELEASE_RECOVER), without fencing. Epoch is that of
-// the membership that it leaves: an entry that is ordered late must not take
-// out a node that has joined again meanwhile.
+// it as lost (the kernel's RELEASE_RECOVER), without fencing: see Withdrawn. Epoch
+// is that of the membership that it leaves: an entry that is ordered late must not
+// take out a node that has joined again meanwhile.
 type Leave struct {
 	Lockspace string `json:"ls"`
 	Epoch     uint64 `json:"epoch"`

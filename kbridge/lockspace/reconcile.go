@@ -90,7 +90,7 @@ func (r *reconciler) joining(name string, sp *space, ls *Space) {
 		return
 	}
 	if ls == nil || ls.live(r.self.Incarnation) == nil && ls.joining(r.self.Incarnation) == nil {
-		r.wishes = append(r.wishes, wish("join", name, 0, Message{Join: &Join{Lockspace: name}}))
+		r.wishes = append(r.wishes, wish("join", name, 0, Message{Join: &Join{Lockspace: name, Recovers: r.self.Recovers}}))
 		return
 	}
 	r.start(name, sp, ls)
@@ -158,7 +158,9 @@ func (r *reconciler) start(name string, sp *space, ls *Space) {
 	}
 	gone := slices.Clone(ls.Gone)
 	for i, g := range gone {
-		gone[i].Failed = r.tellsFailure(ls, g)
+		if !r.knowsSlot(ls, g) {
+			gone[i].Failed, gone[i].Recover = false, false
+		}
 	}
 	sp.token, sp.change, sp.noticed = r.l.next(), c.Seq, false
 	r.do(sp, Starting, Start{Lockspace: name, Token: sp.token, Change: c.Seq, ID: ls.ID,
@@ -167,13 +169,16 @@ func (r *reconciler) start(name string, sp *space, ls *Space) {
 
 // tellsFailure says whether this node's kernel is to take a former member for failed
 // and not for one that left, which is what makes its file system replay the journal.
-// One that was still joining had none in use, and a kernel that is still joining
-// replays none. To tell it would do harm: the kernel may not know yet which slot the
-// member has, and names slot 0 to the file system, which takes it for journal -1 and
+func (r *reconciler) tellsFailure(ls *Space, g Gone) bool { return g.Failed && r.knowsSlot(ls, g) }
+
+// knowsSlot says that this node's kernel knows which slot a former member had. A
+// member that was still joining had no journal in use, and a kernel that is still
+// joining replays none. To tell it of a journal would do harm: the kernel may not know
+// the slot yet, and names slot 0 to the file system, which takes it for journal -1 and
 // writes to memory that is not its own (gdlm_recover_slot in fs/gfs2/lock_dlm.c).
-func (r *reconciler) tellsFailure(ls *Space, g Gone) bool {
+func (r *reconciler) knowsSlot(ls *Space, g Gone) bool {
 	self := ls.live(r.self.Incarnation)
-	return g.Failed && !g.Joining && (self == nil || !self.Joining)
+	return !g.Joining && (self == nil || !self.Joining)
 }
 
 func (r *reconciler) running(name string, sp *space, ls *Space) {

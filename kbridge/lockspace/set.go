@@ -59,9 +59,12 @@ type Member struct {
 	// Joining until its kernel has recovered once: no mount or program there was
 	// answered yet, and it has no journal in use. See tellsFailure.
 	Joining bool `json:"joining,omitempty"`
+	// Recovers says that its kernel can be told of a leave whose journal is to be
+	// replayed (release_recover, Linux 6.18). An older one knows of deaths alone.
+	Recovers bool `json:"recovers,omitempty"`
 }
 
-// Leaving is a member that asked to go.
+// Leaving is a member that asked to go, Recover as if it had died.
 type Leaving struct {
 	Node    membership.NodeID `json:"node"`
 	Recover bool              `json:"recover,omitempty"`

@@ -122,6 +122,9 @@ func line(e Effect) string {
 		s := fmt.Sprintf("start %s %v", e.Lockspace, IDs(e.Members))
 		for _, g := range e.Gone {
 			s += fmt.Sprintf(" gone %d failed=%v", g.Incarnation.Node, g.Failed)
+			if g.Recover {
+				s += " recover"
+			}
 		}
 		return s
 	case AnswerJoin:
@@ -149,6 +152,11 @@ func (y *story) mount(ls string, ids ...int) {
 
 func (y *story) unmount(ls string, i int) {
 	y.nodes[i-1].local.Step(y.now, Offline{Lockspace: ls})
+}
+
+// withdraw: the kernel leaves by itself, after an error of the file system.
+func (y *story) withdraw(ls string, i int) {
+	y.nodes[i-1].local.Step(y.now, Offline{Lockspace: ls, Recover: true})
 }
 
 // lose evicts a node; its daemon does nothing any more.

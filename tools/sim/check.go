@@ -44,7 +44,7 @@ func (c *checker) place(h *host, index uint64) place {
 	return place{"", index}
 }
 
-// crash is a boot that lost its power with a lockspace mounted.
+// crash is a boot that lost its power with a lockspace mounted, or withdrew.
 type crash struct {
 	name string
 	node membership.NodeID
@@ -214,6 +214,7 @@ func (c *checker) recovered(h *host, s *kspace, was []known, failed []membership
 // mounted: a program begins to use a lockspace; it must be started, and nobody
 // else may have gone on without it.
 func (c *checker) mounted(h *host, s *kspace) {
+	delete(c.crashed, crash{s.name, h.id, h.boot}) // who withdrew, and is back
 	for _, o := range c.w.hosts {
 		if o == h || !o.on {
 			continue
@@ -249,6 +250,9 @@ func (c *checker) died(h *host) {
 		c.forget(s.name)
 	}
 }
+
+// withdrew: a file system gave up; its journal is as that of one that died.
+func (c *checker) withdrew(h *host, s *kspace) { c.crashed[crash{s.name, h.id, h.boot}] = true }
 
 // forget drops the changes of a lockspace that no kernel has any more.
 func (c *checker) forget(name string) {

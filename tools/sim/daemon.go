@@ -46,7 +46,7 @@ func (h *host) startDaemon() {
 	var effs []node.Effect
 	d.guard(func() {
 		d.n, effs = node.New(h.mono(), node.Options{Config: h.w.plan.config(h.id), Group: tap{d}, Boot: d.entries,
-			Break: h.w.opt.Break, List: h.w.list(), Identity: node.Identity{Boot: h.boot, Instance: d.instance, Machine: fmt.Sprintf("machine-%d", h.id),
+			Break: h.w.opt.Break, List: h.w.list(), Recovers: h.kern.newer, Identity: node.Identity{Boot: h.boot, Instance: d.instance, Machine: fmt.Sprintf("machine-%d", h.id),
 				Version: "sim", Kernel: "sim", Digest: "same"}})
 	})
 	if h.w.bad != nil {

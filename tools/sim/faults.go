@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/node"
@@ -137,7 +138,7 @@ var kinds = []func(f *faults){
 	(*faults).crashBetween, (*faults).crashBetween, (*faults).powerAll,
 	(*faults).halves, (*faults).actorFails, (*faults).actorFails, (*faults).electionDies, (*faults).changeDies, (*faults).changeDies,
 	(*faults).hold, (*faults).hold, (*faults).readOnly,
-	(*faults).closePort,
+	(*faults).closePort, (*faults).withdraw,
 }
 
 func (f *faults) one() {
@@ -463,6 +464,22 @@ func (f *faults) mountsOn(h *host) {
 	set(v)
 	if f.r.Chance(0.6) {
 		f.w.after(f.log(5*time.Millisecond, 6*time.Second), func() { set(!v) })
+	}
+	if f.r.Chance(0.3) {
+		f.w.after(f.gap(), f.kill)
+	}
+}
+
+// withdraw is an error of a file system; often whoever shares it dies soon.
+func (f *faults) withdraw() {
+	h, name := f.host(), f.w.plan.spaces[f.r.Intn(len(f.w.plan.spaces))]
+	if !h.on || !h.kern.withdraw(name) {
+		return
+	}
+	h.tracef("fault: the file system on %s withdraws", name)
+	if f.w.opt.Static && slices.Contains(f.w.plan.newer, false) { // nobody can evict it
+		h.unattended = true
+		h.rebootUnattended()
 	}
 	if f.r.Chance(0.3) {
 		f.w.after(f.gap(), f.kill)

@@ -33,7 +33,7 @@ type host struct {
 
 	wants      []bool    // by lockspace, now
 	stayOff    bool      // after a cut it is not powered on before the end of the faults
-	unattended bool      // its daemon died over kernel lockspaces: somebody must reboot it
+	unattended bool      // only a reboot helps, and somebody must do it
 	diedWith   []*kspace // what the kernel held at the last power cut
 }
 
@@ -148,7 +148,7 @@ func (h *host) rebootUnattended() {
 	boots := h.boots
 	h.w.after(h.r.Between(5*time.Second, 25*time.Second), func() {
 		if h.on && h.boots == boots && h.unattended {
-			h.reboot("operator: no daemon, and lockspaces in the kernel", h.r.Between(time.Second, 4*time.Second))
+			h.reboot("operator: nothing else helps", h.r.Between(time.Second, 4*time.Second))
 		}
 	})
 }

@@ -24,6 +24,7 @@ type kernel struct {
 	quiesced bool
 	retry    []time.Duration // by lockspace: programs do not mount before
 
+	newer     bool          // Linux 6.18 or newer: it can be told to replay a leaver's journal
 	stopHangs time.Duration // a stop takes that long
 	startFail bool
 }
@@ -49,9 +50,10 @@ type kspace struct {
 	token   uint64
 	change  uint64
 	members []lockspace.Member
-	known   []known // members as of the last recovery that was done
-	has     []known // members as of the last start, with a slot or without
-	session uint32  // of the first start
+	known   []known                  // members as of the last recovery that was done
+	has     []known                  // members as of the last start, with a slot or without
+	told    []membership.Incarnation // left, and their journals are to be replayed (release_recover)
+	session uint32                   // of the first start
 }
 
 // known is a member as the kernel remembers it.
@@ -67,7 +69,7 @@ type kqueue struct {
 }
 
 func newKernel(h *host) *kernel {
-	return &kernel{h: h, w: h.w, r: stream(h.w.opt.Seed, "kernel", uint64(h.id)<<16|uint64(h.boots)),
+	return &kernel{h: h, w: h.w, newer: h.w.plan.newer[h.id-1], r: stream(h.w.opt.Seed, "kernel", uint64(h.id)<<16|uint64(h.boots)),
 		comms: map[membership.NodeID]comm{}, queues: map[string]*kqueue{}, retry: make([]time.Duration, len(h.w.plan.spaces))}
 }
 
@@ -237,7 +239,7 @@ func (k *kernel) refuses(e lockspace.Start) string {
 		}
 	}
 	for _, g := range e.Gone {
-		if c, ok := k.comms[g.Incarnation.Node]; ok && g.Failed && c.inc == g.Incarnation {
+		if c, ok := k.comms[g.Incarnation.Node]; ok && (g.Failed || g.Recover && !k.newer) && c.inc == g.Incarnation {
 			return fmt.Sprintf("the comms entry of %v is still there", g.Incarnation)
 		}
 	}
@@ -250,6 +252,7 @@ func (k *kernel) started(e lockspace.Start) {
 	if !s.started {
 		s.started, s.session = true, k.ownSession(e)
 	}
+	k.tell(s, e.Gone)
 	k.forget(s, e.Members)
 	s.running, s.done, s.change, s.token = true, false, e.Change, e.Token
 	s.members = slices.Clone(e.Members)
@@ -258,13 +261,22 @@ func (k *kernel) started(e lockspace.Start) {
 	k.later(k.r.Between(2*time.Millisecond, 20*time.Millisecond), func() { k.give(lockspace.Noticed{Lockspace: s.name, Token: e.Token}) })
 }
 
+// tell notes whose journals are to be replayed though they left.
+func (k *kernel) tell(s *kspace, gone []lockspace.Gone) {
+	for _, g := range gone {
+		if k.newer && g.Recover && !slices.Contains(s.told, g.Incarnation) {
+			s.told = append(s.told, g.Incarnation)
+		}
+	}
+}
+
 // forget takes former members out of the kernel. Those that it takes for failed it
 // names to the file system by their slot.
 func (k *kernel) forget(s *kspace, members []lockspace.Member) {
 	var has []known
 	for _, o := range s.has {
 		c, ok := k.comms[o.member.Incarnation.Node]
-		failed := !ok || c.seq != o.seq
+		failed := !ok || c.seq != o.seq || slices.Contains(s.told, o.member.Incarnation)
 		if !failed && slices.ContainsFunc(members, func(m lockspace.Member) bool { return m.Incarnation.Node == o.member.Incarnation.Node }) {
 			has = append(has, o)
 		} else if failed && !o.slot {
@@ -423,15 +435,15 @@ func (k *kernel) answerJoin(e lockspace.AnswerJoin, done func()) {
 }
 
 // failed are the members that the kernel takes for dead, since the last
-// recovery: gone, or the same node, under another comms entry.
+// recovery: gone, or the same node, under another comms entry, or told of.
 func (k *kernel) failed(s *kspace) []membership.Incarnation {
 	var out []membership.Incarnation
 	for _, o := range s.known {
-		if c, ok := k.comms[o.member.Incarnation.Node]; !ok || c.seq != o.seq {
+		if c, ok := k.comms[o.member.Incarnation.Node]; !ok || c.seq != o.seq || slices.Contains(s.told, o.member.Incarnation) {
 			out = append(out, o.member.Incarnation)
 		}
 	}
-	s.known = s.known[:0]
+	s.known, s.told = s.known[:0], nil
 	for _, m := range s.members {
 		if m.Incarnation.Node != k.h.id {
 			s.known = append(s.known, known{member: m, seq: k.comms[m.Incarnation.Node].seq})
@@ -538,6 +550,20 @@ func (k *kernel) programs() {
 			return
 		}
 	}
+}
+
+// withdraw: the file system of a lockspace meets an error and gives up. It writes no
+// more, its journal is as it was, and a newer kernel leaves by itself. It says whether
+// there is anything to withdraw.
+func (k *kernel) withdraw(name string) bool {
+	s := k.space(name)
+	if s == nil || !s.mounted || s.offline || k.busy != nil || k.h.d == nil || !k.newer {
+		return false
+	}
+	k.w.check.withdrew(k.h, s)
+	s.mounted, s.offline = false, true
+	k.uevent(s, lockspace.Offline{Lockspace: name, Recover: true})
+	return true
 }
 
 func (k *kernel) uevent(s *kspace, in lockspace.Input) {

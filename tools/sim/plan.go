@@ -23,6 +23,7 @@ type plan struct {
 	slowRec time.Duration // of a kernel's recovery work, at most
 	joinFor time.Duration // join_timeout
 	removal time.Duration // of a comms entry, at most
+	newer   []bool        // by host: Linux 6.18 or newer
 }
 
 var names = []string{"gfs", "lvm", "ocfs"}
@@ -48,6 +49,10 @@ func drawPlan(seed uint64) plan {
 	p.slowRec = [...]time.Duration{30 * time.Millisecond, 30 * time.Millisecond, 800 * time.Millisecond}[r.Intn(3)]
 	p.removal = [...]time.Duration{20 * time.Millisecond, 20 * time.Millisecond, 2500 * time.Millisecond}[r.Intn(3)]
 	p.joinFor = 10 * time.Second
+	share := [...]float64{0, 0.5, 1, 1}[r.Intn(4)]
+	for range p.nodes {
+		p.newer = append(p.newer, r.Chance(share))
+	}
 	return p
 }
 
@@ -67,8 +72,8 @@ var (
 
 // String says it in one line.
 func (p plan) String() string {
-	return fmt.Sprintf("plan: %d nodes, %d links, profile %s, xdp %v, lockspaces %v, wants %v, manual %v, agent timeout %v, delay %v, loss %v, fsync %v, recovery %v",
-		p.nodes, p.links, p.timing.Profile, p.xdp, p.spaces, p.wants, p.manual, p.timeout, p.delay, p.loss, p.fsync, p.slowRec)
+	return fmt.Sprintf("plan: %d nodes, %d links, profile %s, xdp %v, lockspaces %v, wants %v, manual %v, newer kernels %v, agent timeout %v, delay %v, loss %v, fsync %v, recovery %v",
+		p.nodes, p.links, p.timing.Profile, p.xdp, p.spaces, p.wants, p.manual, p.newer, p.timeout, p.delay, p.loss, p.fsync, p.slowRec)
 }
 
 // config is the configuration file of every node.

@@ -21,9 +21,10 @@ var ErrStory = errors.New("scenario")
 //
 //	nodes 3 | links 2 | profile safe|lan|fast | xdp on|off | manual
 //	lockspaces gfs lvm            all nodes mount all of them
+//	newer 1 2                     these have Linux 6.18 or newer
 //	running 20s                   everything wanted runs within that time
-//	expect 3s fenced 3            some node logs that event about node 3 within it,
-//	                              counted from the last line that did something
+//	expect 3s fenced 3            some node logs that event about node 3 within it (any:
+//	                              about whichever), counted from the last line that did something
 //	never 3s start 2              no node logs it for so long
 //	wait 2s
 //	kill N | kill-leader | kill-all | boot N | reboot N | wipe N | crash N
@@ -31,7 +32,7 @@ var ErrStory = errors.New("scenario")
 //	close-port A B                the DLM's packets between the two are lost, and no other
 //	split N N …                   these are cut from all others, and not from each other
 //	hold N VICTIM 10s | release N VICTIM | read-only N | repair N
-//	mount N gfs | unmount N gfs | leave N | ack N VICTIM | fence-node N VICTIM
+//	mount N gfs | unmount N gfs | withdraw N gfs | leave N | ack N VICTIM | fence-node N VICTIM
 //	fencing works|fails|cut-fails|slow|hangs|late | fencing-of N hangs
 //	hang-stop N 5s | slow-disk N 1s
 //	call a leader                 from now on a is that node
@@ -54,7 +55,7 @@ type line struct {
 }
 
 // setup are the words that say what the cluster is.
-const setup = " nodes links profile xdp manual lockspaces "
+const setup = " nodes links profile xdp manual lockspaces newer "
 
 // maxStory bounds a scenario, in lines.
 const maxStory = 1000
@@ -91,14 +92,14 @@ func ParseStory(r io.Reader) (*Story, error) {
 	return s, nil
 }
 
-// forms says what follows each word: n a node, d a duration, i a number, w a
-// word, + more of the last, * words.
+// forms says what follows each word: n a node, a a node or any, d a duration, i a
+// number, w a word, + more of the last, * words.
 var forms = map[string]string{
-	"nodes": "i", "links": "i", "profile": "w", "xdp": "w", "manual": "", "lockspaces": "*",
-	"running": "d", "expect": "dwn", "never": "dwn", "wait": "d",
+	"nodes": "i", "links": "i", "profile": "w", "xdp": "w", "manual": "", "lockspaces": "*", "newer": "i+",
+	"running": "d", "expect": "dwa", "never": "dwa", "wait": "d",
 	"kill": "n", "kill-leader": "", "kill-all": "", "boot": "n", "reboot": "n", "wipe": "n", "crash": "n",
 	"pause": "nd", "freeze": "nd", "cut": "nn", "cut-way": "nn", "close-port": "nn", "isolate": "n", "heal": "",
-	"mount": "nw", "unmount": "nw", "leave": "n", "ack": "nn", "fence-node": "nn",
+	"mount": "nw", "unmount": "nw", "withdraw": "nw", "leave": "n", "ack": "nn", "fence-node": "nn",
 	"fencing": "w", "fencing-of": "nw", "hang-stop": "nd", "slow-disk": "nd",
 	"split": "n+", "call": "wn", "when": "*",
 	"hold": "nnd", "release": "nn", "read-only": "n", "repair": "n",
@@ -137,8 +138,8 @@ func (l line) check(names map[string]bool) error {
 
 func checkWord(form byte, w string, names map[string]bool) (err error) {
 	switch form {
-	case 'n', 'i':
-		if form == 'n' && names[w] {
+	case 'n', 'a', 'i':
+		if form != 'i' && names[w] || form == 'a' && w == "any" {
 			return nil
 		}
 		var v uint64
@@ -156,10 +157,8 @@ func (l line) checkWhen(names map[string]bool) error {
 	if len(l.words) < 4 {
 		return fmt.Errorf("%d words follow, expected a kind, a node and what to do", len(l.words)-1)
 	}
-	if l.words[2] != "any" {
-		if err := checkWord('n', l.words[2], names); err != nil {
-			return err
-		}
+	if err := checkWord('a', l.words[2], names); err != nil {
+		return err
 	}
 	if strings.Contains(setup+waiting, " "+l.words[3]+" ") {
 		return fmt.Errorf("%q cannot be done in an instant", l.words[3])
@@ -227,6 +226,14 @@ func (s *Story) plan() plan {
 			w[i] = true
 		}
 		p.wants = append(p.wants, w)
+	}
+	p.newer = make([]bool, mostNodes)
+	for _, l := range s.setup {
+		if l.words[0] == "newer" {
+			for i := range l.words[1:] {
+				p.newer[l.num(i+1)-1] = true
+			}
+		}
 	}
 	return p
 }

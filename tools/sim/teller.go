@@ -120,7 +120,9 @@ func (t *teller) tell() {
 
 func (t *teller) saw(l line) string {
 	h := t.node(l.words[3])
-	if h != nil && slices.Contains(t.seen[t.since:], milestone{l.words[2], h.id}) {
+	if slices.ContainsFunc(t.seen[t.since:], func(m milestone) bool {
+		return m.kind == l.words[2] && (l.words[3] == "any" || h != nil && m.subject == h.id)
+	}) {
 		return ""
 	}
 	return "not seen"
@@ -221,6 +223,13 @@ func (t *teller) actMore(l line, h *host) string {
 		h.wants[i] = l.words[0] == "mount"
 		if h.on {
 			h.kern.programs()
+		}
+	case "withdraw":
+		if slices.Index(t.w.plan.spaces, l.words[2]) < 0 {
+			return "no such lockspace"
+		}
+		if !h.kern.withdraw(l.words[2]) {
+			return "it does not withdraw"
 		}
 	case "leave":
 		h.d.give(node.Operator{Command: "leave"})

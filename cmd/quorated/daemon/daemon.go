@@ -21,6 +21,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/configfs"
 	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
@@ -171,7 +172,7 @@ func (d *Daemon) open() (err error) {
 	if d.socket, err = control.Listen(d.opt.Socket); err != nil {
 		return err
 	}
-	if err := d.openKernel(); err != nil {
+	if opt.Recovers, err = d.openKernel(); err != nil {
 		return err
 	}
 	var effs []node.Effect
@@ -239,10 +240,12 @@ func (d *Daemon) refused(addr netip.AddrPort, err error) {
 	d.post(node.Seen{Event: membership.Event{Kind: membership.KindRefused, Text: fmt.Sprintf("connection from %v: %v", addr, err)}})
 }
 
-func (d *Daemon) openKernel() (err error) {
+// openKernel says, too, whether this kernel can be told of a leave whose journal is
+// to be replayed.
+func (d *Daemon) openKernel() (recovers bool, err error) {
 	if d.cfg.NoKernel {
 		d.kernel, err = openNone(sysDLM, func(in lockspace.Input) { d.async(func() { d.kernelSays(in) }) })
-		return err
+		return true, err
 	}
 	addrs := map[membership.NodeID][]netip.Addr{}
 	for _, n := range d.cfg.Nodes {
@@ -253,10 +256,11 @@ func (d *Daemon) openKernel() (err error) {
 		opt = d.opt.fake(opt)
 	}
 	driver, err := dlm.Open(opt)
-	if err == nil {
-		d.kernel = driver
+	if err != nil {
+		return false, err
 	}
-	return err
+	d.kernel = driver
+	return driver.Features().ReleaseRecover == configfs.Yes, nil
 }
 
 // handler takes what the Comm reports.

@@ -32,6 +32,9 @@ type Options struct {
 	// List makes membership the word of a list instead of a majority's of the
 	// configured nodes; nil for a group that agrees.
 	List *List
+	// Recovers says that the kernel can be told of a leave whose journal is to be
+	// replayed: see lockspace.Member.
+	Recovers bool
 	// Boot are effects of the group's own construction, to be executed first.
 	Boot []membership.GroupEffect
 	// Break names a safety rule that the machine leaves out, one of Rules. It
@@ -63,12 +66,13 @@ const (
 
 // Node is the machine.
 type Node struct {
-	cfg    membership.Config
-	id     Identity
-	group  membership.Group
-	live   *liveness.Machine
-	policy quorum.Policy
-	brk    string
+	cfg      membership.Config
+	id       Identity
+	group    membership.Group
+	live     *liveness.Machine
+	policy   quorum.Policy
+	brk      string
+	recovers bool // as in Options
 
 	list    *List               // nil: a majority decides
 	listWhy string              // why the leader does not have it ordered
@@ -200,7 +204,7 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 		pol = quorum.Policy{All: true} // until there is an agreed list
 	}
 	n := &Node{
-		cfg: o.Config, id: o.Identity, group: o.Group, policy: pol, brk: o.Break, list: o.List,
+		cfg: o.Config, id: o.Identity, group: o.Group, policy: pol, brk: o.Break, recovers: o.Recovers, list: o.List,
 		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, Instance: o.Identity.Instance}, now),
 		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
 		now: now, started: now, helloAt: now,

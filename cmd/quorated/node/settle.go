@@ -90,7 +90,7 @@ func (n *Node) wake(at membership.Mono) {
 // kernel reconciles this node's lockspaces with the agreed ones.
 func (n *Node) kernel() {
 	effs, wishes := n.local.Reconcile(n.now, n.set, lockspace.Self{
-		Incarnation: n.Self(), Member: n.Member(), Evicted: n.Evicted(), Quorum: n.quorate || n.brk == skipQuorum})
+		Incarnation: n.Self(), Member: n.Member(), Evicted: n.Evicted(), Quorum: n.quorate || n.brk == skipQuorum, Recovers: n.recovers})
 	for _, e := range effs {
 		if s, ok := e.(lockspace.Stop); ok && n.brk == skipStop {
 			n.local.Step(n.now, lockspace.StopDone{Lockspace: s.Lockspace, Token: s.Token})
@@ -400,6 +400,7 @@ func (n *Node) overrun() {
 		if c == nil || s == nil {
 			continue
 		}
+		n.evictWithdrawn(sp)
 		late := missing(c)
 		if c.Opened == 0 {
 			n.overrunBy(late, s.since, stopLimit, sp, "stop")
@@ -425,6 +426,17 @@ func (n *Node) refuseJoiners(sp *lockspace.Space, joiners []lockspace.Member, at
 		why := fmt.Sprintf("its kernel did not finish joining within %v; is the DLM's TCP port open between it and %v?", n.cfg.JoinTimeout, sp.Change.Stop)
 		m := lockspace.Message{Refuse: &lockspace.Refuse{Lockspace: sp.Name, Change: sp.Change.Seq, Joiner: j.Incarnation, Why: why}}
 		n.propose(fmt.Sprintf("refuse %s %d %v", sp.Name, sp.Change.Seq, j.Incarnation), entry(m))
+	}
+}
+
+// evictWithdrawn evicts leavers that others' kernels can be told of as dead alone.
+func (n *Node) evictWithdrawn(sp *lockspace.Space) {
+	var deps []membership.Departure
+	for _, m := range sp.Withdrawn() {
+		deps = append(deps, membership.Departure{Incarnation: m, Reason: membership.ReasonWithdrawn, Observers: []membership.NodeID{m.Node}})
+	}
+	if len(deps) > 0 {
+		n.evict(fmt.Sprintf("withdrawn %s %d", sp.Name, sp.Change.Seq), deps)
 	}
 }
 

@@ -167,6 +167,10 @@ func (n *Node) changeWaits(sp *lockspace.Space, at time.Duration) (string, []con
 	if !n.st.View.Quorate || !n.quorate {
 		ws = append(ws, control.Wait{What: what, For: "quorum", Since: at, Reason: n.votes().Text})
 	}
+	for _, i := range sp.Withdrawn() {
+		ws = append(ws, control.Wait{What: what, For: "view", Owner: i.Node, Since: at, Reason: fmt.Sprintf("the file system withdrew on %s, and the kernel of another "+
+			"member, older than Linux 6.18, replays the journals of the dead alone: %[1]s has to be evicted, or to reboot", n.cfg.Name(i.Node))})
+	}
 	for _, id := range missing(c) {
 		ws = append(ws, control.Wait{What: what, For: "stop", Owner: id, Since: at, Deadline: max(stopLimit-at, 0),
 			Reason: fmt.Sprintf("%s has not confirmed that its kernel stopped the lockspace", n.cfg.Name(id))})
