@@ -21,6 +21,8 @@ type world struct {
 	t   *testing.T
 	ctx context.Context
 	out string
+	// deadAfter is the options', 0: the profile's.
+	deadAfter time.Duration
 }
 
 // testLog gives the lab's progress to the test's log.
@@ -50,7 +52,7 @@ func newWorld(t *testing.T, opt cluster.Options) *world {
 		t.Fatal(err)
 	}
 	watch := lab.WatchHost()
-	w := &world{Cluster: c, t: t, ctx: t.Context(), out: filepath.Join("..", "..", "out", "accept", t.Name())}
+	w := &world{Cluster: c, t: t, ctx: t.Context(), out: filepath.Join("..", "..", "out", "accept", t.Name()), deadAfter: opt.DeadAfter}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(watch)

@@ -52,6 +52,25 @@ func TestBlackHole(t *testing.T) {
 		w.must(w.Lab.Heal())
 		w.back(v)
 	})
+	w.story("a member whose packets are lost is removed", func(w *world) {
+		v := w.follower()
+		rest := w.Others(v)
+		w.manyLocks(w.Nodes()...)
+		// Locks that go to and fro: there are always messages that nobody acknowledges.
+		toAndFro := w.writeShared(fmt.Sprintf("shared%d", time.Now().UnixNano()), 50, w.Nodes()...)
+		defer toAndFro.stop()
+		at := time.Now()
+		w.must(w.Lab.CutNode(v))
+		w.lost(at, v)
+		for _, i := range rest {
+			w.startedSoon(i, v, at)
+			w.within(removeLimit, "the comms entry goes", func(ctx context.Context) error { return w.commsGone(ctx, i, v) })
+			toAndFro.progress(i, time.Now())
+		}
+		toAndFro.stop()
+		w.must(w.Lab.Heal())
+		w.back(v)
+	})
 }
 
 // startedSoon: node i started without a victim soon after it was proved to be gone.

@@ -65,15 +65,19 @@ func (w *world) calm() {
 	}
 }
 
-// cut: exactly one of the candidates is evicted, fenced before anything starts,
-// and writes nothing after its proof; the others go on.
+// stopSlack is how much later than dead_after a node may have stopped that was cut off:
+// the machine's noise, and for a node that hears others the time until they agree.
+const stopSlack = 500 * time.Millisecond
+
+// cut: exactly one of the candidates is evicted, takes no new lock from dead_after on,
+// is fenced before anything starts, and writes nothing after its proof; the others go on.
 func (w *world) cut(candidates []int, do func() error) {
 	w.t.Helper()
 	w.calm()
 	wr := w.write(fmt.Sprintf("cut%d", time.Now().UnixNano()), 20, w.Nodes()...)
 	defer wr.stop()
-	// Fencing takes a second, so that a loser that went on would have the time for it.
-	w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: time.Second})
+	// Fencing takes a while, so that a loser that went on would have the time for it.
+	w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: 2 * time.Second})
 	defer w.Misbehave(honest)
 	at := time.Now()
 	w.must(do())
@@ -81,6 +85,12 @@ func (w *world) cut(candidates []int, do func() error) {
 	if !slices.Contains(candidates, victim) {
 		w.t.Fatalf("node%d was evicted, not one of %v", victim, candidates)
 	}
+	stopped := w.firstAt(victim, at, membership.KindStopped)
+	w.t.Logf("node%d stopped %v after the cut", victim, stopped.Sub(at).Round(time.Millisecond))
+	if stopped.After(at.Add(w.deadAfter + stopSlack)) {
+		w.t.Errorf("node%d stopped %v after the cut, dead_after is %v", victim, stopped.Sub(at), w.deadAfter)
+	}
+	file := w.attempts([]int{victim})
 	rest := w.Others(victim)
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
 	for _, i := range rest {
@@ -89,6 +99,9 @@ func (w *world) cut(candidates []int, do func() error) {
 	w.fencedBeforeStart(victim, at, rest)
 	w.silentAfterProof(victim, at)
 	w.evictedOnly(at, victim)
+	if len(w.granted(file, victim)) > 0 {
+		w.t.Fatalf("node%d, without a quorum, was granted a lock", victim)
+	}
 	for _, e := range w.Events.All() {
 		if e.At.After(at) && e.Node == victim && (e.Kind == membership.KindOpened || e.Kind == membership.KindStarted) {
 			w.t.Fatalf("node%d, cut off, says %s %s", victim, e.Kind, e.Text)
@@ -101,6 +114,17 @@ func (w *world) cut(candidates []int, do func() error) {
 	for _, i := range w.Nodes() {
 		wr.verify(i, w.Nodes()...)
 	}
+}
+
+// firstAt is when a node first told of something after a time.
+func (w *world) firstAt(i int, after time.Time, k membership.Kind) (t time.Time) {
+	w.t.Helper()
+	w.within(30*time.Second, fmt.Sprintf("%s on node%d", k, i), func(ctx context.Context) error {
+		e, err := w.Events.Wait(ctx, after, cluster.Of(i, k))
+		t = e.At
+		return err
+	})
+	return t
 }
 
 // evicted waits for the first eviction after a time.

@@ -34,6 +34,7 @@ func TestPaths(t *testing.T) {
 		w.manyLocks(w.Others(v)...)
 		w.blockedJoin(v, "bytes unanswered", func() error { return w.Lab.LowerMTU(v, 1300) })
 	})
+	w.story("long packets are lost to one who leaves", (*world).blockedLeave)
 	w.story("the DLM's port is closed to one of those who run", (*world).blockedMember)
 	w.story("a node's address is removed", func(w *world) {
 		v := w.follower()
@@ -73,6 +74,31 @@ func (w *world) blockedJoin(victim int, reason string, block func() error) {
 	w.must(w.Lab.Heal())
 	w.mountLast(victim)
 	w.none(at, evil...)
+	wr.stop()
+	for _, i := range w.Nodes() {
+		wr.verify(i, rest...)
+	}
+}
+
+// blockedLeave: a node unmounts, on a path that loses long packets. It leaves, and what
+// remains of the kernels' conversations does not keep it from mounting again.
+func (w *world) blockedLeave() {
+	w.t.Helper()
+	w.calm()
+	v := w.follower()
+	rest := w.Others(v)
+	wr := w.write(fmt.Sprintf("leave%d", time.Now().UnixNano()), 20, rest...)
+	defer wr.stop()
+	w.manyLocks(w.Nodes()...)
+	at := time.Now()
+	w.must(w.Lab.LowerMTU(v, 1300))
+	defer func() { w.must(w.Lab.Heal()) }()
+	w.within(30*time.Second, "unmount", func(ctx context.Context) error { return w.Unmount(ctx, v) })
+	w.must(w.WaitLockspace(w.ctx, rest, rest))
+	w.must(w.Lab.Heal())
+	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, v) })
+	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
+	w.none(at, append([]membership.Kind{membership.KindJoinFailed}, evil...)...)
 	wr.stop()
 	for _, i := range w.Nodes() {
 		wr.verify(i, rest...)

@@ -27,6 +27,7 @@ func TestState(t *testing.T) {
 	w.story("the file system of the log is full", (*world).fullDisk)
 	w.story("the file system of the leader's log is read-only", (*world).readOnly)
 	w.story("every log is lost", (*world).allLost)
+	w.story("too few nodes are left for good", (*world).tooFew)
 }
 
 // damages: a node without a mount leaves, loses something and returns, again and
@@ -175,6 +176,55 @@ func (w *world) readOnly() {
 	w.quorate(victim, "status", 0)
 }
 
+// tooFew: two of three never come back. What docs/operating.md says to do then makes a
+// cluster of the third, and all that was told to be on the disk is there.
+func (w *world) tooFew() {
+	left := w.follower()
+	rest := w.Others(left)
+	wr := w.write("toofew", 20, w.Nodes()...)
+	from := time.Now()
+	for _, i := range w.Nodes() { // its file systems cannot be unmounted without a quorum
+		w.kill(i)
+	}
+	wr.procs = nil
+	w.within(90*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, left) })
+	w.whyStops(left, "no quorum")
+	n := w.Lab.Node(left)
+	w.within(60*time.Second, "leave", func(ctx context.Context) error {
+		_, err := n.Run(ctx, "/usr/local/sbin/quorate leave && mv "+logFiles+" "+logFiles+".old")
+		return err
+	})
+	w.UseNodes(left)
+	w.must(w.StartDaemon(w.ctx, left))
+	w.whyStops(left, "quorate init")
+	_, err := n.Run(w.ctx, "/usr/local/sbin/quorate init --yes")
+	w.must(err)
+	w.must(w.WaitMembers(w.ctx, []int{left}, []int{left}))
+	w.within(60*time.Second, "mount", func(ctx context.Context) error { return w.Mount(ctx, left) })
+	w.must(w.WaitLockspace(w.ctx, []int{left}, []int{left}))
+	wr.verify(left, w.Nodes()...)
+	w.none(from, evil...)
+	for _, i := range rest {
+		if w.Lab.Node(i).Powered() {
+			w.t.Errorf("node%d is on", i)
+		}
+	}
+}
+
+// whyStops waits until `quorate why` on a node says that nothing runs, and names this.
+func (w *world) whyStops(i int, reason string) {
+	w.t.Helper()
+	w.within(60*time.Second, "quorate why says "+reason, func(ctx context.Context) error {
+		return cluster.Until(ctx, 200*time.Millisecond, func() error {
+			r, err := w.Lab.Node(i).Exec(ctx, "/usr/local/sbin/quorate why")
+			if err == nil && (r.Code != 2 || !strings.Contains(r.Stdout, reason)) {
+				err = fmt.Errorf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
+			}
+			return err
+		})
+	})
+}
+
 // allLost: no node has a log. None invents a history; status says what to do.
 func (w *world) allLost() {
 	for _, i := range w.Nodes() {
@@ -189,15 +239,7 @@ func (w *world) allLost() {
 		w.must(w.StartDaemon(w.ctx, i))
 	}
 	for _, i := range w.Nodes() {
-		w.within(60*time.Second, "the reason in status", func(ctx context.Context) error {
-			return cluster.Until(ctx, 200*time.Millisecond, func() error {
-				r, err := w.Lab.Node(i).Exec(ctx, "/usr/local/sbin/quorate why")
-				if err == nil && (r.Code != 2 || !strings.Contains(r.Stdout, "quorate init")) {
-					err = fmt.Errorf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
-				}
-				return err
-			})
-		})
+		w.whyStops(i, "quorate init")
 	}
 	w.none(from, membership.KindFormed)
 	for _, i := range w.Nodes() {

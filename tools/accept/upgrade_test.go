@@ -16,6 +16,7 @@ func TestUpgradeByDeath(t *testing.T) {
 	w := newWorld(t, cluster.Options{Nodes: 3, Kernels: []string{"uml-6.1", "uml-6.12", "uml-7.2"}, DeadAfter: 500 * time.Millisecond})
 	w.must(w.Mkfs(w.ctx, 1))
 	w.mountAll()
+	w.story("a file system on 7.2 withdraws among older kernels", func(w *world) { w.withdrawsAmongOlder(3) })
 	w.story("6.1 dies and 6.12 takes its place", func(w *world) { w.replaced(1, "uml-6.12") })
 	w.story("6.12 dies and 7.2 takes its place", func(w *world) { w.replaced(2, "uml-7.2") })
 	w.story("7.2 dies and 6.1 takes its place", func(w *world) { w.replaced(3, "uml-6.1") })

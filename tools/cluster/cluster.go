@@ -55,6 +55,7 @@ type Cluster struct {
 	opt    Options
 	tmp    string
 	files  map[string]string // guest path -> host file
+	only   []int             // nodes in the configuration file; nil: all
 }
 
 // New makes the lab and builds the daemon; no node runs yet.
@@ -201,6 +202,10 @@ func (c *Cluster) Install(ctx context.Context, i int) error {
 
 // UseProfile is the liveness profile of the daemons that are started from now on.
 func (c *Cluster) UseProfile(profile string) { c.opt.Profile = profile }
+
+// UseNodes leaves these nodes alone in the configuration that daemons are started
+// with from now on.
+func (c *Cluster) UseNodes(nodes ...int) { c.only = nodes }
 
 // WriteList gives a node another list of members.
 func (c *Cluster) WriteList(ctx context.Context, i int, names ...string) error {

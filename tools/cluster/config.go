@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/quorate/quorate/tools/lab"
@@ -40,7 +41,7 @@ func (c *Cluster) tomlFile() string {
 		fmt.Fprintf(&b, "\n[[node]]\nname = %q\nid = %d\naddr = [%q]\n", name, id, addr)
 	}
 	last := netip.Addr{}
-	for _, n := range c.Lab.Nodes() {
+	for _, n := range c.configured() {
 		node(n.Name(), n.ID(), n.Addr())
 		last = netip.MustParseAddr(n.Addr())
 	}
@@ -59,9 +60,17 @@ func (c *Cluster) tomlFile() string {
 	return b.String()
 }
 
+// configured are the nodes that the configuration file has.
+func (c *Cluster) configured() []*lab.Node {
+	if c.only == nil {
+		return c.Lab.Nodes()
+	}
+	return slices.DeleteFunc(slices.Clone(c.Lab.Nodes()), func(n *lab.Node) bool { return !slices.Contains(c.only, n.ID()) })
+}
+
 func (c *Cluster) fenceTables() string {
 	var names, plugs []string
-	for _, n := range c.Lab.Nodes() {
+	for _, n := range c.configured() {
 		names = append(names, fmt.Sprintf("%q", n.Name()))
 		plugs = append(plugs, fmt.Sprintf("%s = %q", n.Name(), fmt.Sprint(n.ID())))
 	}
