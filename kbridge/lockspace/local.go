@@ -3,6 +3,7 @@ package lockspace
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/quorate/quorate/membership"
 )
@@ -141,12 +142,17 @@ type JoinDone struct {
 	Err       string
 }
 
-// EndDone answers FinishLeave and FailJoin.
+// EndDone answers FinishLeave and FailJoin. Again: the kernel still waits, so the same
+// is to be tried again.
 type EndDone struct {
 	Lockspace string
 	Token     uint64
 	Err       string
+	Again     bool
 }
+
+// PeerFailed answers a SetPeer that could not be done.
+type PeerFailed struct{ Incarnation membership.Incarnation }
 
 // PeerRemoved answers RemovePeer.
 type PeerRemoved struct{ Incarnation membership.Incarnation }
@@ -165,6 +171,7 @@ func (Noticed) kernelInput()     {}
 func (RecoverDone) kernelInput() {}
 func (JoinDone) kernelInput()    {}
 func (EndDone) kernelInput()     {}
+func (PeerFailed) kernelInput()  {}
 func (PeerRemoved) kernelInput() {}
 func (PeerRenewed) kernelInput() {}
 
@@ -195,10 +202,15 @@ type space struct {
 	recover bool
 	since   membership.Mono // of the phase
 	err     string          // last error of the kernel's
+	retry   membership.Mono // of an end that failed: not before
 }
+
+// retryAfter is how long after the kernel failed something it is asked again.
+const retryAfter = time.Second
 
 type peer struct {
 	inc      membership.Incarnation
+	failed   membership.Mono // when its comms entry could not be made; 0: it was, or is being
 	removing bool
 	renewing bool
 	renewed  uint64 // epoch of the newest refused join after which it was made anew
@@ -250,6 +262,10 @@ func (l *Local) Step(now membership.Mono, in Input) *Notice {
 		return &Notice{Kind: membership.KindJoin, Lockspace: in.Lockspace, Text: "a program or mount here asks to join"}
 	case Offline:
 		return l.offline(now, in)
+	case PeerFailed:
+		if p := l.peers[in.Incarnation.Node]; p != nil && p.inc == in.Incarnation {
+			p.failed = max(now, 1)
+		}
 	case PeerRemoved:
 		if p := l.peers[in.Incarnation.Node]; p != nil && p.inc == in.Incarnation {
 			delete(l.peers, in.Incarnation.Node)
@@ -271,7 +287,7 @@ func (l *Local) Step(now membership.Mono, in Input) *Notice {
 	case JoinDone:
 		return l.joinDone(in)
 	case EndDone:
-		return l.endDone(in)
+		return l.endDone(now, in)
 	}
 	return nil
 }
@@ -328,10 +344,14 @@ func (l *Local) joinDone(in JoinDone) *Notice {
 	return n
 }
 
-func (l *Local) endDone(in EndDone) *Notice {
+func (l *Local) endDone(now membership.Mono, in EndDone) *Notice {
 	sp := l.spaces[in.Lockspace]
 	if sp == nil || sp.token != in.Token || sp.phase != Ending {
 		return nil
+	}
+	if in.Again {
+		sp.phase, sp.since, sp.err, sp.retry = Stopped, now, in.Err, now.Add(retryAfter)
+		return &Notice{Kind: membership.KindDegraded, Lockspace: in.Lockspace, Change: sp.change, Text: Ending.String() + ": " + in.Err}
 	}
 	delete(l.spaces, in.Lockspace)
 	n := &Notice{Kind: membership.KindLeft, Lockspace: in.Lockspace, Change: sp.change, Text: in.Err}

@@ -362,6 +362,40 @@ func TestWhoWithdraws(t *testing.T) {
 	}
 }
 
+// What a kernel failed to do it is asked for again, after a while.
+func TestWhatTheKernelFailedIsTriedAgain(t *testing.T) {
+	y := newStory(t, 2)
+	m := y.nodes[1]
+	m.ill = true
+	m.local.Step(y.now, Online{"gfs"})
+	mark := len(y.log)
+	y.run()
+	y.mount("gfs", 1)
+	if s := y.told(mark); strings.Count(s, "2 comms +1") != 1 || strings.Contains(s, "2 start gfs [1 2]") {
+		t.Fatalf("no start without the comms entry, and no other attempt at once:\n%s", s)
+	}
+	m.ill = false
+	y.now = y.now.Add(retryAfter)
+	y.run()
+	y.settled("gfs", 1, 2)
+
+	m.ill = true
+	mark = len(y.log)
+	y.unmount("gfs", 2)
+	y.run()
+	y.settled("gfs", 1)
+	y.phase(2, "gfs", Stopped)
+	if s := y.told(mark); strings.Count(s, "2 left gfs") != 1 || m.local.Err("gfs") == "" {
+		t.Fatalf("error %q after\n%s", m.local.Err("gfs"), s)
+	}
+	m.ill = false
+	y.now = y.now.Add(retryAfter)
+	y.run()
+	if _, _, ok := m.local.Phase("gfs"); ok {
+		t.Fatal("the kernel was not asked again to end it")
+	}
+}
+
 func TestTwoLockspacesShareOneStopEntry(t *testing.T) { // S22
 	y := newStory(t, 3)
 	y.mount("a", 1, 2, 3)

@@ -147,7 +147,7 @@ func (r *reconciler) start(name string, sp *space, ls *Space) {
 		if m.Incarnation.Node == r.self.Incarnation.Node {
 			continue
 		}
-		if p := r.l.peers[m.Incarnation.Node]; p == nil || p.removing || p.renewing || p.inc != m.Incarnation {
+		if p := r.l.peers[m.Incarnation.Node]; p == nil || p.failed != 0 || p.removing || p.renewing || p.inc != m.Incarnation {
 			return
 		}
 	}
@@ -223,6 +223,8 @@ func (r *reconciler) wishLeave(name string, sp *space, ls *Space) {
 func (r *reconciler) stopped(name string, sp *space, ls *Space) {
 	live := ls != nil && ls.live(r.self.Incarnation) != nil
 	switch {
+	case r.now < sp.retry:
+		return
 	case sp.leave && !live:
 		sp.token = r.l.next()
 		r.do(sp, Ending, FinishLeave{Lockspace: name, Token: sp.token})
@@ -321,7 +323,9 @@ func (r *reconciler) comms() {
 		}
 	}
 	for _, m := range r.set.Current.Members {
-		if m.Node != r.self.Incarnation.Node && r.l.peers[m.Node] == nil && !r.pending(m) {
+		p := r.l.peers[m.Node]
+		again := p != nil && p.inc == m && p.failed != 0 && r.now >= p.failed.Add(retryAfter)
+		if m.Node != r.self.Incarnation.Node && (p == nil || again) && !r.pending(m) {
 			r.l.peers[m.Node] = &peer{inc: m}
 			r.effects = append(r.effects, SetPeer{Incarnation: m})
 		}

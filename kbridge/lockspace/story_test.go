@@ -27,6 +27,7 @@ type member struct {
 	queue  []Effect // not answered yet
 	frozen bool     // the kernel answers nothing
 	slow   bool     // its kernel starts and does not recover
+	ill    bool     // its kernel makes no comms entry and ends no lockspace
 	daemon bool     // false: proposes and executes nothing
 }
 
@@ -83,6 +84,13 @@ func (y *story) run() {
 	y.t.Fatalf("no end:\n%s", strings.Join(y.log, "\n"))
 }
 
+func (m *member) ended(ls string, token uint64) EndDone {
+	if m.ill {
+		return EndDone{Lockspace: ls, Token: token, Err: "input/output error", Again: true}
+	}
+	return EndDone{Lockspace: ls, Token: token}
+}
+
 func (y *story) answer(m *member) bool {
 	if m.frozen || len(m.queue) == 0 {
 		return false
@@ -102,9 +110,13 @@ func (y *story) answer(m *member) bool {
 		case AnswerJoin:
 			m.local.Step(y.now, JoinDone{e.Lockspace, e.Token, ""})
 		case FinishLeave:
-			m.local.Step(y.now, EndDone{e.Lockspace, e.Token, ""})
+			m.local.Step(y.now, m.ended(e.Lockspace, e.Token))
 		case FailJoin:
-			m.local.Step(y.now, EndDone{e.Lockspace, e.Token, ""})
+			m.local.Step(y.now, m.ended(e.Lockspace, e.Token))
+		case SetPeer:
+			if m.ill {
+				m.local.Step(y.now, PeerFailed(e))
+			}
 		case RemovePeer:
 			m.local.Step(y.now, PeerRemoved(e))
 		case RenewPeer:

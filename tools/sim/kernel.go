@@ -156,6 +156,12 @@ func peerKey(n membership.NodeID) string { return "/peer" + itoa(uint64(n)) }
 
 func (k *kernel) setPeer(e lockspace.SetPeer, done func()) {
 	k.later(k.r.Between(50*time.Microsecond, 2*time.Millisecond), func() {
+		if k.startFail && k.r.Chance(0.5) {
+			k.h.tracef("    kernel: the comms entry of %v cannot be made", e.Incarnation)
+			k.give(lockspace.PeerFailed(e))
+			done()
+			return
+		}
 		k.seq++
 		k.comms[e.Incarnation.Node] = comm{inc: e.Incarnation, seq: k.seq}
 		done()
@@ -470,6 +476,11 @@ func (k *kernel) finishLeave(e lockspace.FinishLeave, done func()) {
 			k.w.violate("I6 one-answer", "node %d ends the leave of %s, which does not leave", k.h.id, e.Lockspace)
 			return
 		}
+		if k.startFail && k.r.Chance(0.5) {
+			k.give(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: "input/output error", Again: true})
+			done()
+			return
+		}
 		k.answer(s)
 		k.remove(s)
 		k.hangUp(true)
@@ -484,6 +495,11 @@ func (k *kernel) failJoin(e lockspace.FailJoin, done func()) {
 		s := k.space(e.Lockspace)
 		if s == nil || !s.online {
 			k.w.violate("I6 one-answer", "node %d refuses the join of %s, which does not join", k.h.id, e.Lockspace)
+			return
+		}
+		if k.startFail && k.r.Chance(0.5) {
+			k.give(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: "input/output error", Again: true})
+			done()
 			return
 		}
 		k.answer(s)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -176,16 +177,17 @@ func (d *Daemon) kernelEvent(e dlm.Event) {
 	case dlm.JoinAnswered:
 		d.kernelSays(lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
 	case dlm.LeaveDone:
-		d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
+		d.kernelSays(endDone(e.Lockspace, e.Token, e.Err))
 	case dlm.JoinFailed:
 		if e.Token == 0 {
 			d.note(membership.KindJoinFailed, e.Lockspace, text(e.Err))
 			return
 		}
-		d.kernelSays(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(e.Err)})
+		d.kernelSays(endDone(e.Lockspace, e.Token, e.Err))
 	case dlm.PeerSet:
 		if e.Err != nil {
 			d.note(membership.KindDegraded, "", fmt.Sprintf("comms entry of %v: %v", e.Incarnation, e.Err))
+			d.kernelSays(lockspace.PeerFailed{Incarnation: e.Incarnation})
 		}
 	case dlm.PeerRemoved:
 		if e.Err != nil {
@@ -203,6 +205,12 @@ func (d *Daemon) kernelEvent(e dlm.Event) {
 	default:
 		d.fileSystem(e)
 	}
+}
+
+// endDone: after an error the kernel still waits for its answer, unless the driver
+// knows of nobody who waits.
+func endDone(ls string, token uint64, err error) lockspace.EndDone {
+	return lockspace.EndDone{Lockspace: ls, Token: token, Err: text(err), Again: err != nil && !errors.Is(err, dlm.ErrState)}
 }
 
 // fileSystem follows what GFS2 says of itself, for the event log.
