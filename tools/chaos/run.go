@@ -259,7 +259,7 @@ func (r *runner) kernels(ctx context.Context) []cluster.Violation {
 			log += "\n" + d
 			return err
 		}); err != nil {
-			r.say("dmesg of node%d: %v", i, err)
+			out = append(out, cluster.Violation{Rule: "kernel log", Text: fmt.Sprintf("node%d: it cannot be read: %v", i, err)})
 		}
 		for _, l := range cluster.KernelFaults(log) {
 			out = append(out, cluster.Violation{Rule: "kernel log", Text: fmt.Sprintf("node%d: %s", i, l)})

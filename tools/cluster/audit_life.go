@@ -185,6 +185,8 @@ func (a *audit) dead() {
 			}
 			if why = ""; d.Frozen.After(at) {
 				why = fmt.Sprintf("it died at %s", clock(d.Frozen))
+			} else if d.Uncounted != nil {
+				why = fmt.Sprintf("what it wrote could not be counted: %v", d.Uncounted)
 			} else if !d.Gone.IsZero() && d.AtFreeze != d.AtKill {
 				why = fmt.Sprintf("it wrote afterwards: %+v, then %+v", d.AtFreeze, d.AtKill)
 			}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -227,6 +228,8 @@ func TestAuditOfDeaths(t *testing.T) {
 	r.Deaths = died("cccc3333-4444", time.Second)
 	r.Deaths[3][0].AtKill.Calls++
 	has(t, r.Audit(), "I3 fence-before-recover", "it wrote afterwards")
+	r.Deaths[3][0].Uncounted = errors.New("no such file")
+	has(t, r.Audit(), "I3 fence-before-recover", "could not be counted")
 }
 
 // A shot at a life that was evicted is in order, at the one after it is not.

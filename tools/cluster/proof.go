@@ -51,6 +51,9 @@ func (c *Cluster) SilentAfterProof(ctx context.Context, victim int, at time.Time
 	if err != nil {
 		return err
 	}
+	if d.Uncounted != nil {
+		return fmt.Errorf("what node%d wrote could not be counted: %w", victim, d.Uncounted)
+	}
 	if !d.Frozen.Before(proof.At) || d.AtFreeze != d.AtKill {
 		return fmt.Errorf("node%d stood still at %v, proof at %v, written %+v then %+v", victim, d.Frozen, proof.At, d.AtFreeze, d.AtKill)
 	}

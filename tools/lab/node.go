@@ -64,6 +64,8 @@ type Death struct {
 	AtFreeze Writes    // what its processes had written when frozen
 	AtKill   Writes    // the same, right before they were killed: no difference
 	Gone     time.Time // no process is left; zero while the killing goes on
+	// Uncounted says why one of the two counts is none.
+	Uncounted error
 }
 
 func newNode(l *Lab, id int, back backend) (*Node, error) {
@@ -350,18 +352,18 @@ const burial = 3 * time.Second
 // It waits until somebody asks for it: giving the memory of a virtual machine back
 // costs a processor some 100 ms, which the death of a real one costs nobody.
 func (n *Node) bury(d *Death, gone, hurry chan struct{}) {
-	first, _ := n.cg.writes()
+	first, err1 := n.cg.writes()
 	select {
 	case <-hurry:
 		time.Sleep(20 * time.Millisecond) // in which a process that did not stand still would write
 	case <-time.After(burial):
 	}
-	second, _ := n.cg.writes()
+	second, err2 := n.cg.writes()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	err := errors.Join(n.cg.kill(ctx), n.cg.remove())
 	n.mu.Lock()
-	d.AtFreeze, d.AtKill, d.Gone = first, second, time.Now()
+	d.AtFreeze, d.AtKill, d.Uncounted, d.Gone = first, second, errors.Join(err1, err2), time.Now()
 	n.mu.Unlock()
 	if err != nil { // the node stays frozen: it never boots again, and writes nothing
 		n.lab.log.printf("%s: %v", n.Name(), err)
