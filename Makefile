@@ -120,11 +120,12 @@ ACTIVATE = systemd-sysusers && systemctl daemon-reload && udevadm control --relo
 
 install: man ## programs, unit, udev rules, modules, group, man pages, completion, reference configuration; DESTDIR= PREFIX=
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin bin/quorated bin/quorate
-	install -d $(LIB)/systemd/system $(LIB)/udev/rules.d $(LIB)/modules-load.d $(LIB)/sysusers.d $(DESTDIR)$(SYSCONFDIR)/quorate
+	install -d $(LIB)/systemd/system $(LIB)/udev/rules.d $(LIB)/modules-load.d $(LIB)/sysusers.d $(LIB)/systemd/sleep.conf.d $(DESTDIR)$(SYSCONFDIR)/quorate
 	sed 's|/usr/sbin/|$(PREFIX)/sbin/|g' $(DIST)/quorated.service >$(LIB)/systemd/system/quorated.service
 	install -m 0644 -t $(LIB)/udev/rules.d $(DIST)/*.rules
 	install -m 0644 $(DIST)/modules-load.conf $(LIB)/modules-load.d/quorate.conf
 	install -m 0644 $(DIST)/sysusers.conf $(LIB)/sysusers.d/quorate.conf
+	install -m 0644 $(DIST)/sleep.conf $(LIB)/systemd/sleep.conf.d/quorate.conf
 	install -m 0644 $(DIST)/quorate.toml $(DESTDIR)$(SYSCONFDIR)/quorate/quorate.toml.example
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 out/man/*.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 out/man/*.5

@@ -111,6 +111,11 @@ func (w *world) unit() {
 	if out != "-1000\n600 /dev/dlm-monitor\n666 /dev/dlm-control\nquorate\n3\n" {
 		w.t.Errorf("score, devices and group: %q", out)
 	}
+	out, err = n.Run(w.ctx, "systemd-analyze cat-config systemd/sleep.conf | grep -c '^Allow.*=no'")
+	w.must(err)
+	if out != "4\n" {
+		w.t.Errorf("the machine may sleep: %q", out)
+	}
 	r, err := n.Exec(w.ctx, "systemd-analyze verify --man=no "+cluster.Unit+" 2>&1 | grep quorated; journalctl -b --no-pager _PID=1 | grep -i 'quorated.service: '; systemctl --failed --no-legend")
 	w.must(err)
 	if r.Stdout != "" {

@@ -1,11 +1,12 @@
 // Package dist holds the files that are installed beside the programs: the unit,
-// the udev rules, modules-load.d, sysusers.d and the reference configuration; and it
+// the udev rules, modules-load.d, sysusers.d, sleep.conf.d and the reference configuration; and it
 // makes the manual pages that the tool does not make of its commands.
 //
 //	quorated.service   /usr/lib/systemd/system/
 //	61-quorate.rules   /usr/lib/udev/rules.d/
 //	modules-load.conf  /usr/lib/modules-load.d/quorate.conf
 //	sysusers.conf      /usr/lib/sysusers.d/quorate.conf
+//	sleep.conf         /usr/lib/systemd/sleep.conf.d/quorate.conf
 //	quorate.toml       /etc/quorate/quorate.toml.example
 package dist
 
