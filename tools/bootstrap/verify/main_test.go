@@ -198,3 +198,28 @@ func TestFuzzFor(t *testing.T) {
 		}
 	}
 }
+
+// What a program started ends with it, even if the program passes no signal on, as unshare.
+func TestInterruptionReachesAll(t *testing.T) {
+	var out strings.Builder
+	r := fakeRun(&out)
+	ctx, cancel := context.WithCancel(r.ctx)
+	r.ctx = ctx
+	c := r.command(nil, "sh", "-c", "trap : INT; sh -c 'echo begun; exec sleep 60'; exit 7")
+	begun, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := begun.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	at := time.Now()
+	_ = c.Wait()
+	if c.ProcessState.ExitCode() != 7 || time.Since(at) > 10*time.Second {
+		t.Errorf("%v after %v", c.ProcessState, time.Since(at))
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/node"
@@ -58,13 +59,16 @@ var phases = []phase{
 	{name: "others", what: "other kernels", run: (*run).others, alone: true, long: true},
 }
 
-// command prepares a program of the checkout. CGO is off unless env turns it on.
+// command prepares a program of the checkout. CGO is off unless env turns it on. An
+// interruption reaches whatever it started, too: unshare, which the clean root begins
+// with, passes none on.
 func (r *run) command(env []string, name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(r.ctx, name, args...)
 	c.Dir = r.dir
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "QUORATE_LAB=", envFull+"=")
 	c.Env = append(c.Env, env...)
-	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGINT) }
 	c.WaitDelay = 2 * time.Minute
 	return c
 }
