@@ -147,7 +147,7 @@ func (s *Set) open(index uint64, sp *Space) {
 	for _, l := range sp.Leaves {
 		for _, m := range sp.Live {
 			if m.Incarnation.Node == l.Node {
-				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Recover: l.Recover, Renew: sp.renew(m)})
+				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Joining: m.Joining, Recover: l.Recover, Renew: sp.renew(m)})
 			}
 		}
 	}

@@ -330,6 +330,30 @@ func TestNoKernelIsToldOfADeathWithoutASlot(t *testing.T) {
 	y.order(mark, "3 start gfs [1 3] gone 2 failed=false", "3 comms -2")
 }
 
+// Each of two lockspaces has to be told that one failed whose clean leave of the other
+// is not done there: neither waits for the other with the comms entry.
+func TestLeaversOfTwoLockspacesDie(t *testing.T) {
+	y := newStory(t, 4)
+	y.mount("gfs", 1, 2, 3, 4)
+	y.mount("lvm", 1, 2, 3, 4)
+	y.nodes[0].slow = true
+	y.unmount("gfs", 3)
+	y.unmount("lvm", 4)
+	y.run()
+	y.phase(1, "gfs", Recovering)
+	y.phase(1, "lvm", Recovering)
+	mark := len(y.log)
+	a, b := y.lose(3), y.lose(4)
+	y.run()
+	y.nodes[0].slow = false
+	y.proved(a)
+	y.proved(b)
+	y.settled("gfs", 1, 2)
+	y.settled("lvm", 1, 2)
+	y.order(mark, "1 comms -4", "1 start gfs [1 2] gone 3 failed=false gone 4 failed=true")
+	y.order(mark, "1 comms -3", "1 start lvm [1 2] gone 4 failed=false gone 3 failed=true")
+}
+
 func TestTwoLockspacesShareOneStopEntry(t *testing.T) { // S22
 	y := newStory(t, 3)
 	y.mount("a", 1, 2, 3)

@@ -168,12 +168,15 @@ func (r *reconciler) start(name string, sp *space, ls *Space) {
 // tellsFailure says whether this node's kernel is to take a former member for failed
 // and not for one that left, which is what makes its file system replay the journal.
 // One that was still joining had none in use, and a kernel that is still joining
-// replays none. To tell it would do harm: the kernel may not know yet which slot the
-// member has, and names slot 0 to the file system, which takes it for journal -1 and
-// writes to memory that is not its own (gdlm_recover_slot in fs/gfs2/lock_dlm.c).
-func (r *reconciler) tellsFailure(ls *Space, g Gone) bool {
+// replays none.
+func (r *reconciler) tellsFailure(ls *Space, g Gone) bool { return g.Failed && r.knowsSlot(ls, g) }
+
+// knowsSlot: to tell the kernel that a member failed would do harm before. It names
+// slot 0 to the file system, which takes it for journal -1 and writes to memory that
+// is not its own (gdlm_recover_slot in fs/gfs2/lock_dlm.c).
+func (r *reconciler) knowsSlot(ls *Space, g Gone) bool {
 	self := ls.live(r.self.Incarnation)
-	return g.Failed && !g.Joining && (self == nil || !self.Joining)
+	return !g.Joining && (self == nil || !self.Joining)
 }
 
 func (r *reconciler) running(name string, sp *space, ls *Space) {
@@ -343,17 +346,29 @@ func (r *reconciler) removable(i membership.Incarnation) bool {
 	return true
 }
 
-// releases: a lockspace here does not need the comms entry of a former member.
+// releases: a lockspace here does not need the comms entry of a former member. That of
+// one which left it, and failed in another, is not kept for a start that has yet to
+// come: two lockspaces would wait for each other. Its journal is replayed needlessly.
 func (r *reconciler) releases(sp *space, ls *Space, g Gone) bool {
 	switch {
-	case !g.Failed:
+	case !g.Failed && !r.failed(g.Incarnation):
 		return false
-	case sp.phase == Joining || sp.phase == Ending:
+	case sp.phase == Joining || sp.phase == Ending || sp.phase == Stopped && r.knowsSlot(ls, g):
 		return true
 	case r.tellsFailure(ls, g):
-		return sp.phase == Stopped
+		return false
 	}
 	return sp.noticed && (sp.phase == Recovering || sp.phase == Running) && ls.Change != nil && sp.change == ls.Change.Seq
+}
+
+// failed: a lockspace here has to be told that an incarnation failed.
+func (r *reconciler) failed(i membership.Incarnation) bool {
+	for name := range r.l.spaces {
+		if ls := r.set.Space(name); ls != nil && slices.ContainsFunc(ls.Gone, func(g Gone) bool { return g.Incarnation == i && g.Failed }) {
+			return true
+		}
+	}
+	return false
 }
 
 // pending: a lockspace here has still to be told that an older incarnation of the node is gone.
