@@ -55,9 +55,13 @@ func (s *Set) wishes(sp *Space) bool {
 // joiner's node first, or its refused join: the one that it joins, or one that
 // shares a member with it. A kernel has one comms entry for a node, and gets the
 // new one when every lockspace there has been told that the old one is gone (S21);
-// until then a start with the joiner would never end.
+// until then a start with the joiner would never end. The same holds back one that would
+// meet a refused joiner where that is a member: it would be cut off from it there.
 func (s *Set) held(sp *Space, m Member) *Space {
 	for _, o := range s.Spaces {
+		if slices.ContainsFunc(sp.Live, func(l Member) bool { return o.parts(l.Incarnation, m.Incarnation.Node) }) {
+			return o
+		}
 		if o != sp && !o.shares(sp) {
 			continue
 		}
@@ -68,6 +72,12 @@ func (s *Set) held(sp *Space, m Member) *Space {
 		}
 	}
 	return nil
+}
+
+// parts: a joiner was refused here, and it and the node have still to begin anew.
+func (sp *Space) parts(joiner membership.Incarnation, n membership.NodeID) bool {
+	return slices.ContainsFunc(sp.Refused, func(r Refused) bool { return r.Incarnation == joiner && slices.Contains(r.Renew, n) }) ||
+		slices.ContainsFunc(sp.Gone, func(g Gone) bool { return g.Incarnation == joiner && slices.Contains(g.Renew, n) })
 }
 
 // shares says that a node has, or joins, both lockspaces.

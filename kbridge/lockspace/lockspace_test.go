@@ -297,6 +297,32 @@ func TestARefusedJoinerKeepsWhatItShares(t *testing.T) {
 	}
 }
 
+// One that has still to begin anew with a refused joiner does not meet it elsewhere
+// before: it would be cut off from it there.
+func TestNobodyMeetsARefusedJoinerTooEarly(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2)
+	y.mount("other", 3)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	y.nodes[1].frozen = true // has not stopped yet
+	y.refuse("gfs", 3)
+	m.frozen = false
+	mark := len(y.log)
+	y.mount("other", 1)
+	if by := y.set.HeldBack("other", y.nodes[0].self.Incarnation); by != "gfs" {
+		t.Fatalf("held back by %q", by)
+	}
+	y.nodes[1].frozen = false
+	y.run()
+	y.settled("gfs", 1, 2)
+	y.settled("other", 1, 3)
+	y.order(mark, "1 comms =3", "1 start other [1 3]")
+	y.order(mark, "3 comms =1", "3 start other [1 3]")
+}
+
 // A kernel that may not know the slot of a former member yet is not told that it
 // failed: the entry goes when the kernel has forgotten the member.
 func TestNoKernelIsToldOfADeathWithoutASlot(t *testing.T) {

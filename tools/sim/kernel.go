@@ -175,6 +175,11 @@ func (k *kernel) removePeer(e lockspace.RemovePeer, done func()) {
 
 func (k *kernel) renewPeer(e lockspace.RenewPeer, done func()) {
 	k.later(k.r.Between(time.Millisecond, k.w.plan.removal), func() {
+		for _, s := range k.spaces {
+			if s.name != e.Lockspace && slices.ContainsFunc(s.has, func(o known) bool { return o.member.Incarnation == e.Incarnation }) {
+				k.w.violate("conversation", "node %d ends its conversation with %v for %s, and %s goes on with it", k.h.id, e.Incarnation, e.Lockspace, s.name)
+			}
+		}
 		if c, ok := k.comms[e.Incarnation.Node]; ok && c.inc == e.Incarnation {
 			k.seq++
 			k.comms[e.Incarnation.Node] = comm{inc: e.Incarnation, seq: k.seq}
