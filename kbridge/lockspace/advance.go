@@ -121,7 +121,7 @@ func (s *Set) begin(index uint64, sp *Space) {
 		}
 	}
 	for _, m := range sp.Live {
-		if sp.leaving(m.Incarnation.Node) == nil {
+		if sp.leaving(m.Incarnation.Node) == nil || sp.detained(m.Incarnation.Node) {
 			c.New = append(c.New, m)
 		}
 	}
@@ -134,6 +134,12 @@ func (s *Set) begin(index uint64, sp *Space) {
 	sp.Seq++
 	c.Seq, sp.Change, sp.dirty = sp.Seq, c, false
 	s.note(membership.KindChange, sp, 0, "stop %v, then members %v", c.Stop, IDs(c.New))
+}
+
+// detained: a refused joiner is about to be taken out, and the node has to begin anew with it:
+// it leaves by the change after that.
+func (sp *Space) detained(n membership.NodeID) bool {
+	return slices.ContainsFunc(sp.Refused, func(r Refused) bool { return sp.live(r.Incarnation) != nil && slices.Contains(r.Renew, n) })
 }
 
 // mayOpen: all have stopped, the view is quorate, every lost incarnation is proved gone.
@@ -156,14 +162,15 @@ func (s *Set) open(index uint64, sp *Space) {
 	c := sp.Change
 	for _, l := range sp.Leaves {
 		for _, m := range sp.Live {
-			if m.Incarnation.Node == l.Node {
+			if m.Incarnation.Node == l.Node && c.Member(m.Incarnation) == nil {
 				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Joining: m.Joining, Recover: l.Recover, Renew: sp.renew(m)})
 			}
 		}
 	}
 	sp.Joins = slices.DeleteFunc(sp.Joins, func(m Member) bool { return c.Member(m.Incarnation) != nil })
 	c.Opened, sp.OpenSeq = index, c.Seq
-	sp.Live, sp.Leaves, sp.Restart = slices.Clone(c.New), nil, ""
+	sp.Live, sp.Restart = slices.Clone(c.New), ""
+	sp.Leaves = slices.DeleteFunc(sp.Leaves, func(l Leaving) bool { return !slices.Contains(IDs(sp.Live), l.Node) })
 	s.note(membership.KindOpened, sp, 0, "members %v", IDs(c.New))
 }
 

@@ -323,6 +323,29 @@ func TestNobodyMeetsARefusedJoinerTooEarly(t *testing.T) {
 	y.order(mark, "3 comms =1", "3 start other [1 3]")
 }
 
+// A leaver that has to begin anew with a refused joiner stays for that.
+func TestALeaverBeginsAnewWithARefusedJoiner(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2)
+	y.mount("other", 2)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	y.unmount("gfs", 2)
+	y.run()
+	y.refuse("gfs", 3)
+	m.frozen = false
+	mark := len(y.log)
+	y.run()
+	y.members("gfs", 1)
+	y.settled("gfs", 1)
+	y.order(mark, "3 comms =2", "2 left gfs")
+	y.order(mark, "2 comms =3", "2 left gfs")
+	y.mount("other", 3)
+	y.settled("other", 2, 3)
+}
+
 // A kernel that may not know the slot of a former member yet is not told that it
 // failed: the entry goes when the kernel has forgotten the member.
 func TestNoKernelIsToldOfADeathWithoutASlot(t *testing.T) {
