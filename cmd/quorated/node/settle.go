@@ -405,8 +405,9 @@ func (n *Node) overrun() {
 			n.overrunBy(late, s.since, stopLimit, sp, "stop")
 			continue
 		}
+		// A joiner whose first change was replaced by another is in the stop barrier of that.
 		joiners := slices.DeleteFunc(slices.Clone(c.New), func(m lockspace.Member) bool {
-			return slices.Contains(c.Stop, m.Incarnation.Node) || slices.Contains(c.Done, m.Incarnation.Node)
+			return !m.Joining || slices.Contains(c.Done, m.Incarnation.Node)
 		})
 		if len(joiners) > 0 && len(c.Stop) > 0 {
 			n.refuseJoiners(sp, joiners, s.since.Add(n.cfg.JoinTimeout))
@@ -422,7 +423,8 @@ func (n *Node) refuseJoiners(sp *lockspace.Space, joiners []lockspace.Member, at
 		return
 	}
 	for _, j := range joiners {
-		why := fmt.Sprintf("its kernel did not finish joining within %v; is the DLM's TCP port open between it and %v?", n.cfg.JoinTimeout, sp.Change.Stop)
+		others := slices.DeleteFunc(lockspace.IDs(sp.Change.New), func(id membership.NodeID) bool { return id == j.Incarnation.Node })
+		why := fmt.Sprintf("its kernel did not finish joining within %v; is the DLM's TCP port open between it and %v?", n.cfg.JoinTimeout, others)
 		m := lockspace.Message{Refuse: &lockspace.Refuse{Lockspace: sp.Name, Change: sp.Change.Seq, Joiner: j.Incarnation, Why: why}}
 		n.propose(fmt.Sprintf("refuse %s %d %v", sp.Name, sp.Change.Seq, j.Incarnation),
 			cluster.Command{Message: &cluster.Message{Consumer: lockspaces, Data: m.Encode()}})
