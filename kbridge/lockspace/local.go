@@ -341,15 +341,24 @@ func (l *Local) endDone(in EndDone) *Notice {
 	return n
 }
 
-// RunsWith says that a lockspace of which a node is a member runs here, and no
-// change of it is under way.
-func (l *Local) RunsWith(s *Set, n membership.NodeID) bool {
+// RunsWith says that a lockspace runs here of which a node is a member, too, or is to
+// run again: nothing but the two kernels is waited for. Who still joins does not count.
+func (l *Local) RunsWith(s *Set, self, n membership.NodeID) bool {
 	for name, sp := range l.spaces {
-		if ls := s.Space(name); sp.phase == Running && ls != nil && ls.Change == nil && slices.Contains(IDs(ls.Live), n) {
+		ls := s.Space(name)
+		if sp.phase != Running && sp.phase != Recovering || ls == nil || ls.Change != nil && ls.Change.Opened == 0 {
+			continue
+		}
+		if ls.settled(self) && ls.settled(n) {
 			return true
 		}
 	}
 	return false
+}
+
+// settled: a node is a member, and does not join any more.
+func (sp *Space) settled(n membership.NodeID) bool {
+	return slices.ContainsFunc(sp.Live, func(m Member) bool { return m.Incarnation.Node == n && !m.Joining })
 }
 
 // StartedFor says how long the kernel has been at the change it started last.

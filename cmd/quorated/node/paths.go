@@ -26,7 +26,7 @@ func (n *Node) paths(in Unanswered) {
 func (n *Node) blocked() (out []membership.NodeID) {
 	for _, c := range n.cfg.Nodes {
 		id := c.ID
-		if since := n.unanswered[id]; since != 0 && n.now >= since.Add(n.cfg.PathLimit) && n.local.RunsWith(n.set, id) {
+		if since := n.unanswered[id]; since != 0 && n.now >= since.Add(n.cfg.PathLimit) && n.local.RunsWith(n.set, n.cfg.Self, id) {
 			out = append(out, id)
 		}
 	}

@@ -32,7 +32,12 @@ func TestUnansweredDataMakeACut(t *testing.T) {
 	running(h.n.local, "gfs")
 	want("one runs with it", 2)
 	h.n.set.Spaces[0].Change = &lockspace.Change{Seq: 2}
-	want("a change is under way")
+	want("a change has not opened")
+	h.n.set.Spaces[0].Change.Opened = 7
+	want("their recovery is waited for", 2)
+	h.n.set.Spaces[0].Live[1].Joining = true
+	want("it joins")
+	h.n.set.Spaces[0].Live[1].Joining = false
 	h.n.set.Spaces[0].Change = nil
 	h.n.now = at(15 * time.Second)
 	want("too soon")
