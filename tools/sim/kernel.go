@@ -18,6 +18,7 @@ type kernel struct {
 	r        *rng
 	boot     membership.BootID
 	comms    map[membership.NodeID]comm
+	vain     map[membership.NodeID]vain
 	seq      uint64
 	spaces   []*kspace
 	queues   map[string]*kqueue
@@ -71,7 +72,7 @@ type kqueue struct {
 
 func newKernel(h *host) *kernel {
 	return &kernel{h: h, w: h.w, r: stream(h.w.opt.Seed, "kernel", uint64(h.id)<<16|uint64(h.boots)), boot: h.boot,
-		comms: map[membership.NodeID]comm{}, queues: map[string]*kqueue{}, retry: make([]time.Duration, len(h.w.plan.spaces))}
+		comms: map[membership.NodeID]comm{}, vain: map[membership.NodeID]vain{}, queues: map[string]*kqueue{}, retry: make([]time.Duration, len(h.w.plan.spaces))}
 }
 
 func (k *kernel) dead() bool { return k.h.kern != k }
@@ -356,7 +357,7 @@ func (k *kernel) watchPaths(d *daemon, last []membership.NodeID) {
 		}
 		var now []membership.NodeID
 		for _, o := range k.w.hosts {
-			if k.comms[o.id].talk != 0 && (!o.on || o.frozen > 0 || !k.w.net.dlmPath(k.h.id, o.id)) {
+			if k.inVain(o) {
 				now = append(now, o.id)
 			}
 		}
@@ -365,6 +366,36 @@ func (k *kernel) watchPaths(d *daemon, last []membership.NodeID) {
 		}
 		k.watchPaths(d, now)
 	})
+}
+
+// vain are data that a peer did not get: since when, and until when that was seen.
+type vain struct{ since, until time.Duration }
+
+// inVain says whether data to a peer are lost, or were and have not been sent again
+// since. TCP doubles the time between two attempts, up to two minutes.
+func (k *kernel) inVain(o *host) bool {
+	if k.comms[o.id].talk == 0 {
+		delete(k.vain, o.id)
+		return false
+	}
+	v, was := k.vain[o.id]
+	if !o.on || o.frozen > 0 || !k.w.net.dlmPath(k.h.id, o.id) {
+		if !was {
+			v.since = k.w.now
+		}
+		v.until = k.w.now
+		k.vain[o.id] = v
+		return true
+	}
+	again, wait := v.since, 200*time.Millisecond
+	for again <= v.until {
+		again, wait = again+wait, min(2*wait, 2*time.Minute)
+	}
+	if !was || again <= k.w.now {
+		delete(k.vain, o.id)
+		return false
+	}
+	return true
 }
 
 // hangUp ends all conversations when the last lockspace is gone. After a leave both

@@ -17,7 +17,7 @@ func TestUnansweredDataMakeACut(t *testing.T) {
 	at := func(d time.Duration) membership.Mono { return membership.Mono(d) }
 	want := func(what string, ids ...membership.NodeID) {
 		t.Helper()
-		if got := h.n.blocked(); !slices.Equal(got, ids) {
+		if got := h.n.blocked(heard(h.n.now, 2, 3)); !slices.Equal(got, ids) {
 			t.Errorf("%s: %v, not %v", what, got, ids)
 		}
 	}
@@ -48,6 +48,44 @@ func TestUnansweredDataMakeACut(t *testing.T) {
 	want("counted anew")
 	h.n.now = at(32 * time.Second)
 	want("and for long again", 2)
+}
+
+// heard are samples of peers that have just answered.
+func heard(at membership.Mono, ids ...membership.NodeID) (out []membership.Sample) {
+	for _, id := range ids {
+		out = append(out, membership.Sample{Peer: id, Heard: at})
+	}
+	return out
+}
+
+// A peer that stood still, as announced, gets what it missed after as long again: until
+// then it leaves data unanswered, and is well. So may all be after an own pause.
+func TestDataThatWereMissedMakeNoCut(t *testing.T) {
+	h := newHolder(t)
+	h.n.cfg.PathLimit = 15 * time.Second
+	h.n.set = &lockspace.Set{Spaces: []*lockspace.Space{{Name: "gfs", Live: []lockspace.Member{{Incarnation: h.m[0]}, {Incarnation: h.m[1]}, {Incarnation: h.m[2]}}}}}
+	running(h.n.local, "gfs")
+	look := func(at time.Duration, peer2 time.Duration, want ...membership.NodeID) {
+		t.Helper()
+		h.n.now = membership.Mono(at)
+		samples := append(heard(membership.Mono(peer2), 2), heard(h.n.now, 3)...)
+		samples = append(samples, membership.Sample{Peer: 2, Link: 1, Heard: h.n.now}) // the DLM does not use it
+		if got := h.n.blocked(samples); !slices.Equal(got, want) {
+			t.Errorf("%v: %v, not %v", at, got, want)
+		}
+	}
+	h.n.now = membership.Mono(10 * time.Second)
+	h.n.paths(Unanswered{Peers: []membership.NodeID{2}})
+	look(50*time.Second, 9*time.Second)
+	look(51*time.Second, 51*time.Second) // TCP tries again before 91 s
+	look(100*time.Second, 100*time.Second)
+	look(105*time.Second, 105*time.Second, 2)
+
+	h.n.paths(Unanswered{Peers: []membership.NodeID{3}})
+	look(119*time.Second, 119*time.Second)
+	h.n.overslept(10 * time.Second)
+	look(125*time.Second, 125*time.Second)
+	look(130*time.Second, 130*time.Second, 3)
 }
 
 // running brings a lockspace to where the kernel has recovered it.
