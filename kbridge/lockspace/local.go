@@ -194,6 +194,7 @@ type space struct {
 	leave   bool   // an offline uevent has not been answered
 	recover bool
 	since   membership.Mono // of the phase
+	refuses membership.Mono // since when the kernel has refused each start; 0: it did not
 	err     string          // last error of the kernel's
 }
 
@@ -294,17 +295,33 @@ func (l *Local) finish(now membership.Mono, name string, token uint64, err strin
 	sp.err = err
 	n := &Notice{Kind: k, Lockspace: name, Change: sp.change}
 	if err != "" {
-		// A kernel that refuses stays where it was; the step's deadline convicts the node.
+		// A kernel that refuses stays where it was, and is asked again; the step's deadline convicts the node.
 		n.Kind, n.Text = membership.KindDegraded, from.String()+": "+err
 		if from == Starting {
 			to = Stopped
+			if sp.refuses == 0 {
+				sp.refuses = now
+			}
 		}
+	} else if from == Starting {
+		sp.refuses = 0
 	}
 	sp.phase, sp.since = to, now
 	if err != "" && from == Stopping {
 		sp.phase = Recovering // stop again
 	}
 	return n
+}
+
+// Refusing says since when the kernel has refused to start lockspaces that programs here
+// use, the longest first; 0: it does not.
+func (l *Local) Refusing() (name string, since membership.Mono) {
+	for _, n := range l.Names() {
+		if sp := l.spaces[n]; sp.refuses != 0 && !sp.join && (since == 0 || sp.refuses < since) {
+			name, since = n, sp.refuses
+		}
+	}
+	return name, since
 }
 
 func (l *Local) recoverDone(now membership.Mono, in RecoverDone) *Notice {

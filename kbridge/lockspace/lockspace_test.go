@@ -242,6 +242,35 @@ func TestAGlitchThatStoppedOneNodeRestartsAll(t *testing.T) { // S20
 	}
 }
 
+// A kernel that refuses to start is asked again, in the same change: its deadline stands.
+func TestARefusedStartIsTriedAgain(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	y.nodes[1].refuses = true
+	lost := y.lose(3)
+	y.run()
+	mark := len(y.log)
+	y.proved(lost)
+	seq := y.set.Space("gfs").Seq
+	for range 3 {
+		y.now = y.now.Add(startAgain)
+		y.run()
+	}
+	if n := strings.Count(y.told(mark), "2 start gfs"); n != 4 || y.set.Space("gfs").Seq != seq {
+		t.Fatalf("%d starts, change %d after %d:\n%s", n, y.set.Space("gfs").Seq, seq, y.told(mark))
+	}
+	if name, since := y.nodes[1].local.Refusing(); name != "gfs" || y.now.Sub(since) < 3*startAgain {
+		t.Fatalf("%q refuses since %v of %v", name, since, y.now)
+	}
+	y.nodes[1].refuses = false
+	y.now = y.now.Add(startAgain)
+	y.run()
+	y.settled("gfs", 1, 2)
+	if name, since := y.nodes[1].local.Refusing(); since != 0 {
+		t.Fatalf("%q refuses still", name)
+	}
+}
+
 func TestAnEvictedNodeStopsAndDoesNotStartAgain(t *testing.T) { // I7
 	y := newStory(t, 3)
 	y.mount("gfs", 1, 2, 3)

@@ -2,9 +2,13 @@ package lockspace
 
 import (
 	"slices"
+	"time"
 
 	"github.com/quorate/quorate/membership"
 )
+
+// startAgain is how long after a start that the kernel refused the next one is tried.
+const startAgain = time.Second
 
 // Reconcile compares what is agreed with what this node's kernel does, and
 // returns what to do next and what to propose. Stops come first.
@@ -140,7 +144,7 @@ func (r *reconciler) renewed(name string, n membership.NodeID, epoch uint64) boo
 // entries fit. The view may have lost its quorum since the change opened.
 func (r *reconciler) start(name string, sp *space, ls *Space) {
 	c := ls.Change
-	if c == nil || c.Opened == 0 || c.Seq == sp.change || c.Member(r.self.Incarnation) == nil || !r.self.Quorum || !r.self.Member || !r.set.Current.Quorate {
+	if c == nil || c.Opened == 0 || c.Seq == sp.change && sp.refuses == 0 || c.Member(r.self.Incarnation) == nil || !r.self.Quorum || !r.self.Member || !r.set.Current.Quorate {
 		return
 	}
 	for _, m := range c.New {
@@ -237,8 +241,10 @@ func (r *reconciler) stopped(name string, sp *space, ls *Space) {
 		return
 	}
 	c := ls.Change
-	if c != nil && c.Opened != 0 && c.Seq != sp.change {
-		r.start(name, sp, ls)
+	if c != nil && c.Opened != 0 && (c.Seq != sp.change || sp.refuses != 0) {
+		if c.Seq != sp.change || r.now >= sp.since.Add(startAgain) {
+			r.start(name, sp, ls)
+		}
 		return
 	}
 	if c == nil || c.Opened != 0 { // stopped alone: by a glitch of the links, or an error

@@ -27,7 +27,7 @@ type kernel struct {
 	retry    []time.Duration // by lockspace: programs do not mount before
 
 	stopHangs time.Duration // a stop takes that long
-	startFail bool
+	startFail float64       // how often a start is refused
 }
 
 // comm is a peer's comms entry; seq tells a new one from an old one.
@@ -237,7 +237,7 @@ func (k *kernel) refuses(e lockspace.Start) string {
 	if k.space(e.Lockspace) == nil {
 		return "no such lockspace"
 	}
-	if k.startFail && k.r.Chance(0.5) {
+	if k.r.Chance(k.startFail) {
 		return "input/output error"
 	}
 	for _, m := range e.Members {

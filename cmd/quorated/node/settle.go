@@ -29,6 +29,7 @@ func (n *Node) settle() {
 		n.fenceWishes()
 		n.leaveWish()
 		n.holdWishes()
+		n.refusedStart()
 		if n.leads() {
 			n.lead()
 		}
@@ -414,6 +415,19 @@ func (n *Node) overrun() {
 			continue
 		}
 		n.overrunBy(late, s.since, recoverLimit, sp, "recover")
+	}
+}
+
+// refusedStart has this node evicted when its kernel starts a lockspace no more. The
+// leader cannot tell: whoever waits for that start is as late.
+func (n *Node) refusedStart() {
+	name, since := n.local.Refusing()
+	switch at := since.Add(recoverLimit); {
+	case since == 0 || !n.Member():
+	case n.now < at:
+		n.wake(at)
+	default:
+		n.evict("start "+name, []membership.Departure{{Incarnation: n.Self(), Reason: membership.ReasonStuck, Observers: []membership.NodeID{n.cfg.Self}}})
 	}
 }
 
