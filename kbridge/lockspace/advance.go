@@ -121,7 +121,7 @@ func (s *Set) begin(index uint64, sp *Space) {
 		}
 	}
 	for _, m := range sp.Live {
-		if sp.leaving(m.Incarnation.Node) == nil || sp.detained(m.Incarnation.Node) {
+		if sp.leaving(m.Incarnation.Node) == nil || sp.detained(m) {
 			c.New = append(c.New, m)
 		}
 	}
@@ -136,10 +136,18 @@ func (s *Set) begin(index uint64, sp *Space) {
 	s.note(membership.KindChange, sp, 0, "stop %v, then members %v", c.Stop, IDs(c.New))
 }
 
-// detained: a refused joiner is about to be taken out, and the node has to begin anew with it:
-// it leaves by the change after that.
-func (sp *Space) detained(n membership.NodeID) bool {
-	return slices.ContainsFunc(sp.Refused, func(r Refused) bool { return sp.live(r.Incarnation) != nil && slices.Contains(r.Renew, n) })
+// detained: a member has to begin anew with a joiner that was refused, or may have to
+// with one that is not done, and leaves by the change after that.
+func (sp *Space) detained(m Member) bool {
+	if sp.refused(m) != nil {
+		return false
+	}
+	return slices.ContainsFunc(sp.Live, func(o Member) bool {
+		if r := sp.refused(o); r != nil {
+			return slices.Contains(r.Renew, m.Incarnation.Node)
+		}
+		return o.Joining && o != m && sp.leaving(o.Incarnation.Node) == nil
+	})
 }
 
 // mayOpen: all have stopped, the view is quorate, every lost incarnation is proved gone.
@@ -163,7 +171,11 @@ func (s *Set) open(index uint64, sp *Space) {
 	for _, l := range sp.Leaves {
 		for _, m := range sp.Live {
 			if m.Incarnation.Node == l.Node && c.Member(m.Incarnation) == nil {
-				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Joining: m.Joining, Recover: l.Recover, Renew: sp.renew(m)})
+				g := Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Joining: m.Joining, Recover: l.Recover}
+				if r := sp.refused(m); r != nil {
+					g.Renew = r.Renew
+				}
+				sp.Gone = append(sp.Gone, g)
 			}
 		}
 	}
@@ -174,11 +186,11 @@ func (s *Set) open(index uint64, sp *Space) {
 	s.note(membership.KindOpened, sp, 0, "members %v", IDs(c.New))
 }
 
-// renew is the list of a member's refusal.
-func (sp *Space) renew(m Member) []membership.NodeID {
-	for _, r := range sp.Refused {
-		if r.Incarnation == m.Incarnation && r.Epoch == m.Epoch {
-			return r.Renew
+// refused is a member's refusal, or nil.
+func (sp *Space) refused(m Member) *Refused {
+	for k := range sp.Refused {
+		if r := &sp.Refused[k]; r.Incarnation == m.Incarnation && r.Epoch == m.Epoch {
+			return r
 		}
 	}
 	return nil

@@ -375,6 +375,27 @@ func TestALeaverBeginsAnewWithARefusedJoiner(t *testing.T) {
 	y.settled("other", 2, 3)
 }
 
+// The same when another one dies before the joiner is refused.
+func TestALeaverStaysForAJoiner(t *testing.T) {
+	y := newStory(t, 4)
+	y.mount("gfs", 1, 2, 4)
+	y.mount("other", 2)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	y.unmount("gfs", 2)
+	m.frozen, m.slow = false, true
+	y.proved(y.lose(4))
+	y.members("gfs", 1, 2, 3)
+	y.refuse("gfs", 3)
+	mark := len(y.log)
+	y.run()
+	y.members("gfs", 1)
+	y.settled("gfs", 1)
+	y.order(mark, "2 comms =3", "2 left gfs")
+}
+
 // A kernel that may not know the slot of a former member yet is not told that it
 // failed: the entry goes when the kernel has forgotten the member.
 func TestNoKernelIsToldOfADeathWithoutASlot(t *testing.T) {
