@@ -361,7 +361,7 @@ func (k *kernel) watchPaths(d *daemon, last []membership.NodeID) {
 				now = append(now, o.id)
 			}
 		}
-		if !slices.Equal(now, last) {
+		if len(now) > 0 || len(last) > 0 {
 			d.give(node.Unanswered{Peers: now})
 		}
 		k.watchPaths(d, now)

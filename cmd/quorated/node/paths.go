@@ -10,9 +10,15 @@ import (
 // resendMax is the longest time between two attempts of TCP (TCP_RTO_MAX, net/tcp.h).
 const resendMax = 2 * time.Minute
 
+// looksLeast is how many looks in a row make sure that it is no matter of moments: where a
+// look takes long there may be few of them in PathLimit.
+const looksLeast = 3
+
 // vain are data of the DLM that a peer leaves unanswered.
 type vain struct {
 	since  membership.Mono
+	last   membership.Mono // look that found them
+	looks  int
 	silent membership.Mono // when it answered no probe either; 0: it always did
 }
 
@@ -33,9 +39,13 @@ func (n *Node) paths(in Unanswered) {
 		}
 	}
 	for _, id := range in.Peers {
-		if n.unanswered[id] == nil {
-			n.unanswered[id] = &vain{since: n.now}
+		v := n.unanswered[id]
+		if v == nil {
+			v = &vain{since: n.now}
+			n.unanswered[id] = v
 		}
+		v.last = n.now
+		v.looks++
 	}
 }
 
@@ -61,7 +71,7 @@ func (n *Node) blocked(samples []membership.Sample) (out []membership.NodeID) {
 		if n.now.Sub(heardOnPath(samples, c.ID)) >= n.cfg.Timing.DeadAfter {
 			v.silent = n.now
 		}
-		if n.now >= v.until(n.cfg.PathLimit) && n.local.RunsWith(n.set, n.cfg.Self, c.ID) {
+		if v.looks >= looksLeast && v.last >= v.until(n.cfg.PathLimit) && n.local.RunsWith(n.set, n.cfg.Self, c.ID) {
 			out = append(out, c.ID)
 		}
 	}

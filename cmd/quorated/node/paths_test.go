@@ -26,7 +26,9 @@ func TestUnansweredDataMakeACut(t *testing.T) {
 		h.n.paths(Unanswered{Peers: ids})
 	}
 	says(time.Second, 2)
-	h.n.now = at(20 * time.Second)
+	says(18*time.Second, 2)
+	want("twice may be by chance")
+	says(20*time.Second, 2)
 	want("no lockspace runs")
 	h.n.set = &lockspace.Set{Spaces: []*lockspace.Space{{Name: "gfs", Live: []lockspace.Member{{Incarnation: h.m[0]}, {Incarnation: h.m[1]}}}}}
 	running(h.n.local, "gfs")
@@ -39,14 +41,16 @@ func TestUnansweredDataMakeACut(t *testing.T) {
 	want("it joins")
 	h.n.set.Spaces[0].Live[1].Joining = false
 	h.n.set.Spaces[0].Change = nil
-	h.n.now = at(15 * time.Second)
-	want("too soon")
-	says(16*time.Second, 3)
+	says(21*time.Second, 3)
 	want("it answered, and the other has no lockspace")
-	says(17*time.Second, 2, 3)
-	h.n.now = at(31 * time.Second)
+	for _, d := range []time.Duration{22, 24, 26} {
+		says(d*time.Second, 2, 3)
+	}
+	h.n.now = at(60 * time.Second)
+	want("nobody has looked since")
+	says(36*time.Second, 2, 3)
 	want("counted anew")
-	h.n.now = at(32 * time.Second)
+	says(37*time.Second, 2, 3)
 	want("and for long again", 2)
 }
 
@@ -65,23 +69,26 @@ func TestDataThatWereMissedMakeNoCut(t *testing.T) {
 	h.n.cfg.PathLimit = 15 * time.Second
 	h.n.set = &lockspace.Set{Spaces: []*lockspace.Space{{Name: "gfs", Live: []lockspace.Member{{Incarnation: h.m[0]}, {Incarnation: h.m[1]}, {Incarnation: h.m[2]}}}}}
 	running(h.n.local, "gfs")
+	who := []membership.NodeID{2}
 	look := func(at time.Duration, peer2 time.Duration, want ...membership.NodeID) {
 		t.Helper()
 		h.n.now = membership.Mono(at)
+		h.n.paths(Unanswered{Peers: who})
 		samples := append(heard(membership.Mono(peer2), 2), heard(h.n.now, 3)...)
 		samples = append(samples, membership.Sample{Peer: 2, Link: 1, Heard: h.n.now}) // the DLM does not use it
 		if got := h.n.blocked(samples); !slices.Equal(got, want) {
 			t.Errorf("%v: %v, not %v", at, got, want)
 		}
 	}
-	h.n.now = membership.Mono(10 * time.Second)
-	h.n.paths(Unanswered{Peers: []membership.NodeID{2}})
+	look(10*time.Second, 9*time.Second)
+	look(12*time.Second, 9*time.Second)
 	look(50*time.Second, 9*time.Second)
 	look(51*time.Second, 51*time.Second) // TCP tries again before 91 s
 	look(100*time.Second, 100*time.Second)
 	look(105*time.Second, 105*time.Second, 2)
 
-	h.n.paths(Unanswered{Peers: []membership.NodeID{3}})
+	who[0] = 3
+	look(105*time.Second, 105*time.Second)
 	look(119*time.Second, 119*time.Second)
 	h.n.overslept(10 * time.Second)
 	look(125*time.Second, 125*time.Second)
