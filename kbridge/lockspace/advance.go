@@ -59,7 +59,7 @@ func (s *Set) wishes(sp *Space) bool {
 // meet a refused joiner where that is a member: it would be cut off from it there.
 func (s *Set) held(sp *Space, m Member) *Space {
 	for _, o := range s.Spaces {
-		if slices.ContainsFunc(sp.Live, func(l Member) bool { return o.parts(l.Incarnation, m.Incarnation.Node) }) {
+		if slices.ContainsFunc(sp.Live, func(l Member) bool { return o.parts(l.Incarnation, m.Incarnation.Node) }) || o.crosses(sp, m) {
 			return o
 		}
 		if o != sp && !o.shares(sp) {
@@ -72,6 +72,16 @@ func (s *Set) held(sp *Space, m Member) *Space {
 		}
 	}
 	return nil
+}
+
+// crosses: a member of the one that a node joins joins this one, which the node has, and
+// asked before. If both died, each kernel would have to be told of the one here and of the
+// other there, and each needs both comms entries until it has been: see tellsFailure.
+func (sp *Space) crosses(o *Space, m Member) bool {
+	before := func(j Member) bool { return j.Joining && j.Epoch < m.Epoch && o.live(j.Incarnation) != nil }
+	refused := func(g Gone) bool { return g.Joining && g.Epoch < m.Epoch && o.live(g.Incarnation) != nil }
+	return sp != o && sp.live(m.Incarnation) != nil &&
+		(slices.ContainsFunc(sp.Live, before) || slices.ContainsFunc(sp.Joins, before) || slices.ContainsFunc(sp.Gone, refused))
 }
 
 // parts: a joiner was refused here, and it and the node have still to begin anew.

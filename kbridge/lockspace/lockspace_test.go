@@ -453,6 +453,32 @@ func TestLeaversOfTwoLockspacesDie(t *testing.T) {
 	y.order(mark, "1 comms -3", "1 start lvm [1 2] gone 4 failed=false gone 3 failed=true")
 }
 
+// Two that each have what the other joins die as they join. A kernel would have to be told
+// of each death in one lockspace, and not in the other, whose slots it does not know: there
+// is no order for that, so they do not join at once.
+func TestJoinersOfTwoLockspacesDie(t *testing.T) {
+	y := newStory(t, 4)
+	y.mount("gfs", 1, 2, 4)
+	y.mount("lvm", 1, 2, 3)
+	y.nodes[2].frozen, y.nodes[3].frozen = true, true
+	y.nodes[2].local.Step(y.now, Online{"gfs"})
+	y.nodes[3].local.Step(y.now, Online{"lvm"})
+	y.nodes[2].slow, y.nodes[3].slow, y.nodes[0].slow = true, true, true
+	y.nodes[2].frozen, y.nodes[3].frozen = false, false
+	y.run()
+	y.phase(1, "gfs", Recovering)
+	if by := y.set.HeldBack("lvm", y.nodes[3].self.Incarnation); by != "gfs" {
+		t.Errorf("held back by %q", by)
+	}
+	a, b := y.lose(3), y.lose(4)
+	y.run()
+	y.nodes[0].slow = false
+	y.proved(a)
+	y.proved(b)
+	y.settled("gfs", 1, 2)
+	y.settled("lvm", 1, 2)
+}
+
 func TestTwoLockspacesShareOneStopEntry(t *testing.T) { // S22
 	y := newStory(t, 3)
 	y.mount("a", 1, 2, 3)
