@@ -103,8 +103,8 @@ func (sp *Space) shares(o *Space) bool {
 	return false
 }
 
-// HeldBack says which lockspace has to be done with an earlier life of a node
-// before it can join this one; empty: none, or it is not waiting to join.
+// HeldBack says which lockspace has to be done with an earlier life of a node, or with a
+// join, before it can join this one; empty: none, or it is not waiting to join.
 func (s *Set) HeldBack(name string, i membership.Incarnation) string {
 	sp := s.Space(name)
 	if sp == nil {
