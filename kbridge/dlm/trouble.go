@@ -47,12 +47,15 @@ func (d *Driver) Troubles() []Trouble {
 
 const synUnanswered = "SYN unanswered"
 
+// trouble is what a connection says, if it is one of the kernel's DLM: those are root's,
+// from our first address to the peer's. What another program tries is no matter of the
+// DLM's path: it may use an address on which the port is closed for a reason.
 func (d *Driver) trouble(c TCPConn) (t Trouble) {
-	if c.Remote.Port() != d.o.Port && c.Local.Port() != d.o.Port {
+	if c.Remote.Port() != d.o.Port && c.Local.Port() != d.o.Port || c.UID != 0 || !d.first(d.o.Self, c.Local) {
 		return t
 	}
-	for n, addrs := range d.o.Addrs {
-		if n != d.o.Self && slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Unmap().WithZone("") == c.Remote.Addr() }) {
+	for n := range d.o.Addrs {
+		if n != d.o.Self && d.first(n, c.Remote) {
 			t.Node = n
 		}
 	}
@@ -67,6 +70,12 @@ func (d *Driver) trouble(c TCPConn) (t Trouble) {
 	return t
 }
 
+// first says that an address is a node's first one.
+func (d *Driver) first(n membership.NodeID, a netip.AddrPort) bool {
+	own := d.o.Addrs[n]
+	return len(own) > 0 && own[0].Unmap().WithZone("") == a.Addr()
+}
+
 const tcpEstablished = 1
 
 // TCPConn is one line of /proc/net/tcp or tcp6.
@@ -75,6 +84,7 @@ type TCPConn struct {
 	State         byte
 	Unacked       uint32 // bytes that the peer has not acknowledged
 	Retries       uint32 // how often they were sent again
+	UID           uint32 // whose it is; the kernel's own are root's
 }
 
 // ParseTCP reads a line of /proc/net/tcp or tcp6 (net/ipv4/tcp_ipv4.c,
@@ -82,18 +92,19 @@ type TCPConn struct {
 // to anything yet, are lines of another kind.
 func ParseTCP(line string) (c TCPConn, ok bool) {
 	f := strings.Fields(line)
-	if len(f) < 7 {
+	if len(f) < 8 {
 		return c, false
 	}
 	state, err1 := strconv.ParseUint(f[3], 16, 8)
 	unacked, _, _ := strings.Cut(f[4], ":")
 	tx, err2 := strconv.ParseUint(unacked, 16, 32)
 	retries, err3 := strconv.ParseUint(f[6], 16, 32)
+	uid, err4 := strconv.ParseUint(f[7], 10, 32)
 	var ok1, ok2 bool
 	c.Local, ok1 = parseSocketAddr(f[1])
 	c.Remote, ok2 = parseSocketAddr(f[2])
-	c.State, c.Unacked, c.Retries = byte(state), uint32(tx), uint32(retries)
-	return c, err1 == nil && err2 == nil && err3 == nil && ok1 && ok2
+	c.State, c.Unacked, c.Retries, c.UID = byte(state), uint32(tx), uint32(retries), uint32(uid)
+	return c, err1 == nil && err2 == nil && err3 == nil && err4 == nil && ok1 && ok2
 }
 
 // parseSocketAddr reads words of 32 bits in the machine's byte order, in

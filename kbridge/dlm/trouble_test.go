@@ -3,6 +3,7 @@ package dlm_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -51,8 +52,12 @@ func TestParseTCP(t *testing.T) {
 
 func TestTroubles(t *testing.T) {
 	net := t.TempDir()
-	d := openWith(t, configfstest.Linux6_1, func(o *dlm.Options) { o.ProcNet = net })
-	own, peer, other := addrs[1][0].String(), addrs[2][0].String(), "192.0.2.99"
+	own, peer, other, own2, peer2 := addrs[1][0].String(), addrs[2][0].String(), "192.0.2.99", "198.51.100.1", "198.51.100.2"
+	d := openWith(t, configfstest.Linux6_1, func(o *dlm.Options) {
+		o.ProcNet, o.Addrs = net, maps.Clone(addrs)
+		o.Addrs[1] = []netip.Addr{addrs[1][0], netip.MustParseAddr(own2)}
+		o.Addrs[2] = []netip.Addr{addrs[2][0], netip.MustParseAddr(peer2)}
+	})
 	at := func(a string, port int) string { return fmt.Sprintf("%s:%d", a, port) }
 	for name, c := range map[string]struct {
 		line string
@@ -65,6 +70,9 @@ func TestTroubles(t *testing.T) {
 		"all is well":        {tcpLine(at(own, 40000), at(peer, 21064), 1, 0, 0), nil},
 		"one loss":           {tcpLine(at(own, 40000), at(peer, 21064), 1, 700, 1), nil},
 		"sent and not heard": {tcpLine(at(own, 21064), at(peer, 40000), 1, 700, 4), []dlm.Trouble{{Node: 2, Text: "700 bytes unanswered, sent 5 times: a path with a smaller MTU, or a firewall that has forgotten the connection?", Again: 4}}},
+		"a user's":           {strings.Replace(tcpLine(at(own, 40000), at(peer, 21064), 2, 1, 5), "     0        0", "  1000        0", 1), nil},
+		"to another address": {tcpLine(at(own, 40000), at(peer2, 21064), 2, 1, 5), nil},
+		"from another":       {tcpLine(at(own2, 40000), at(peer, 21064), 2, 1, 5), nil},
 		"two attempts":       {strings.Repeat(tcpLine(at(own, 40000), at(peer, 21064), 2, 1, 0), 2), []dlm.Trouble{{Node: 2, Text: "SYN unanswered"}}},
 	} {
 		if err := os.WriteFile(filepath.Join(net, "tcp"), []byte(tcpHead+c.line), 0o600); err != nil {

@@ -55,9 +55,13 @@ func (s *Set) wishes(sp *Space) bool {
 // joiner's node first, or its refused join: the one that it joins, or one that
 // shares a member with it. A kernel has one comms entry for a node, and gets the
 // new one when every lockspace there has been told that the old one is gone (S21);
-// until then a start with the joiner would never end.
+// until then a start with the joiner would never end. The same holds back one that would
+// meet a refused joiner where that is a member: it would be cut off from it there.
 func (s *Set) held(sp *Space, m Member) *Space {
 	for _, o := range s.Spaces {
+		if slices.ContainsFunc(sp.Live, func(l Member) bool { return o.parts(l.Incarnation, m.Incarnation.Node) }) || o.crosses(sp, m) {
+			return o
+		}
 		if o != sp && !o.shares(sp) {
 			continue
 		}
@@ -68,6 +72,22 @@ func (s *Set) held(sp *Space, m Member) *Space {
 		}
 	}
 	return nil
+}
+
+// crosses: a member of the one that a node joins joins this one, which the node has, and
+// asked before. If both died, each kernel would have to be told of the one here and of the
+// other there, and each needs both comms entries until it has been: see tellsFailure.
+func (sp *Space) crosses(o *Space, m Member) bool {
+	before := func(j Member) bool { return j.Joining && j.Epoch < m.Epoch && o.live(j.Incarnation) != nil }
+	refused := func(g Gone) bool { return g.Joining && g.Epoch < m.Epoch && o.live(g.Incarnation) != nil }
+	return sp != o && sp.live(m.Incarnation) != nil &&
+		(slices.ContainsFunc(sp.Live, before) || slices.ContainsFunc(sp.Joins, before) || slices.ContainsFunc(sp.Gone, refused))
+}
+
+// parts: a joiner was refused here, and it and the node have still to begin anew.
+func (sp *Space) parts(joiner membership.Incarnation, n membership.NodeID) bool {
+	return slices.ContainsFunc(sp.Refused, func(r Refused) bool { return r.Incarnation == joiner && slices.Contains(r.Renew, n) }) ||
+		slices.ContainsFunc(sp.Gone, func(g Gone) bool { return g.Incarnation == joiner && slices.Contains(g.Renew, n) })
 }
 
 // shares says that a node has, or joins, both lockspaces.
@@ -83,8 +103,8 @@ func (sp *Space) shares(o *Space) bool {
 	return false
 }
 
-// HeldBack says which lockspace has to be done with an earlier life of a node
-// before it can join this one; empty: none, or it is not waiting to join.
+// HeldBack says which lockspace has to be done with an earlier life of a node, or with a
+// join, before it can join this one; empty: none, or it is not waiting to join.
 func (s *Set) HeldBack(name string, i membership.Incarnation) string {
 	sp := s.Space(name)
 	if sp == nil {
@@ -111,7 +131,7 @@ func (s *Set) begin(index uint64, sp *Space) {
 		}
 	}
 	for _, m := range sp.Live {
-		if sp.leaving(m.Incarnation.Node) == nil {
+		if sp.leaving(m.Incarnation.Node) == nil || sp.detained(m) {
 			c.New = append(c.New, m)
 		}
 	}
@@ -124,6 +144,20 @@ func (s *Set) begin(index uint64, sp *Space) {
 	sp.Seq++
 	c.Seq, sp.Change, sp.dirty = sp.Seq, c, false
 	s.note(membership.KindChange, sp, 0, "stop %v, then members %v", c.Stop, IDs(c.New))
+}
+
+// detained: a member has to begin anew with a joiner that was refused, or may have to
+// with one that is not done, and leaves by the change after that.
+func (sp *Space) detained(m Member) bool {
+	if sp.refused(m) != nil {
+		return false
+	}
+	return slices.ContainsFunc(sp.Live, func(o Member) bool {
+		if r := sp.refused(o); r != nil {
+			return slices.Contains(r.Renew, m.Incarnation.Node)
+		}
+		return o.Joining && o != m && sp.leaving(o.Incarnation.Node) == nil
+	})
 }
 
 // mayOpen: all have stopped, the view is quorate, every lost incarnation is proved
@@ -162,22 +196,27 @@ func (s *Set) open(index uint64, sp *Space) {
 	c := sp.Change
 	for _, l := range sp.Leaves {
 		for _, m := range sp.Live {
-			if m.Incarnation.Node == l.Node {
-				sp.Gone = append(sp.Gone, Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Recover: l.Recover && !m.Joining, Renew: sp.renew(m)})
+			if m.Incarnation.Node == l.Node && c.Member(m.Incarnation) == nil {
+				g := Gone{Incarnation: m.Incarnation, Epoch: m.Epoch, Joining: m.Joining, Recover: l.Recover}
+				if r := sp.refused(m); r != nil {
+					g.Renew = r.Renew
+				}
+				sp.Gone = append(sp.Gone, g)
 			}
 		}
 	}
 	sp.Joins = slices.DeleteFunc(sp.Joins, func(m Member) bool { return c.Member(m.Incarnation) != nil })
 	c.Opened, sp.OpenSeq = index, c.Seq
-	sp.Live, sp.Leaves, sp.Restart = slices.Clone(c.New), nil, ""
+	sp.Live, sp.Restart = slices.Clone(c.New), ""
+	sp.Leaves = slices.DeleteFunc(sp.Leaves, func(l Leaving) bool { return !slices.Contains(IDs(sp.Live), l.Node) })
 	s.note(membership.KindOpened, sp, 0, "members %v", IDs(c.New))
 }
 
-// renew is the list of a member's refusal.
-func (sp *Space) renew(m Member) []membership.NodeID {
-	for _, r := range sp.Refused {
-		if r.Incarnation == m.Incarnation && r.Epoch == m.Epoch {
-			return r.Renew
+// refused is a member's refusal, or nil.
+func (sp *Space) refused(m Member) *Refused {
+	for k := range sp.Refused {
+		if r := &sp.Refused[k]; r.Incarnation == m.Incarnation && r.Epoch == m.Epoch {
+			return r
 		}
 	}
 	return nil

@@ -201,6 +201,7 @@ type space struct {
 	leave   bool   // an offline uevent has not been answered
 	recover bool
 	since   membership.Mono // of the phase
+	refuses membership.Mono // since when the kernel has refused each start, or a comms entry for it; 0: it did not
 	err     string          // last error of the kernel's
 	retry   membership.Mono // of an end that failed: not before
 }
@@ -310,17 +311,33 @@ func (l *Local) finish(now membership.Mono, name string, token uint64, err strin
 	sp.err = err
 	n := &Notice{Kind: k, Lockspace: name, Change: sp.change}
 	if err != "" {
-		// A kernel that refuses stays where it was; the step's deadline convicts the node.
+		// A kernel that refuses stays where it was, and is asked again; the step's deadline convicts the node.
 		n.Kind, n.Text = membership.KindDegraded, from.String()+": "+err
 		if from == Starting {
 			to = Stopped
+			if sp.refuses == 0 {
+				sp.refuses = now
+			}
 		}
+	} else if from == Starting {
+		sp.refuses = 0
 	}
 	sp.phase, sp.since = to, now
 	if err != "" && from == Stopping {
 		sp.phase = Recovering // stop again
 	}
 	return n
+}
+
+// Refusing says since when the kernel has refused to start lockspaces that programs here
+// use, the longest first; 0: it does not.
+func (l *Local) Refusing() (name string, since membership.Mono) {
+	for _, n := range l.Names() {
+		if sp := l.spaces[n]; sp.refuses != 0 && !sp.join && (since == 0 || sp.refuses < since) {
+			name, since = n, sp.refuses
+		}
+	}
+	return name, since
 }
 
 func (l *Local) recoverDone(now membership.Mono, in RecoverDone) *Notice {
@@ -361,15 +378,24 @@ func (l *Local) endDone(now membership.Mono, in EndDone) *Notice {
 	return n
 }
 
-// RunsWith says that a lockspace of which a node is a member runs here, and no
-// change of it is under way.
-func (l *Local) RunsWith(s *Set, n membership.NodeID) bool {
+// RunsWith says that a lockspace runs here of which a node is a member, too, or is to
+// run again: nothing but the two kernels is waited for. Who still joins does not count.
+func (l *Local) RunsWith(s *Set, self, n membership.NodeID) bool {
 	for name, sp := range l.spaces {
-		if ls := s.Space(name); sp.phase == Running && ls != nil && ls.Change == nil && slices.Contains(IDs(ls.Live), n) {
+		ls := s.Space(name)
+		if sp.phase != Running && sp.phase != Recovering || ls == nil || ls.Change != nil && ls.Change.Opened == 0 {
+			continue
+		}
+		if ls.settled(self) && ls.settled(n) {
 			return true
 		}
 	}
 	return false
+}
+
+// settled: a node is a member, and does not join any more.
+func (sp *Space) settled(n membership.NodeID) bool {
+	return slices.ContainsFunc(sp.Live, func(m Member) bool { return m.Incarnation.Node == n && !m.Joining })
 }
 
 // Holding lists the lockspaces whose kernel state may matter to others.

@@ -243,6 +243,35 @@ func TestAGlitchThatStoppedOneNodeRestartsAll(t *testing.T) { // S20
 	}
 }
 
+// A kernel that refuses to start is asked again, in the same change: its deadline stands.
+func TestARefusedStartIsTriedAgain(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2, 3)
+	y.nodes[1].refuses = true
+	lost := y.lose(3)
+	y.run()
+	mark := len(y.log)
+	y.proved(lost)
+	seq := y.set.Space("gfs").Seq
+	for range 3 {
+		y.now = y.now.Add(retryAfter)
+		y.run()
+	}
+	if n := strings.Count(y.told(mark), "2 start gfs"); n != 4 || y.set.Space("gfs").Seq != seq {
+		t.Fatalf("%d starts, change %d after %d:\n%s", n, y.set.Space("gfs").Seq, seq, y.told(mark))
+	}
+	if name, since := y.nodes[1].local.Refusing(); name != "gfs" || y.now.Sub(since) < 3*retryAfter {
+		t.Fatalf("%q refuses since %v of %v", name, since, y.now)
+	}
+	y.nodes[1].refuses = false
+	y.now = y.now.Add(retryAfter)
+	y.run()
+	y.settled("gfs", 1, 2)
+	if name, since := y.nodes[1].local.Refusing(); since != 0 {
+		t.Fatalf("%q refuses still", name)
+	}
+}
+
 func TestAnEvictedNodeStopsAndDoesNotStartAgain(t *testing.T) { // I7
 	y := newStory(t, 3)
 	y.mount("gfs", 1, 2, 3)
@@ -296,6 +325,76 @@ func TestARefusedJoinerKeepsWhatItShares(t *testing.T) {
 	if s := y.told(mark); !strings.Contains(s, "1 comms =3") || !strings.Contains(s, "3 comms =1") || strings.Contains(s, "2 comms =") || strings.Contains(s, "3 comms =2") {
 		t.Fatalf("%s", s)
 	}
+}
+
+// One that has still to begin anew with a refused joiner does not meet it elsewhere
+// before: it would be cut off from it there.
+func TestNobodyMeetsARefusedJoinerTooEarly(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2)
+	y.mount("other", 3)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	y.nodes[1].frozen = true // has not stopped yet
+	y.refuse("gfs", 3)
+	m.frozen = false
+	mark := len(y.log)
+	y.mount("other", 1)
+	if by := y.set.HeldBack("other", y.nodes[0].self.Incarnation); by != "gfs" {
+		t.Fatalf("held back by %q", by)
+	}
+	y.nodes[1].frozen = false
+	y.run()
+	y.settled("gfs", 1, 2)
+	y.settled("other", 1, 3)
+	y.order(mark, "1 comms =3", "1 start other [1 3]")
+	y.order(mark, "3 comms =1", "3 start other [1 3]")
+}
+
+// A leaver that has to begin anew with a refused joiner stays for that.
+func TestALeaverBeginsAnewWithARefusedJoiner(t *testing.T) {
+	y := newStory(t, 3)
+	y.mount("gfs", 1, 2)
+	y.mount("other", 2)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	y.unmount("gfs", 2)
+	y.run()
+	y.refuse("gfs", 3)
+	m.frozen = false
+	mark := len(y.log)
+	y.run()
+	y.members("gfs", 1)
+	y.settled("gfs", 1)
+	y.order(mark, "3 comms =2", "2 left gfs")
+	y.order(mark, "2 comms =3", "2 left gfs")
+	y.mount("other", 3)
+	y.settled("other", 2, 3)
+}
+
+// The same when another one dies before the joiner is refused.
+func TestALeaverStaysForAJoiner(t *testing.T) {
+	y := newStory(t, 4)
+	y.mount("gfs", 1, 2, 4)
+	y.mount("other", 2)
+	m := y.nodes[2]
+	m.local.Step(y.now, Online{"gfs"})
+	m.frozen = true
+	y.run()
+	y.unmount("gfs", 2)
+	m.frozen, m.slow = false, true
+	y.proved(y.lose(4))
+	y.members("gfs", 1, 2, 3)
+	y.refuse("gfs", 3)
+	mark := len(y.log)
+	y.run()
+	y.members("gfs", 1)
+	y.settled("gfs", 1)
+	y.order(mark, "2 comms =3", "2 left gfs")
 }
 
 // A kernel that may not know the slot of a former member yet is not told that it
@@ -394,6 +493,56 @@ func TestWhatTheKernelFailedIsTriedAgain(t *testing.T) {
 	if _, _, ok := m.local.Phase("gfs"); ok {
 		t.Fatal("the kernel was not asked again to end it")
 	}
+}
+
+// Each of two lockspaces has to be told that one failed whose clean leave of the other
+// is not done there: neither waits for the other with the comms entry.
+func TestLeaversOfTwoLockspacesDie(t *testing.T) {
+	y := newStory(t, 4)
+	y.mount("gfs", 1, 2, 3, 4)
+	y.mount("lvm", 1, 2, 3, 4)
+	y.nodes[0].slow = true
+	y.unmount("gfs", 3)
+	y.unmount("lvm", 4)
+	y.run()
+	y.phase(1, "gfs", Recovering)
+	y.phase(1, "lvm", Recovering)
+	mark := len(y.log)
+	a, b := y.lose(3), y.lose(4)
+	y.run()
+	y.nodes[0].slow = false
+	y.proved(a)
+	y.proved(b)
+	y.settled("gfs", 1, 2)
+	y.settled("lvm", 1, 2)
+	y.order(mark, "1 comms -4", "1 start gfs [1 2] gone 3 failed=false gone 4 failed=true")
+	y.order(mark, "1 comms -3", "1 start lvm [1 2] gone 4 failed=false gone 3 failed=true")
+}
+
+// Two that each have what the other joins die as they join. A kernel would have to be told
+// of each death in one lockspace, and not in the other, whose slots it does not know: there
+// is no order for that, so they do not join at once.
+func TestJoinersOfTwoLockspacesDie(t *testing.T) {
+	y := newStory(t, 4)
+	y.mount("gfs", 1, 2, 4)
+	y.mount("lvm", 1, 2, 3)
+	y.nodes[2].frozen, y.nodes[3].frozen = true, true
+	y.nodes[2].local.Step(y.now, Online{"gfs"})
+	y.nodes[3].local.Step(y.now, Online{"lvm"})
+	y.nodes[2].slow, y.nodes[3].slow, y.nodes[0].slow = true, true, true
+	y.nodes[2].frozen, y.nodes[3].frozen = false, false
+	y.run()
+	y.phase(1, "gfs", Recovering)
+	if by := y.set.HeldBack("lvm", y.nodes[3].self.Incarnation); by != "gfs" {
+		t.Errorf("held back by %q", by)
+	}
+	a, b := y.lose(3), y.lose(4)
+	y.run()
+	y.nodes[0].slow = false
+	y.proved(a)
+	y.proved(b)
+	y.settled("gfs", 1, 2)
+	y.settled("lvm", 1, 2)
 }
 
 func TestTwoLockspacesShareOneStopEntry(t *testing.T) { // S22

@@ -140,14 +140,18 @@ func (r *reconciler) renewed(name string, n membership.NodeID, epoch uint64) boo
 // entries fit. The view may have lost its quorum since the change opened.
 func (r *reconciler) start(name string, sp *space, ls *Space) {
 	c := ls.Change
-	if c == nil || c.Opened == 0 || c.Seq == sp.change || c.Member(r.self.Incarnation) == nil || !r.self.Quorum || !r.self.Member || !r.set.Current.Quorate {
+	if c == nil || c.Opened == 0 || c.Seq == sp.change && sp.refuses == 0 || c.Member(r.self.Incarnation) == nil || !r.self.Quorum || !r.self.Member || !r.set.Current.Quorate {
 		return
 	}
 	for _, m := range c.New {
 		if m.Incarnation.Node == r.self.Incarnation.Node {
 			continue
 		}
-		if p := r.l.peers[m.Incarnation.Node]; p == nil || p.failed != 0 || p.removing || p.renewing || p.inc != m.Incarnation {
+		p := r.l.peers[m.Incarnation.Node]
+		if p != nil && p.failed != 0 && sp.refuses == 0 {
+			sp.refuses = r.now // without the entry it would
+		}
+		if p == nil || p.failed != 0 || p.removing || p.renewing || p.inc != m.Incarnation {
 			return
 		}
 	}
@@ -169,13 +173,13 @@ func (r *reconciler) start(name string, sp *space, ls *Space) {
 
 // tellsFailure says whether this node's kernel is to take a former member for failed
 // and not for one that left, which is what makes its file system replay the journal.
+// One that was still joining had none in use, and a kernel that is still joining
+// replays none.
 func (r *reconciler) tellsFailure(ls *Space, g Gone) bool { return g.Failed && r.knowsSlot(ls, g) }
 
-// knowsSlot says that this node's kernel knows which slot a former member had. A
-// member that was still joining had no journal in use, and a kernel that is still
-// joining replays none. To tell it of a journal would do harm: the kernel may not know
-// the slot yet, and names slot 0 to the file system, which takes it for journal -1 and
-// writes to memory that is not its own (gdlm_recover_slot in fs/gfs2/lock_dlm.c).
+// knowsSlot: to tell the kernel that a member failed would do harm before. It names
+// slot 0 to the file system, which takes it for journal -1 and writes to memory that
+// is not its own (gdlm_recover_slot in fs/gfs2/lock_dlm.c).
 func (r *reconciler) knowsSlot(ls *Space, g Gone) bool {
 	self := ls.live(r.self.Incarnation)
 	return !g.Joining && (self == nil || !self.Joining)
@@ -241,8 +245,10 @@ func (r *reconciler) stopped(name string, sp *space, ls *Space) {
 		return
 	}
 	c := ls.Change
-	if c != nil && c.Opened != 0 && c.Seq != sp.change {
-		r.start(name, sp, ls)
+	if c != nil && c.Opened != 0 && (c.Seq != sp.change || sp.refuses != 0) {
+		if c.Seq != sp.change || r.now >= sp.since.Add(retryAfter) {
+			r.start(name, sp, ls)
+		}
 		return
 	}
 	if c == nil || c.Opened != 0 { // stopped alone: by a glitch of the links, or an error
@@ -352,17 +358,29 @@ func (r *reconciler) removable(i membership.Incarnation) bool {
 	return true
 }
 
-// releases: a lockspace here does not need the comms entry of a former member.
+// releases: a lockspace here does not need the comms entry of a former member. That of
+// one which left it, and failed in another, is not kept for a start that has yet to
+// come: two lockspaces would wait for each other. Its journal is replayed needlessly.
 func (r *reconciler) releases(sp *space, ls *Space, g Gone) bool {
 	switch {
-	case !g.Failed:
+	case !g.Failed && !r.failed(g.Incarnation):
 		return false
-	case sp.phase == Joining || sp.phase == Ending:
+	case sp.phase == Joining || sp.phase == Ending || sp.phase == Stopped && r.knowsSlot(ls, g):
 		return true
 	case r.tellsFailure(ls, g):
-		return sp.phase == Stopped
+		return false
 	}
 	return sp.noticed && (sp.phase == Recovering || sp.phase == Running) && ls.Change != nil && sp.change == ls.Change.Seq
+}
+
+// failed: a lockspace here has to be told that an incarnation failed.
+func (r *reconciler) failed(i membership.Incarnation) bool {
+	for name := range r.l.spaces {
+		if ls := r.set.Space(name); ls != nil && slices.ContainsFunc(ls.Gone, func(g Gone) bool { return g.Incarnation == i && g.Failed }) {
+			return true
+		}
+	}
+	return false
 }
 
 // pending: a lockspace here has still to be told that an older incarnation of the node is gone.

@@ -75,7 +75,7 @@ type Gone struct {
 	Incarnation membership.Incarnation `json:"incarnation"`
 	Epoch       uint64                 `json:"epoch"`
 	Failed      bool                   `json:"failed"`            // lost: needs proof, and journal replay
-	Joining     bool                   `json:"joining,omitempty"` // lost as Member.Joining: needs proof
+	Joining     bool                   `json:"joining,omitempty"` // as Member.Joining was
 	Recover     bool                   `json:"recover,omitempty"` // left, and asked for journal replay
 	Renew       []membership.NodeID    `json:"renew,omitempty"`   // as in Refused
 }

@@ -22,13 +22,14 @@ type story struct {
 }
 
 type member struct {
-	self   Self
-	local  *Local
-	queue  []Effect // not answered yet
-	frozen bool     // the kernel answers nothing
-	slow   bool     // its kernel starts and does not recover
-	ill    bool     // its kernel makes no comms entry and ends no lockspace
-	daemon bool     // false: proposes and executes nothing
+	self    Self
+	local   *Local
+	queue   []Effect // not answered yet
+	frozen  bool     // the kernel answers nothing
+	slow    bool     // its kernel starts and does not recover
+	refuses bool     // its kernel refuses to start
+	ill     bool     // its kernel makes no comms entry and ends no lockspace
+	daemon  bool     // false: proposes and executes nothing
 }
 
 func newStory(t *testing.T, n int) *story {
@@ -102,6 +103,10 @@ func (y *story) answer(m *member) bool {
 		case Stop:
 			m.local.Step(y.now, StopDone{e.Lockspace, e.Token, ""})
 		case Start:
+			if m.refuses {
+				m.local.Step(y.now, StartDone{e.Lockspace, e.Token, "input/output error"})
+				continue
+			}
 			m.local.Step(y.now, StartDone{e.Lockspace, e.Token, ""})
 			if !m.slow {
 				m.local.Step(y.now, Noticed{e.Lockspace, e.Token})

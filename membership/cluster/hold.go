@@ -52,7 +52,7 @@ func (s *State) Held(i membership.Incarnation) *Held {
 }
 
 // hold takes an announcement. One that follows another replaces it, and its time
-// counts anew. A late copy of one that has ended or was replaced is not one more.
+// counts anew; it is no shorter, since whoever announced the other relies on that. A late copy of one that has ended or was replaced is not one more.
 func (s *State) hold(index uint64, h *Hold) Outcome {
 	old, node := s.Held(h.Incarnation), s.Node(h.Incarnation.Node)
 	switch {
@@ -69,6 +69,7 @@ func (s *State) hold(index uint64, h *Hold) Outcome {
 	node.HoldAsks = node.HoldAsks[max(0, len(node.HoldAsks)-MaxHoldAsks):]
 	n := Held{Hold: *h, Index: index}
 	if old != nil {
+		n.For = max(n.For, old.For)
 		*old = n
 	} else {
 		s.Holds = append(s.Holds, n)

@@ -68,6 +68,18 @@ func TestALaterHoldStands(t *testing.T) {
 	y.evict(membership.ReasonSilent, c)
 }
 
+// Whoever announced a hold relies on all of it: a shorter one does not shorten it.
+func TestAShorterHoldDoesNotShorten(t *testing.T) {
+	y, _, _, c := three(t)
+	y.done(held(c, "1"))
+	short := held(c, "2")
+	long := short.Hold.For
+	short.Hold.For = MinHold
+	if got := y.done(short).Held.For; got != long || long <= MinHold {
+		t.Fatalf("%v after %v", got, long)
+	}
+}
+
 // The group may deliver an entry twice: a late copy of a hold begins it no more,
 // whether it has ended or was replaced, and at a node that began with a snapshot too.
 func TestALateCopyOfAHoldIsRefused(t *testing.T) {

@@ -440,9 +440,9 @@ func (f *faults) failStart() {
 		return
 	}
 	k := h.kern
-	k.startFail = true
+	k.startFail = 0.5
 	h.tracef("fault: starts fail")
-	f.temporary(f.log(300*time.Millisecond, 10*time.Second), func() { k.startFail = false })
+	f.temporary(f.log(300*time.Millisecond, 10*time.Second), func() { k.startFail = 0 })
 }
 
 // mounts unmounts or mounts something, and perhaps back again soon.

@@ -17,6 +17,7 @@ type kernel struct {
 	w        *world
 	r        *rng
 	comms    map[membership.NodeID]comm
+	vain     map[membership.NodeID]vain
 	seq      uint64
 	spaces   []*kspace
 	queues   map[string]*kqueue
@@ -26,7 +27,7 @@ type kernel struct {
 
 	newer     bool          // Linux 6.18 or newer: it can be told to replay a leaver's journal
 	stopHangs time.Duration // a stop takes that long
-	startFail bool
+	startFail float64       // how often a start is refused
 }
 
 // comm is a peer's comms entry; seq tells a new one from an old one.
@@ -70,7 +71,7 @@ type kqueue struct {
 
 func newKernel(h *host) *kernel {
 	return &kernel{h: h, w: h.w, newer: h.w.plan.newer[h.id-1], r: stream(h.w.opt.Seed, "kernel", uint64(h.id)<<16|uint64(h.boots)),
-		comms: map[membership.NodeID]comm{}, queues: map[string]*kqueue{}, retry: make([]time.Duration, len(h.w.plan.spaces))}
+		comms: map[membership.NodeID]comm{}, vain: map[membership.NodeID]vain{}, queues: map[string]*kqueue{}, retry: make([]time.Duration, len(h.w.plan.spaces))}
 }
 
 func (k *kernel) dead() bool { return k.h.kern != k }
@@ -156,7 +157,7 @@ func peerKey(n membership.NodeID) string { return "/peer" + itoa(uint64(n)) }
 
 func (k *kernel) setPeer(e lockspace.SetPeer, done func()) {
 	k.later(k.r.Between(50*time.Microsecond, 2*time.Millisecond), func() {
-		if k.startFail && k.r.Chance(0.5) {
+		if k.startFail > 0 && k.r.Chance(0.5) {
 			k.h.tracef("    kernel: the comms entry of %v cannot be made", e.Incarnation)
 			k.give(lockspace.PeerFailed(e))
 			done()
@@ -180,6 +181,11 @@ func (k *kernel) removePeer(e lockspace.RemovePeer, done func()) {
 
 func (k *kernel) renewPeer(e lockspace.RenewPeer, done func()) {
 	k.later(k.r.Between(time.Millisecond, k.w.plan.removal), func() {
+		for _, s := range k.spaces {
+			if s.name != e.Lockspace && slices.ContainsFunc(s.has, func(o known) bool { return o.member.Incarnation == e.Incarnation }) {
+				k.w.violate("conversation", "node %d ends its conversation with %v for %s, and %s goes on with it", k.h.id, e.Incarnation, e.Lockspace, s.name)
+			}
+		}
 		if c, ok := k.comms[e.Incarnation.Node]; ok && c.inc == e.Incarnation {
 			k.seq++
 			k.comms[e.Incarnation.Node] = comm{inc: e.Incarnation, seq: k.seq}
@@ -236,7 +242,7 @@ func (k *kernel) refuses(e lockspace.Start) string {
 	if k.space(e.Lockspace) == nil {
 		return "no such lockspace"
 	}
-	if k.startFail && k.r.Chance(0.5) {
+	if k.r.Chance(k.startFail) {
 		return "input/output error"
 	}
 	for _, m := range e.Members {
@@ -366,15 +372,45 @@ func (k *kernel) watchPaths(d *daemon, last []membership.NodeID) {
 		}
 		var now []membership.NodeID
 		for _, o := range k.w.hosts {
-			if k.comms[o.id].talk != 0 && (!o.on || o.frozen > 0 || !k.w.net.dlmPath(k.h.id, o.id)) {
+			if k.inVain(o) {
 				now = append(now, o.id)
 			}
 		}
-		if !slices.Equal(now, last) {
+		if len(now) > 0 || len(last) > 0 {
 			d.give(node.Unanswered{Peers: now})
 		}
 		k.watchPaths(d, now)
 	})
+}
+
+// vain are data that a peer did not get: since when, and until when that was seen.
+type vain struct{ since, until time.Duration }
+
+// inVain says whether data to a peer are lost, or were and have not been sent again
+// since. TCP doubles the time between two attempts, up to two minutes.
+func (k *kernel) inVain(o *host) bool {
+	if k.comms[o.id].talk == 0 {
+		delete(k.vain, o.id)
+		return false
+	}
+	v, was := k.vain[o.id]
+	if !o.on || o.frozen > 0 || !k.w.net.dlmPath(k.h.id, o.id) {
+		if !was {
+			v.since = k.w.now
+		}
+		v.until = k.w.now
+		k.vain[o.id] = v
+		return true
+	}
+	again, wait := v.since, 200*time.Millisecond
+	for again <= v.until {
+		again, wait = again+wait, min(2*wait, 2*time.Minute)
+	}
+	if !was || again <= k.w.now {
+		delete(k.vain, o.id)
+		return false
+	}
+	return true
 }
 
 // hangUp ends all conversations when the last lockspace is gone. After a leave both
@@ -476,7 +512,7 @@ func (k *kernel) finishLeave(e lockspace.FinishLeave, done func()) {
 			k.w.violate("I6 one-answer", "node %d ends the leave of %s, which does not leave", k.h.id, e.Lockspace)
 			return
 		}
-		if k.startFail && k.r.Chance(0.5) {
+		if k.startFail > 0 && k.r.Chance(0.5) {
 			k.give(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: "input/output error", Again: true})
 			done()
 			return
@@ -497,7 +533,7 @@ func (k *kernel) failJoin(e lockspace.FailJoin, done func()) {
 			k.w.violate("I6 one-answer", "node %d refuses the join of %s, which does not join", k.h.id, e.Lockspace)
 			return
 		}
-		if k.startFail && k.r.Chance(0.5) {
+		if k.startFail > 0 && k.r.Chance(0.5) {
 			k.give(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: "input/output error", Again: true})
 			done()
 			return

@@ -34,7 +34,7 @@ var ErrStory = errors.New("scenario")
 //	hold N VICTIM 10s | release N VICTIM | read-only N | repair N
 //	mount N gfs | unmount N gfs | withdraw N gfs | leave N | ack N VICTIM | fence-node N VICTIM
 //	fencing works|fails|cut-fails|slow|hangs|late | fencing-of N hangs
-//	hang-stop N 5s | slow-disk N 1s
+//	hang-stop N 5s | fail-start N 5s | slow-disk N 1s
 //	call a leader                 from now on a is that node
 //	when fence-start 3 kill actor as soon as some node logs that event about node 3
 //	                              (any: about whichever), once; it must come
@@ -100,7 +100,7 @@ var forms = map[string]string{
 	"kill": "n", "kill-leader": "", "kill-all": "", "boot": "n", "reboot": "n", "wipe": "n", "crash": "n",
 	"pause": "nd", "freeze": "nd", "cut": "nn", "cut-way": "nn", "close-port": "nn", "isolate": "n", "heal": "",
 	"mount": "nw", "unmount": "nw", "withdraw": "nw", "leave": "n", "ack": "nn", "fence-node": "nn",
-	"fencing": "w", "fencing-of": "nw", "hang-stop": "nd", "slow-disk": "nd",
+	"fencing": "w", "fencing-of": "nw", "hang-stop": "nd", "fail-start": "nd", "slow-disk": "nd",
 	"split": "n+", "call": "wn", "when": "*",
 	"hold": "nnd", "release": "nn", "read-only": "n", "repair": "n",
 }

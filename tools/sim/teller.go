@@ -183,6 +183,10 @@ func (t *teller) act(l line) string {
 		h.freeze(l.duration(2))
 	case "hang-stop":
 		h.kern.stopHangs = l.duration(2)
+	case "fail-start":
+		k := h.kern
+		k.startFail = 1
+		t.w.after(l.duration(2), func() { k.startFail = 0 })
 	case "slow-disk":
 		h.writes = l.duration(2)
 	default:

@@ -92,7 +92,8 @@ func (d *Daemon) troubleText(t dlm.Trouble) string {
 // a processor; with many thousand connections more, and then it is done less often.
 const (
 	pathLook  = 2 * time.Second
-	pathShare = 200 // a look takes one in so many parts of the time
+	pathShare = 200         // a look takes one in so many parts of the time
+	pathRare  = time.Minute // it is no reason to look less often: this node stood still perhaps
 )
 
 // watchPaths tells the machine which peers leave the kernel's data unanswered.
@@ -108,8 +109,8 @@ func (d *Daemon) watchPaths(ctx context.Context) error {
 		}
 		begin := time.Now()
 		now := unanswered(d.kernel.Troubles())
-		timer.Reset(max(pathLook, pathShare*time.Since(begin)))
-		if !slices.Equal(now, last) {
+		timer.Reset(min(max(pathLook, pathShare*time.Since(begin)), pathRare))
+		if len(now) > 0 || len(last) > 0 {
 			d.post(node.Unanswered{Peers: now})
 		}
 		last = now

@@ -32,7 +32,8 @@ type Received struct {
 type Kernel struct{ In lockspace.Input }
 
 // Unanswered names the peers that leave data of this kernel's DLM unanswered now, sent
-// again and again. It replaces the former list.
+// again and again, as a look at its connections found. It replaces the former list, and
+// is repeated with every look while it names somebody.
 type Unanswered struct{ Peers []membership.NodeID }
 
 // Quiesced answers Quiesce: the kernel takes no new lockspace, and Held are

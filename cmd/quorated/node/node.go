@@ -105,7 +105,7 @@ type Node struct {
 	retryAt    membership.Mono
 	helloAt    membership.Mono
 	stages     map[string]*stage
-	unanswered map[membership.NodeID]membership.Mono // since when, as Unanswered says
+	unanswered map[membership.NodeID]*vain           // by Unanswered
 	holds      []holdClock                           // as State.Holds
 	noDisk     string                                // why the log cannot be written; empty: it can
 	unheld     map[membership.NodeID]membership.Mono // when its last hold ended
@@ -208,7 +208,7 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, Instance: o.Identity.Instance}, now),
 		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
 		now: now, started: now, helloAt: now,
-		unanswered: map[membership.NodeID]membership.Mono{},
+		unanswered: map[membership.NodeID]*vain{},
 		peers:      map[membership.NodeID]*peer{}, flights: map[string]flight{}, stages: map[string]*stage{},
 		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{},
 		unheld: map[membership.NodeID]membership.Mono{},
@@ -260,7 +260,7 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 	switch in := in.(type) {
 	case Timer:
 		n.prepare()
-		n.liveness(liveness.Observed{Samples: in.Samples, Blocked: n.blocked()})
+		n.liveness(liveness.Observed{Samples: in.Samples, Blocked: n.blocked(in.Samples)})
 		if d := n.group.Deadline(); d != 0 && n.now >= d {
 			n.step(membership.GroupTimer{})
 		}
@@ -444,6 +444,7 @@ func (n *Node) liveness(in liveness.Input) {
 			linked := n.live.Linked()
 			n.emit(membership.Event{Kind: membership.KindQuorum, Text: n.names(linked) + " connected: " + n.policy.Quorate(linked).Text})
 		case liveness.Paused:
+			n.overslept(e.For)
 			n.emit(membership.Event{Kind: membership.KindDegraded, Text: fmt.Sprintf("this daemon did not run for %v; what it did not hear in that time counts against nobody", e.For.Round(time.Millisecond))})
 		case liveness.JudgeChanged:
 			n.judge = e.Judge

@@ -29,6 +29,7 @@ func (n *Node) settle() {
 		n.fenceWishes()
 		n.leaveWish()
 		n.holdWishes()
+		n.refusedStart()
 		if n.leads() {
 			n.lead()
 		}
@@ -406,8 +407,9 @@ func (n *Node) overrun() {
 			n.overrunBy(late, s.since, stopLimit, sp, "stop")
 			continue
 		}
+		// A joiner whose first change was replaced by another is in the stop barrier of that.
 		joiners := slices.DeleteFunc(slices.Clone(c.New), func(m lockspace.Member) bool {
-			return slices.Contains(c.Stop, m.Incarnation.Node) || slices.Contains(c.Done, m.Incarnation.Node)
+			return !m.Joining || slices.Contains(c.Done, m.Incarnation.Node)
 		})
 		if len(joiners) > 0 && len(c.Stop) > 0 {
 			n.refuseJoiners(sp, joiners, s.since.Add(n.cfg.JoinTimeout))
@@ -417,13 +419,27 @@ func (n *Node) overrun() {
 	}
 }
 
+// refusedStart has this node evicted when its kernel starts a lockspace no more. The
+// leader cannot tell: whoever waits for that start is as late.
+func (n *Node) refusedStart() {
+	name, since := n.local.Refusing()
+	switch at := since.Add(recoverLimit); {
+	case since == 0 || !n.Member():
+	case n.now < at:
+		n.wake(at)
+	default:
+		n.evict("start "+name, []membership.Departure{{Incarnation: n.Self(), Reason: membership.ReasonStuck, Observers: []membership.NodeID{n.cfg.Self}}})
+	}
+}
+
 func (n *Node) refuseJoiners(sp *lockspace.Space, joiners []lockspace.Member, at membership.Mono) {
 	if n.now < at {
 		n.wake(at)
 		return
 	}
 	for _, j := range joiners {
-		why := fmt.Sprintf("its kernel did not finish joining within %v; is the DLM's TCP port open between it and %v?", n.cfg.JoinTimeout, sp.Change.Stop)
+		others := slices.DeleteFunc(lockspace.IDs(sp.Change.New), func(id membership.NodeID) bool { return id == j.Incarnation.Node })
+		why := fmt.Sprintf("its kernel did not finish joining within %v; is the DLM's TCP port open between it and %v?", n.cfg.JoinTimeout, others)
 		m := lockspace.Message{Refuse: &lockspace.Refuse{Lockspace: sp.Name, Change: sp.Change.Seq, Joiner: j.Incarnation, Why: why}}
 		n.propose(fmt.Sprintf("refuse %s %d %v", sp.Name, sp.Change.Seq, j.Incarnation), entry(m))
 	}

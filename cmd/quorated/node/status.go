@@ -217,7 +217,7 @@ func (n *Node) localWaits(name string, since membership.Mono) []control.Wait {
 	case p == lockspace.Running:
 		return nil
 	case n.set.HeldBack(name, n.Self()) != "":
-		w.For, w.Reason = "recovery", fmt.Sprintf("lockspace %s has not been recovered from an earlier life of this node", n.set.HeldBack(name, n.Self()))
+		w.For, w.Reason = "recovery", fmt.Sprintf("lockspace %s comes first: it is not done with an earlier life of this node, or with a join", n.set.HeldBack(name, n.Self()))
 	default:
 		w.For, w.Owner, w.Reason = "kernel", n.cfg.Self, fmt.Sprintf("this node is %s", p)
 		if e := n.local.Err(name); e != "" {
