@@ -188,7 +188,7 @@ func (w *world) tooFew() {
 	}
 	wr.procs = nil
 	w.within(90*time.Second, "boot", func(ctx context.Context) error { return w.BootAgain(ctx, left) })
-	w.whyStops(left, "no quorum")
+	w.whyStops(left, "2 needed")
 	n := w.Lab.Node(left)
 	w.within(60*time.Second, "leave", func(ctx context.Context) error {
 		_, err := n.Run(ctx, "/usr/local/sbin/quorate leave && mv "+logFiles+" "+logFiles+".old")
