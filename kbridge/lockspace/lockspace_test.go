@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quorate/quorate/membership"
 )
@@ -261,6 +262,14 @@ func TestARefusedStartIsTriedAgain(t *testing.T) {
 		t.Fatalf("%d starts, change %d after %d:\n%s", n, y.set.Space("gfs").Seq, seq, y.told(mark))
 	}
 	if name, since := y.nodes[1].local.Refusing(); name != "gfs" || y.now.Sub(since) < 3*retryAfter {
+		t.Fatalf("%q refuses since %v of %v", name, since, y.now)
+	}
+	y.nodes[1].self.Quorum = false // nobody asks it now
+	y.now = y.now.Add(time.Minute)
+	y.run()
+	y.nodes[1].self.Quorum = true
+	y.run()
+	if name, since := y.nodes[1].local.Refusing(); name != "gfs" || y.now.Sub(since) > retryAfter {
 		t.Fatalf("%q refuses since %v of %v", name, since, y.now)
 	}
 	y.nodes[1].refuses = false
