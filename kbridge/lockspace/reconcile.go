@@ -175,6 +175,9 @@ func (r *reconciler) start(name string, sp *space, ls *Space) {
 		if !r.knowsSlot(ls, g) {
 			gone[i].Failed, gone[i].Recover = false, false
 		}
+		if !r.self.Recovers {
+			gone[i].Recover = false // where one that cannot be told runs on, it did not know the leaver: see Withdrawn
+		}
 	}
 	sp.token, sp.change, sp.noticed = r.l.next(), c.Seq, false
 	r.do(sp, Starting, Start{Lockspace: name, Token: sp.token, Change: c.Seq, ID: ls.ID,
