@@ -59,7 +59,7 @@ func (s *Set) wishes(sp *Space) bool {
 // meet a refused joiner where that is a member: it would be cut off from it there.
 func (s *Set) held(sp *Space, m Member) *Space {
 	for _, o := range s.Spaces {
-		if slices.ContainsFunc(sp.Live, func(l Member) bool { return o.parts(l.Incarnation, m.Incarnation.Node) }) || o.crosses(sp, m) {
+		if slices.ContainsFunc(sp.Live, func(l Member) bool { return o.parts(l.Incarnation, m.Incarnation.Node) }) || s.crosses(o, sp, m) {
 			return o
 		}
 		if o != sp && !o.shares(sp) {
@@ -74,14 +74,30 @@ func (s *Set) held(sp *Space, m Member) *Space {
 	return nil
 }
 
-// crosses: a member of the one that a node joins joins this one, which the node has, and
-// asked before. If both died, each kernel would have to be told of the one here and of the
-// other there, and each needs both comms entries until it has been: see tellsFailure.
-func (sp *Space) crosses(o *Space, m Member) bool {
-	before := func(j Member) bool { return j.Joining && j.Epoch < m.Epoch && o.live(j.Incarnation) != nil }
-	refused := func(g Gone) bool { return g.Joining && g.Epoch < m.Epoch && o.live(g.Incarnation) != nil }
-	return sp != o && sp.live(m.Incarnation) != nil &&
-		(slices.ContainsFunc(sp.Live, before) || slices.ContainsFunc(sp.Joins, before) || slices.ContainsFunc(sp.Gone, refused))
+// crosses: a node has one lockspace and joins another, and who has that joins the first,
+// or one whose joiners in their turn lead there, and asked before. If all died, each kernel
+// would have to be told of one here and of another there, and each needs the comms entries
+// until it has been: see tellsFailure.
+func (s *Set) crosses(has, joins *Space, m Member) bool {
+	if has == joins || has.live(m.Incarnation) == nil {
+		return false
+	}
+	first := []*Space{joins} // what would have to start before it
+	for i := 0; i < len(first); i++ {
+		for _, sp := range s.Spaces {
+			if !slices.Contains(first, sp) && sp.joinedFrom(first[i], m.Epoch) {
+				first = append(first, sp)
+			}
+		}
+	}
+	return slices.Contains(first, has)
+}
+
+// joinedFrom: who has the other joins this one, or was refused, and asked before.
+func (sp *Space) joinedFrom(o *Space, before uint64) bool {
+	joins := func(j Member) bool { return j.Joining && j.Epoch < before && o.live(j.Incarnation) != nil }
+	refused := func(g Gone) bool { return g.Joining && g.Epoch < before && o.live(g.Incarnation) != nil }
+	return slices.ContainsFunc(sp.Live, joins) || slices.ContainsFunc(sp.Joins, joins) || slices.ContainsFunc(sp.Gone, refused)
 }
 
 // parts: a joiner was refused here, and it and the node have still to begin anew.

@@ -201,7 +201,7 @@ type space struct {
 	leave   bool   // an offline uevent has not been answered
 	recover bool
 	since   membership.Mono // of the phase
-	refuses membership.Mono // since when the kernel has refused each start, or a comms entry for it; 0: it did not
+	refuses membership.Mono // since when the kernel, asked all the time, has refused each start, or a comms entry for it; 0: it did not
 	err     string          // last error of the kernel's
 	retry   membership.Mono // of an end that failed: not before
 }

@@ -3,8 +3,10 @@ package lockspace
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quorate/quorate/membership"
 )
@@ -263,6 +265,14 @@ func TestARefusedStartIsTriedAgain(t *testing.T) {
 	if name, since := y.nodes[1].local.Refusing(); name != "gfs" || y.now.Sub(since) < 3*retryAfter {
 		t.Fatalf("%q refuses since %v of %v", name, since, y.now)
 	}
+	y.nodes[1].self.Quorum = false // nobody asks it now
+	y.now = y.now.Add(time.Minute)
+	y.run()
+	y.nodes[1].self.Quorum = true
+	y.run()
+	if name, since := y.nodes[1].local.Refusing(); name != "gfs" || y.now.Sub(since) > retryAfter {
+		t.Fatalf("%q refuses since %v of %v", name, since, y.now)
+	}
 	y.nodes[1].refuses = false
 	y.now = y.now.Add(retryAfter)
 	y.run()
@@ -459,6 +469,33 @@ func TestWhoWithdraws(t *testing.T) {
 		y.settled("gfs", 1, 2)
 		y.order(mark, "1 comms -3", "1 start gfs [1 2] gone 3 failed=true")
 	}
+}
+
+// One with an older kernel that joins as a member withdraws is not told, in the changes
+// after that either: its kernel did not know the member, which lives.
+func TestAJoinerIsNotToldWhoWithdrewBefore(t *testing.T) {
+	y := newStory(t, 4)
+	for i, m := range y.nodes {
+		m.self.Recovers = i != 3
+	}
+	y.mount("gfs", 1, 2, 3)
+	y.nodes[2].frozen = true // until both are asked for
+	y.withdraw("gfs", 1)
+	y.run()
+	y.nodes[2].slow = true
+	mark := len(y.log)
+	y.mount("gfs", 4)
+	y.nodes[2].frozen = false
+	y.run()
+	if c := y.set.Space("gfs").Change; c == nil || c.Opened == 0 || !slices.Contains(c.Done, 4) {
+		t.Fatalf("%+v", c)
+	}
+	inc := y.lose(3)
+	y.run()
+	y.proved(inc)
+	y.settled("gfs", 2, 4)
+	y.order(mark, "2 start gfs [2 3 4] gone 1 failed=false recover", "2 start gfs [2 4] gone 1 failed=false recover gone 3 failed=true")
+	y.order(mark, "4 start gfs [2 3 4] gone 1 failed=false", "4 start gfs [2 4] gone 1 failed=false gone 3 failed=true")
 }
 
 // What a kernel failed to do it is asked for again, after a while.

@@ -71,6 +71,9 @@ func (r *reconciler) mustStop(name string, sp *space) bool {
 // step moves one lockspace on.
 func (r *reconciler) step(name string) {
 	sp, ls := r.l.spaces[name], r.set.Space(name)
+	if sp.refuses != 0 && !r.asked(ls) {
+		sp.refuses = r.now // since when it is asked again is yet to come
+	}
 	switch sp.phase {
 	case Joining:
 		r.joining(name, sp, ls)
@@ -136,11 +139,18 @@ func (r *reconciler) renewed(name string, n membership.NodeID, epoch uint64) boo
 	return false
 }
 
+// asked says that this node's kernel is to run what a change opened. The view may
+// have lost its quorum since.
+func (r *reconciler) asked(ls *Space) bool {
+	return ls != nil && ls.Change != nil && ls.Change.Opened != 0 && ls.Change.Member(r.self.Incarnation) != nil &&
+		r.self.Quorum && r.self.Member && r.set.Current.Quorate
+}
+
 // start writes members and control=1 when the change is open and the comms
-// entries fit. The view may have lost its quorum since the change opened.
+// entries fit.
 func (r *reconciler) start(name string, sp *space, ls *Space) {
 	c := ls.Change
-	if c == nil || c.Opened == 0 || c.Seq == sp.change && sp.refuses == 0 || c.Member(r.self.Incarnation) == nil || !r.self.Quorum || !r.self.Member || !r.set.Current.Quorate {
+	if !r.asked(ls) || c.Seq == sp.change && sp.refuses == 0 {
 		return
 	}
 	for _, m := range c.New {
@@ -164,6 +174,9 @@ func (r *reconciler) start(name string, sp *space, ls *Space) {
 	for i, g := range gone {
 		if !r.knowsSlot(ls, g) {
 			gone[i].Failed, gone[i].Recover = false, false
+		}
+		if !r.self.Recovers {
+			gone[i].Recover = false // where one that cannot be told runs on, it did not know the leaver: see Withdrawn
 		}
 	}
 	sp.token, sp.change, sp.noticed = r.l.next(), c.Seq, false

@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"errors"
 	"log/slog"
 	"syscall"
 	"testing"
 	"testing/synctest"
 
 	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
 )
@@ -28,9 +30,9 @@ func TestARefusedCallIsAnswered(t *testing.T) {
 		{lockspace.Stop{Lockspace: "gfs", Token: 1}, lockspace.StopDone{Lockspace: "gfs", Token: 1, Err: why}},
 		{lockspace.Start{Lockspace: "gfs", Token: 2}, lockspace.StartDone{Lockspace: "gfs", Token: 2, Err: why}},
 		{lockspace.AnswerJoin{Lockspace: "gfs", Token: 3}, lockspace.JoinDone{Lockspace: "gfs", Token: 3, Err: why}},
-		{lockspace.FinishLeave{Lockspace: "gfs", Token: 4}, lockspace.EndDone{Lockspace: "gfs", Token: 4, Err: why}},
-		{lockspace.FailJoin{Lockspace: "gfs", Token: 5}, lockspace.EndDone{Lockspace: "gfs", Token: 5, Err: why}},
-		{lockspace.SetPeer{Incarnation: peer}, nil},
+		{lockspace.FinishLeave{Lockspace: "gfs", Token: 4}, lockspace.EndDone{Lockspace: "gfs", Token: 4, Err: why, Again: true}},
+		{lockspace.FailJoin{Lockspace: "gfs", Token: 5}, lockspace.EndDone{Lockspace: "gfs", Token: 5, Err: why, Again: true}},
+		{lockspace.SetPeer{Incarnation: peer}, lockspace.PeerFailed{Incarnation: peer}},
 		{lockspace.RemovePeer{Incarnation: peer}, lockspace.PeerRemoved{Incarnation: peer}},
 		{lockspace.RenewPeer{Incarnation: peer, Lockspace: "gfs", Epoch: 6}, lockspace.PeerRenewed{Incarnation: peer, Epoch: 6}},
 	} {
@@ -43,15 +45,28 @@ func TestARefusedCallIsAnswered(t *testing.T) {
 			case got = <-d.inputs:
 			default:
 			}
-			var want node.Input
-			if c.want != nil {
-				want = node.Kernel{In: c.want}
-			}
-			if got != want {
+			if want := (node.Kernel{In: c.want}); got != want {
 				t.Errorf("%T: answered %+v, want %+v", c.do, got, want)
 			}
 			d.work.Wait()
 		})
+	}
+}
+
+// A comms entry that was removed after a refused join, and not made again, is missing.
+func TestACommsEntryThatWasNotMadeAnewIsMissing(t *testing.T) {
+	peer := membership.Incarnation{Node: 2, Boot: "b"}
+	d := &Daemon{inputs: make(chan node.Input, 8), done: make(chan struct{})}
+	d.kernelEvent(dlm.PeerRenewed{Incarnation: peer, Lockspace: "gfs", Epoch: 7, Err: errors.New("input/output error")})
+	close(d.inputs)
+	var got []lockspace.Input
+	for in := range d.inputs {
+		if k, ok := in.(node.Kernel); ok {
+			got = append(got, k.In)
+		}
+	}
+	if len(got) != 2 || got[0] != (lockspace.PeerFailed{Incarnation: peer}) || got[1] != (lockspace.PeerRenewed{Incarnation: peer, Epoch: 7}) {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -24,9 +24,7 @@ func (d *Daemon) drive(e lockspace.Effect) {
 		return
 	}
 	d.log.Error("the kernel's DLM could not be driven", "effect", fmt.Sprintf("%T", e), "err", err)
-	if in := refusal(e, err.Error()); in != nil {
-		d.async(func() { d.kernelSays(in) })
-	}
+	d.async(func() { d.kernelSays(refusal(e, err)) })
 }
 
 func (d *Daemon) call(e lockspace.Effect) error {
@@ -51,19 +49,21 @@ func (d *Daemon) call(e lockspace.Effect) error {
 	return nil
 }
 
-// refusal is the answer to an effect that was refused; nil: nobody waits for one.
-func refusal(e lockspace.Effect, why string) lockspace.Input {
+// refusal is the answer to an effect that was refused.
+func refusal(e lockspace.Effect, err error) lockspace.Input {
 	switch e := e.(type) {
 	case lockspace.Stop:
-		return lockspace.StopDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+		return lockspace.StopDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(err)}
 	case lockspace.Start:
-		return lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+		return lockspace.StartDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(err)}
 	case lockspace.AnswerJoin:
-		return lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+		return lockspace.JoinDone{Lockspace: e.Lockspace, Token: e.Token, Err: text(err)}
 	case lockspace.FinishLeave:
-		return lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+		return endDone(e.Lockspace, e.Token, err)
 	case lockspace.FailJoin:
-		return lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: why}
+		return endDone(e.Lockspace, e.Token, err)
+	case lockspace.SetPeer:
+		return lockspace.PeerFailed(e)
 	case lockspace.RemovePeer:
 		return lockspace.PeerRemoved(e)
 	case lockspace.RenewPeer:
@@ -201,6 +201,7 @@ func (d *Daemon) kernelEvent(e dlm.Event) {
 		}
 		if e.Err != nil {
 			d.note(membership.KindDegraded, e.Lockspace, fmt.Sprintf("comms entry of %v: %v", e.Incarnation, e.Err))
+			d.kernelSays(lockspace.PeerFailed{Incarnation: e.Incarnation}) // there is none now
 		}
 		d.kernelSays(lockspace.PeerRenewed{Incarnation: e.Incarnation, Epoch: e.Epoch})
 	default:

@@ -420,11 +420,11 @@ func (n *Node) overrun() {
 }
 
 // refusedStart has this node evicted when its kernel starts a lockspace no more. The
-// leader cannot tell: whoever waits for that start is as late.
+// leader cannot tell: whoever waits for that start is as late. A hold's time does not count.
 func (n *Node) refusedStart() {
 	name, since := n.local.Refusing()
-	switch at := since.Add(recoverLimit); {
-	case since == 0 || !n.Member():
+	switch at := max(since, n.unheld[n.cfg.Self]).Add(recoverLimit); {
+	case since == 0 || !n.Member() || n.st.Held(n.Self()) != nil:
 	case n.now < at:
 		n.wake(at)
 	default:
