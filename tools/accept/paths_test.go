@@ -104,6 +104,8 @@ func (w *world) blockedLeave() {
 	} else {
 		w.t.Log(err)
 		w.lost(at, v)
+		e := w.first(at, membership.KindEvicted, v)
+		w.t.Logf("after %v: %s", e.At.Sub(at).Round(time.Millisecond), e.Text)
 		w.must(w.Lab.Heal())
 		w.back(v)
 	}
