@@ -13,8 +13,8 @@ import (
 // TestSeeds runs random faults; make sim runs many more.
 func TestSeeds(t *testing.T) {
 	n := 200
-	if testing.Short() {
-		n = 15 // for the race detector
+	if testing.Short() || raced {
+		n = 15
 	}
 	for seed := range n {
 		if r := Run(Options{Seed: uint64(seed + 1)}); r.Violation != nil {
@@ -48,7 +48,7 @@ func TestBroken(t *testing.T) {
 // as all of them come back.
 func TestStatic(t *testing.T) {
 	n := 60
-	if testing.Short() {
+	if testing.Short() || raced {
 		n = 5
 	}
 	for seed := range n {
@@ -85,7 +85,7 @@ func TestScenarios(t *testing.T) {
 	for _, f := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
 			s, seeds := readStory(t, f), uint64(scenarioSeeds)
-			if testing.Short() {
+			if testing.Short() || raced {
 				seeds = 1
 			}
 			for seed := range seeds {
