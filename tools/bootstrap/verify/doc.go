@@ -21,13 +21,13 @@
 //
 //	minutes    plain  -full
 //	lint         1      1    format, vet and lint
-//	test         4      8    -full: twice
-//	sim          1      6    2,000 and 10,000 seeds, a quarter as many with a list of members
+//	test         4      7    -full: twice
+//	sim          2      7    2,000 and 10,000 seeds, a quarter as many with a list of members
 //	fuzz         3     11    3 s each; -full: 8 minutes, shared
 //	bootstrap    2      4
-//	kernel      29     45    -full: the stories that QUORATE_FULL adds, and
+//	kernel      28     35    -full: the stories that QUORATE_FULL adds, and
 //	                         a round of tools/bench/recovery
-//	others       -     10
+//	others       -      7
 //
 // Each phase prints its name, its findings and its time; a failure does not keep
 // the later phases from running. The last line is `N passed, N failed`, with
