@@ -433,8 +433,7 @@ func (k *kernel) finishLeave(e lockspace.FinishLeave, done func()) {
 			k.w.violate("I6 one-answer", "node %d ends the leave of %s, which does not leave", k.h.id, e.Lockspace)
 			return
 		}
-		if k.startFail > 0 && k.r.Chance(0.5) {
-			k.give(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: "input/output error", Again: true})
+		if k.failsToEnd(e.Lockspace, e.Token) {
 			done()
 			return
 		}
@@ -447,6 +446,15 @@ func (k *kernel) finishLeave(e lockspace.FinishLeave, done func()) {
 	})
 }
 
+// failsToEnd: the answer to the end of a lockspace cannot be written this time.
+func (k *kernel) failsToEnd(ls string, token uint64) bool {
+	fails := k.startFail > 0 && k.r.Chance(0.5)
+	if fails {
+		k.give(lockspace.EndDone{Lockspace: ls, Token: token, Err: "input/output error", Again: true})
+	}
+	return fails
+}
+
 func (k *kernel) failJoin(e lockspace.FailJoin, done func()) {
 	k.later(k.r.Between(time.Millisecond, 10*time.Millisecond), func() {
 		s := k.space(e.Lockspace)
@@ -454,8 +462,7 @@ func (k *kernel) failJoin(e lockspace.FailJoin, done func()) {
 			k.w.violate("I6 one-answer", "node %d refuses the join of %s, which does not join", k.h.id, e.Lockspace)
 			return
 		}
-		if k.startFail > 0 && k.r.Chance(0.5) {
-			k.give(lockspace.EndDone{Lockspace: e.Lockspace, Token: e.Token, Err: "input/output error", Again: true})
+		if k.failsToEnd(e.Lockspace, e.Token) {
 			done()
 			return
 		}
