@@ -67,6 +67,15 @@ func newWorld(t *testing.T, opt cluster.Options) *world {
 	return w
 }
 
+// newMounted is a cluster with a new file system, mounted everywhere.
+func newMounted(t *testing.T, opt cluster.Options) *world {
+	t.Helper()
+	w := newWorld(t, opt)
+	w.must(w.Mkfs(w.ctx, 1))
+	w.mountAll()
+	return w
+}
+
 // keep saves what helps to understand a failure.
 func (w *world) keep() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

@@ -21,9 +21,7 @@ const removeLimit = time.Second
 // connect, minutes if nobody ends the attempt (S21).
 func TestBlackHole(t *testing.T) {
 	onlyFull(t)
-	w := newWorld(t, cluster.Options{Nodes: 3, Kernels: []string{"qemu-7.3"}, DeadAfter: 2 * time.Second})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, Kernels: []string{"qemu-7.3"}, DeadAfter: 2 * time.Second})
 	w.story("a peer that answers no SYN dies while it is being added", func(w *world) {
 		v := w.follower()
 		rest := w.Others(v)

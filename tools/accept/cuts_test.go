@@ -15,9 +15,7 @@ import (
 // TestCuts cuts the cluster network between living nodes. The management
 // network, and so the fence devices, can be reached by all sides throughout.
 func TestCuts(t *testing.T) {
-	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
 	w.story("a glitch shorter than dead_after", func(w *world) { w.glitch(250 * time.Millisecond) })
 	w.story("a switch that is off for two seconds", func(w *world) { w.glitch(2 * time.Second) })
 	w.story("a follower is cut off", func(w *world) { v := w.follower(); w.cut([]int{v}, func() error { return w.Lab.CutNode(v) }) })

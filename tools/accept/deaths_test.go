@@ -17,9 +17,7 @@ const stallLimit = 2000 // ms, from the death to the first survivor's flock
 func TestThreeNodes(t *testing.T) {
 	// Three kernels with writers share two cores here: a guest may stand still for
 	// the 200 ms of lan without being dead.
-	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
 	for round := 1; round <= 3; round++ {
 		w.story(fmt.Sprintf("the leader dies %d", round), func(w *world) { w.dies(w.leader()) })
 		w.story(fmt.Sprintf("a follower dies %d", round), func(w *world) { w.dies(w.follower()) })

@@ -15,9 +15,7 @@ import (
 // TestFrozen has nodes stand still that are not dead: a snapshot of a virtual
 // machine, a live migration. Profile safe is for those who have such things.
 func TestFrozen(t *testing.T) {
-	w := newWorld(t, cluster.Options{Nodes: 3, Profile: "safe"})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, Profile: "safe"})
 	w.story("frozen for less than dead_after", (*world).freezes)
 	w.story("a freeze that is announced", (*world).held)
 	w.story("a freeze that outlasts its hold", (*world).heldTooShort)
@@ -27,9 +25,7 @@ func TestFrozen(t *testing.T) {
 // TestFrozenTooLong: a node that stands still for longer than dead_after is
 // fenced, and writes nothing after the proof, whether it wakes up or not.
 func TestFrozenTooLong(t *testing.T) {
-	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
 	w.story("frozen until it is fenced", func(w *world) { w.freezesFor(w.follower(), 0) })
 	w.story("a leader that wakes up before it is fenced", func(w *world) { w.freezesFor(w.leader(), 1500*time.Millisecond) })
 }

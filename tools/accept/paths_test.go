@@ -22,9 +22,7 @@ const (
 // TestPaths blocks the paths of a node's data in ways that membership notices, and
 // in ways that it does not.
 func TestPaths(t *testing.T) {
-	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: 2 * time.Second})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, DeadAfter: 2 * time.Second})
 	w.story("the DLM's port is closed to one who mounts", func(w *world) {
 		v := w.follower()
 		w.blockedJoin(v, "SYN unanswered", func() error { return w.Lab.ClosePort(v, dlm.DefaultPort) })

@@ -22,9 +22,7 @@ var (
 var evil = []membership.Kind{membership.KindEvicted, membership.KindFenceStart, membership.KindFenced, membership.KindBroken}
 
 func TestFiveMinutesOfPeace(t *testing.T) {
-	w := newWorld(t, cluster.Options{Nodes: 3, Profile: "auto"}) // what a user gets who says nothing
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, Profile: "auto"}) // what a user gets who says nothing
 	from := time.Now()
 	wr := w.write("peace", 50, w.Nodes()...)
 	timer := time.NewTimer(5 * time.Minute)

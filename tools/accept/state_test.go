@@ -20,9 +20,7 @@ const (
 // others go on, unless nobody has a log any more.
 func TestState(t *testing.T) {
 	// A node that starts again and again takes the others' processors, too.
-	w := newWorld(t, cluster.Options{Nodes: 3, DeadAfter: time.Second})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, DeadAfter: time.Second})
 	w.story("a log that is damaged is given up", (*world).damages)
 	w.story("the file system of the log is full", (*world).fullDisk)
 	w.story("the file system of the leader's log is read-only", (*world).readOnly)

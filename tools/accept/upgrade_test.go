@@ -13,9 +13,7 @@ import (
 // among others, recovers from the death of another, and joins a cluster of others.
 func TestUpgradeByDeath(t *testing.T) {
 	onlyFull(t)
-	w := newWorld(t, cluster.Options{Nodes: 3, Kernels: []string{"uml-6.1", "uml-6.12", "uml-7.2"}, DeadAfter: 500 * time.Millisecond})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, Kernels: []string{"uml-6.1", "uml-6.12", "uml-7.2"}, DeadAfter: 500 * time.Millisecond})
 	w.story("a file system on 7.2 withdraws among older kernels", func(w *world) { w.withdrawsAmongOlder(3) })
 	w.story("6.1 dies and 6.12 takes its place", func(w *world) { w.replaced(1, "uml-6.12") })
 	w.story("6.12 dies and 7.2 takes its place", func(w *world) { w.replaced(2, "uml-7.2") })

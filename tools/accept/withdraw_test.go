@@ -20,9 +20,7 @@ const withdrawLimit = 15 * time.Second
 // journal.
 func TestWithdraw(t *testing.T) {
 	onlyFull(t)
-	w := newWorld(t, cluster.Options{Nodes: 3, Kernels: []string{"uml-7.2"}, DeadAfter: 500 * time.Millisecond})
-	w.must(w.Mkfs(w.ctx, 1))
-	w.mountAll()
+	w := newMounted(t, cluster.Options{Nodes: 3, Kernels: []string{"uml-7.2"}, DeadAfter: 500 * time.Millisecond})
 	w.story("a file system withdraws", func(w *world) {
 		v := w.follower()
 		rest := w.Others(v)
