@@ -39,7 +39,7 @@ MINUTES ?= 3
 ROUND   ?=
 export SEED BUG MINUTES ROUND
 
-.PHONY: help build demo demo-matrix chaos test test-full accept sim bench-view bench-recovery evidence lint fuzz man install clean race
+.PHONY: help build demo demo-matrix chaos test test-full accept sim bench-view bench-recovery bench-liveness bench-soak generate verify-generate evidence lint fuzz man install clean race
 
 help: ## this list
 	@echo 'make <goal>:'
@@ -73,7 +73,7 @@ test-full: race ## the same at length: more seeds, longer fuzz, the demo in a cl
 accept: ## the acceptance stories on real kernels
 	@$(VERIFY) kernel
 
-sim: ## simulated clusters; SEEDS= SEED= BUG=skip-fence|skip-stop|skip-quorum|skip-hold
+sim: ## simulated clusters; SEEDS= SEED= BUG=skip-fence|skip-stop|skip-quorum|skip-hold|skip-lie|skip-generation|early-proof|double-actor
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/sim/cmd/sim
 	@bin/sim --seeds=$(SEEDS) $(if $(SEED),--seed=$(SEED)) $(if $(BUG),--bug=$(BUG)) --workers=$$(nproc)
@@ -89,6 +89,29 @@ bench-recovery: ## death, leave and mount beside corosync + dlm_controld on real
 	@$(BUILD) -o bin/ ./tools/bench
 	@$(IN) bin/bench recovery -nodes=$(NODES) $(if $(KERNEL),-kernel=$(KERNEL)) $(if $(ROUNDS),-rounds=$(ROUNDS)) $(if $(PROFILES),-profiles=$(PROFILES)) $(if $(SETTINGS),-settings=$(SETTINGS))
 
+# What was not said is left to the command; NODES and MINUTES have values for other goals.
+SAID = $(if $(filter file,$(origin $(1))),,$(2)$($(1)))
+COROSYNC = command -v corosync >/dev/null || { sh tools/bootstrap/install.sh 'to compare with' corosync && systemctl disable --now corosync; }
+
+bench-liveness: ## from a silent death to the agreed view, beside corosync, in 20 min; NODES=3,8,16 KILLS=30 SYSTEMS=quorate/lan,corosync
+	@mkdir -p bin
+	@$(if $(findstring corosync,$(or $(SYSTEMS),corosync)),$(COROSYNC))
+	@$(BUILD) -o bin/ ./cmd/quorated ./tools/bench
+	@bin/bench liveness $(call SAID,NODES,-nodes=) $(if $(KILLS),-kills=$(KILLS)) $(if $(SYSTEMS),-systems=$(SYSTEMS))
+
+bench-soak: ## who is convicted while CPUs are busy, packets are lost and daemons stand still, beside corosync; MINUTES=10 NODES=3 SYSTEMS= SEED=
+	@mkdir -p bin
+	@$(if $(findstring corosync,$(or $(SYSTEMS),corosync)),$(COROSYNC))
+	@command -v nft >/dev/null || sh tools/bootstrap/install.sh 'to lose packets' nftables
+	@$(BUILD) -o bin/ ./cmd/quorated ./tools/bench
+	@bin/bench soak $(call SAID,NODES,-nodes=) $(call SAID,MINUTES,-minutes=) $(if $(SEED),-seed=$(SEED)) $(if $(SYSTEMS),-systems=$(SYSTEMS))
+
+generate: ## the kernel's programs below ebpf/, compiled anew with a pinned clang
+	@$(IN) sh tools/bootstrap/generate.sh
+
+verify-generate: ## whether the objects below ebpf/ are those of their sources
+	@$(IN) sh tools/bootstrap/generate.sh verify
+
 evidence: ## docs/evidence.md: which faults are tried where, and how often, from the sources
 	@$(IN) go run ./tools/evidence -w
 
@@ -96,7 +119,7 @@ lint: ## gofmt, go vet, staticcheck, the import rules
 	@$(VERIFY) format vet lint
 	@$(IN) CGO_ENABLED=0 go test ./tools/rules/...
 
-fuzz: ## every fuzz target for a few seconds (FUZZTIME=3s)
+fuzz: ## every fuzz target for a few seconds (FUZZTIME=2s)
 	@$(VERIFY) $(if $(FUZZTIME),-fuzztime $(FUZZTIME)) fuzz
 
 # The race detector is the only thing here that needs a C compiler.
@@ -122,6 +145,7 @@ install: man ## programs, unit, udev rules, modules, group, man pages, completio
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin bin/quorated bin/quorate
 	install -d $(LIB)/systemd/system $(LIB)/udev/rules.d $(LIB)/modules-load.d $(LIB)/sysusers.d $(LIB)/systemd/sleep.conf.d $(DESTDIR)$(SYSCONFDIR)/quorate
 	sed 's|/usr/sbin/|$(PREFIX)/sbin/|g' $(DIST)/quorated.service >$(LIB)/systemd/system/quorated.service
+	sed 's|/usr/sbin/|$(PREFIX)/sbin/|g' $(DIST)/quorate-witness.service >$(LIB)/systemd/system/quorate-witness.service
 	install -m 0644 -t $(LIB)/udev/rules.d $(DIST)/*.rules
 	install -m 0644 $(DIST)/modules-load.conf $(LIB)/modules-load.d/quorate.conf
 	install -m 0644 $(DIST)/sysusers.conf $(LIB)/sysusers.d/quorate.conf

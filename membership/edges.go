@@ -32,9 +32,12 @@ type CommHandler interface {
 // Prober asks each peer over each link, every interval, whether it lives.
 //
 // Promises: Heard never goes back; it is the local time at which the last
-// authentic, fresh answer arrived; an answer that was not asked for, is older
+// authentic, fresh answer arrived, as exactly as the provider can tell, and where the
+// kernel stamps answers that is before anybody has read it; an answer that was not asked for, is older
 // than one already seen, or comes from another boot epoch than the one learnt
-// over the authenticated Comm, changes nothing but a counter.
+// over the authenticated Comm, changes nothing but a counter. Nor does the answer of a
+// kernel whose daemon has ended: its lockspaces have ended with that. Nor do answers to
+// long probes, which are for LongLoss alone.
 type Prober interface {
 	Run(ctx context.Context) error
 	// Progress ticks the daemon's progress word, which answers carry as an age.
@@ -49,12 +52,21 @@ type Sample struct {
 	Peer      NodeID
 	Link      int
 	Heard     Mono          // last answer of its kernel (or daemon, in user space); 0 never
-	RTT       time.Duration // of that answer
+	RTT       time.Duration // of the newest answer of which it is known; 0: of none
 	DaemonAge time.Duration // time since its daemon's last progress when it answered
 	Instance  uint64        // the run of the daemon (or boot epoch) that answered
 	View      uint64        // the view it said it was in
 	Sent      uint64        // probes sent
 	Answered  uint64        // answers accepted
+	Long      LongLoss      // says nothing of whether the peer lives
+}
+
+// LongLoss says that a link loses packets that are as long as its MTU allows, while short
+// ones arrive: a black hole. The zero value: it is not known to.
+type LongLoss struct {
+	Size  int  // of the packets, with the IP header; 0: none
+	There bool // on the way to the peer; else on the way back, and that there is well
+	Since Mono
 }
 
 // Fencer cuts a node off from the shared storage.
@@ -69,20 +81,38 @@ type Fencer interface {
 }
 
 // FenceJob is one run against one victim. Deadline is on the actor's own clock
-// and is checked just before the agent is started.
+// and is checked just before the first agent is started, with the delay of its
+// device added; for each further one it is later by what those before it may take
+// (Device.Lease).
 type FenceJob struct {
 	Victim   Incarnation
 	Attempt  uint64
 	Deadline Mono
+	// Until is when the time for this run is over, on the same clock: no agent that cuts
+	// is started from then on, and one that runs is killed. What was cut before may still
+	// be asked for its status. 0: it may take as long as its devices.
+	Until Mono
+	// After is a level whose devices reported success while the victim answered on:
+	// the levels after it are tried first. 0: none did.
+	After int
 }
 
 // FenceResult is how a run ended.
 type FenceResult struct {
 	OK     bool
 	Agent  string        // which agent answered last
+	Level  int           // that succeeded; 0: none
 	Output string        // the last 4 KiB of what it printed, secrets removed
 	Err    string        // empty when OK
 	Took   time.Duration // of the whole job
+}
+
+// FenceAnswer is what a device said to a question that changes nothing.
+type FenceAnswer struct {
+	State  string        // of a status: on or off; else empty
+	Output string        // the last 4 KiB of what the agent printed, secrets removed
+	Err    string        // empty when the device answered; the agent's last line is in it
+	Took   time.Duration // of the agent
 }
 
 // Consumer is told views and fencing in the total order, and is part of the

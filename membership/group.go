@@ -42,6 +42,9 @@ type GroupStatus struct {
 	Voters    []NodeID // ascending
 	Learners  []NodeID // ascending
 	Waiting   string   // why nothing can be ordered now; empty when it can
+	// Rivals are the nodes that went on without this one while this one did without them,
+	// by what they said last, heard or not; ascending. What both order is not one order.
+	Rivals []NodeID
 }
 
 // GroupInput is one of the inputs below.
@@ -79,6 +82,10 @@ type GroupJudge struct {
 	// LeaderStalled: the leader's kernel answers and its daemon's progress has
 	// stood for about three heartbeats: replace it, do not evict it.
 	LeaderStalled bool
+	// Stalled are the peers among Hears whose daemons have stood still for stall_limit, as
+	// this node alone sees it, and whose freeze was not announced. It evicts nobody: where
+	// nothing can be agreed without one of them, a GroupForce may do without it.
+	Stalled []NodeID
 	// Barred: this node was evicted, or its disk failed. It never campaigns.
 	Barred bool
 	// Rank orders the survivors for the election: 0 campaigns at once, each
@@ -96,6 +103,26 @@ type GroupCompact struct {
 	State []byte
 }
 
+// GroupForce is for a fenced reconfiguration (S16), in two steps. Without Data it asks
+// these nodes, this one among them, for their word that they go on with this one alone;
+// when all have given it (Pledged) the others may be fenced. With Data, the first entry
+// that is ordered then, they go on without the others, who are proved gone. Without
+// Nodes it is given up. Where nothing comes of it, it is given again.
+type GroupForce struct {
+	Nodes []NodeID
+	Data  []byte
+}
+
+// Forcer is a Group that can be forced.
+type Forcer interface {
+	// MayForce says why these nodes may not go on without the others, whatever is
+	// proved; empty: they may.
+	MayForce(nodes []NodeID) string
+	// Pledged says that all of them have given this node their word.
+	Pledged(nodes []NodeID) bool
+}
+
+func (GroupForce) groupInput()    {}
 func (GroupTimer) groupInput()    {}
 func (GroupLink) groupInput()     {}
 func (GroupReceive) groupInput()  {}

@@ -12,6 +12,13 @@ import (
 // 0 means no node.
 type NodeID uint32
 
+// FirstWitness is where the ids of witnesses begin: none of them is a node's. A
+// witness votes, and is in no view.
+const FirstWitness NodeID = 1 << 30
+
+// IsWitness says whether it is a witness's id.
+func (n NodeID) IsWitness() bool { return n >= FirstWitness }
+
 // Mono is a point on the machine's CLOCK_BOOTTIME, in nanoseconds. It is
 // comparable with stamps taken in the kernel by bpf_ktime_get_boot_ns and never
 // with another machine's. The pure cores know no other time.
@@ -106,8 +113,10 @@ type Node struct {
 	ID   NodeID
 	Name string
 	// Addrs are the node's addresses, one a link. Addrs[0] is the path of the
-	// DLM, whose TCP uses no other.
+	// DLM, whose TCP uses no other, unless Config.AnyLink.
 	Addrs []netip.Addr
+	// Votes are its votes: see Quorum.
+	Votes int
 }
 
 // Device is one configured fence device.
@@ -119,7 +128,66 @@ type Device struct {
 	Timeout time.Duration     // of one run
 
 	SkipVerify bool // the agent verifies by itself: a successful off is proof without asking for the status
+
+	// Before off is run, Delay and a time drawn from 0 to RandomDelay are waited.
+	Delay, RandomDelay time.Duration
+	// Unfence: the device is switched on before a node that boots is admitted.
+	Unfence bool
+	// Monitor is how often the device is asked whether it would work; 0: never.
+	Monitor time.Duration
 }
+
+// Lease bounds one use of the device: its delays, its off, and the questions
+// after it, which together may take as long as one run.
+func (d Device) Lease() time.Duration { return d.MaxDelay() + 2*d.Timeout }
+
+// MaxDelay is the longest that is waited before off.
+func (d Device) MaxDelay() time.Duration { return d.Delay + d.RandomDelay }
+
+// Name is the agent's, without its directory.
+func (d Device) Name() string { return d.Agent[strings.LastIndexByte(d.Agent, '/')+1:] }
+
+// Quorum is how the configured votes make a quorum. The zero value asks for more
+// than half of all votes. See membership/quorum for what each rule gives.
+type Quorum struct {
+	Expected        int        // expected_votes, where it is higher than the sum of the votes
+	WaitForAll      bool       // after all were down nobody runs before all nodes were seen
+	TwoNode         bool       // of two nodes either may go on, when it has fenced the other
+	TieBreaker      TieBreaker // of two equal halves one may go on, when it has fenced the other
+	LastManStanding bool       // who is proved dead counts no more after LastManWindow
+	LastManWindow   time.Duration
+	LeaveRemoves    bool // who left cleanly counts no more until it comes back
+	// Delay is how long the second of two nodes leaves the other the time to fence it,
+	// after it has missed it; 0: as long as that may take by the devices' timeouts.
+	Delay time.Duration
+}
+
+// TieBreaker says whose half goes on. The zero value: neither does.
+type TieBreaker struct {
+	Mode TieMode
+	List []NodeID // with TieList: the first of them that was a member decides
+}
+
+// TieMode is how the deciding node is found among the members before the split.
+type TieMode string
+
+// The modes.
+const (
+	TieNone    TieMode = ""
+	TieLowest  TieMode = "lowest"
+	TieHighest TieMode = "highest"
+	TieList    TieMode = "list"
+)
+
+// Startup is what becomes of members by the log whom nobody has heard since the
+// cluster started.
+type Startup string
+
+// The ways.
+const (
+	StartupNeeded Startup = "needed" // they are evicted when JoinGrace ends, and fenced where a lockspace was theirs; the zero value too
+	StartupWait   Startup = "wait"   // they are waited for
+)
 
 // Timing is the set of times that liveness works with.
 type Timing struct {
@@ -138,11 +206,28 @@ type Config struct {
 	Nodes   []Node // by ascending id
 	Devices []Device
 	Timing  Timing
+	Quorum  Quorum
 
-	StartupGrace time.Duration // a configured member not seen for so long after a leader's start is evicted
-	JoinTimeout  time.Duration // a lockspace joiner whose recovery does not finish is taken out again
-	PathLimit    time.Duration // data of the DLM that stay unanswered for so long make a cut of its path
-	ManualFence  bool          // no device: an operator's acknowledgement is the only proof
+	// JoinGrace is how long a leader that has started waits for members by the log that
+	// nobody has heard; StartupFencing is what becomes of them then.
+	JoinGrace      time.Duration
+	StartupFencing Startup
+	JoinTimeout    time.Duration // a lockspace joiner whose recovery does not finish is taken out again
+	PathLimit      time.Duration // data of the DLM that stay unanswered for so long make a cut of its path
+	ManualFence    bool          // no device: an operator's acknowledgement is the only proof
+
+	// AnyLink says that the DLM's addresses are reached over every link: see liveness.Config.
+	AnyLink bool
+}
+
+// IDs are the configured nodes, ascending.
+func (c Config) IDs() []NodeID {
+	ids := make([]NodeID, 0, len(c.Nodes))
+	for _, n := range c.Nodes {
+		ids = append(ids, n.ID)
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // Node returns the configured node of that id.
@@ -159,6 +244,9 @@ func (c Config) Node(id NodeID) (Node, bool) {
 func (c Config) Name(id NodeID) string {
 	if n, ok := c.Node(id); ok && n.Name != "" {
 		return n.Name
+	}
+	if id.IsWitness() {
+		return "the witness"
 	}
 	return fmt.Sprint(uint32(id))
 }

@@ -61,49 +61,8 @@ func (a *app) leave(c *cobra.Command, req control.Request, wait time.Duration) e
 	return a.answer(r)
 }
 
-func (a *app) fenceCmd() *cobra.Command {
-	c := &cobra.Command{Use: "fence", Short: "Cut nodes off, confirm that they are, and see what was done", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return fmt.Errorf("%w: fence needs one of ack, node, history: see `quorate fence --help`", errUsage)
-		}}
-	c.AddCommand(a.fenceAckCmd(), a.fenceNodeCmd(), a.fenceHistoryCmd())
-	return c
-}
-
-func (a *app) fenceAckCmd() *cobra.Command {
-	var yes bool
-	c := &cobra.Command{
-		Use:   "ack NODE",
-		Short: "Confirm that a node is powered off or cut from the storage",
-		Long: `fence ack takes your word for it that a node is powered off or cut from the shared
-storage, in place of a fence device's. Use it when the node was evicted and no
-device can prove that it is gone: 'quorate why' then names this command. It needs
-a quorum, and is refused for a node that was not evicted.
-
-The other nodes then replay the node's journals and take its locks. If it still
-runs, both write to the same blocks and THE FILE SYSTEMS ARE DESTROYED. Look at its
-power light or its management board, not at whether it answers.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			x, err := a.victim(c, args[0])
-			if err != nil {
-				return err
-			}
-			if !yes {
-				if err := a.confirm(x.Name, ackText(x)); err != nil {
-					return err
-				}
-			}
-			return a.act(c, control.Request{Command: "fence-ack", Node: x.ID})
-		},
-		ValidArgsFunction: a.completeNodes,
-	}
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	return c
-}
-
 func (a *app) initCmd() *cobra.Command {
-	var yes bool
+	var yes, rejoin bool
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "Form a cluster anew although this node had a log, which is lost",
@@ -111,72 +70,42 @@ func (a *app) initCmd() *cobra.Command {
 
 A node with an empty log joins by itself where a majority of the others still
 have theirs. Only when no node has one does 'quorate status' ask for this, on each
-node that lost its log.`,
+node that lost its log.
+
+With --rejoin the node still has its log, and gives it up: of two nodes, or halves,
+each went on without the other, because a fence device lied or an operator let it,
+and nothing runs on either before one side forgets what it agreed on since. Run it
+on all nodes of that side; where lockspaces are in use, reboot first.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			what, text := "init", initText
+			if rejoin {
+				what, text = "rejoin", rejoinText
+			}
 			if !yes {
-				if err := a.confirm("init", initText); err != nil {
+				if err := a.confirm(what, text); err != nil {
 					return err
 				}
 			}
-			return a.act(c, control.Request{Command: "init"})
+			return a.act(c, control.Request{Command: what})
 		},
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.Flags().BoolVar(&rejoin, "rejoin", false, "give up this node's log for that of a node which went on without it")
 	return c
 }
+
+const rejoinText = `What this node agreed on since it went on without the others is forgotten: who was
+admitted, evicted and proved gone. No data on the shared disk is touched.
+
+Choose the side on which nothing ran since, or less; 'quorate why' names both. Both may
+have written to the disk: check the file systems before they are used again.`
 
 const initText = `What the cluster had agreed is forgotten: who was evicted, whose end was never
 proved, who vouched for what. No data on the shared disk is touched; journals are
 replayed by the next mounts.
 
 If a node that is not running now still has its log, start that node instead.`
-
-func ackText(x control.NodeStatus) string {
-	text := fmt.Sprintf(`You are about to vouch that %s (%d) is powered off or cut from the shared storage.
-The other nodes then replay its journals and take its locks. If it still runs,
-both write to the same blocks and THE FILE SYSTEMS ARE DESTROYED.
-
-Look at its power light or its management board, not at whether it answers.`, x.Name, x.ID)
-	if x.Connected || x.State == "member" {
-		text += fmt.Sprintf("\n\n!! %s IS ALIVE: state %s, last heard %s ago.", x.Name, x.State, human(x.Heard))
-	} else if x.Heard >= 0 && x.Heard < time.Minute {
-		text += fmt.Sprintf("\n\n!! its kernel answered %s ago.", human(x.Heard))
-	}
-	return text
-}
-
-func (a *app) fenceNodeCmd() *cobra.Command {
-	var yes bool
-	c := &cobra.Command{
-		Use:   "node NODE",
-		Short: "Evict a node and cut it off with its fence devices",
-		Long: `fence node evicts a member and powers it off with its fence devices; the others
-then take over its locks and replay its journals. What it has not written yet is
-lost. Use it for a node that hangs, cannot unmount, or has to go at once; one that
-still works leaves cleanly, with 'quorate leave' there.
-
-It needs fence devices for the node, and a quorum without it. Follow what becomes
-of it with: quorate events --follow`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			x, err := a.victim(c, args[0])
-			if err != nil {
-				return err
-			}
-			if !yes {
-				if err := a.confirm(x.Name, fmt.Sprintf(`%s (%d, now %s) will be evicted and powered off by its fence devices.
-What it has not written yet is lost; the others take over its locks.`, x.Name, x.ID, x.State)); err != nil {
-					return err
-				}
-			}
-			return a.act(c, control.Request{Command: "fence-node", Node: x.ID})
-		},
-		ValidArgsFunction: a.completeNodes,
-	}
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	return c
-}
 
 func (a *app) victim(c *cobra.Command, word string) (control.NodeStatus, error) {
 	s, err := a.status(c.Context())
@@ -223,61 +152,6 @@ func (a *app) answer(r control.Response) error {
 	}
 	_, err := fmt.Fprintln(a.out, printable(r.Text))
 	return err
-}
-
-func (a *app) fenceHistoryCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "history", Short: "List what was done to cut nodes off, oldest first", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			r, err := a.call(c.Context(), control.Request{Command: "fence-history"})
-			if err != nil {
-				return err
-			}
-			if a.output == "json" {
-				return a.list(r.History, len(r.History))
-			}
-			if len(r.History) == 0 {
-				_, err := fmt.Fprintln(a.out, "nobody was fenced")
-				return err
-			}
-			s, err := a.status(c.Context())
-			if err != nil {
-				return err
-			}
-			return historyTable(a.out, r.History, namesOf(s))
-		},
-	}
-}
-
-func historyTable(w io.Writer, history []control.FenceRecord, n names) error {
-	rows := make([][]string, 0, len(history))
-	for _, h := range history {
-		result, by, took := "proved", n.of(h.Actor), ""
-		if !h.OK {
-			result = "FAILED"
-		}
-		if h.Who != "" {
-			by = strings.TrimPrefix(by+", "+h.Who, ", ")
-		}
-		if h.Took > 0 {
-			took = human(h.Took)
-		}
-		how := h.How
-		if h.Agent != "" {
-			how += " " + h.Agent
-		}
-		detail := h.Err
-		if detail == "" {
-			detail = lastLine(h.Output)
-		}
-		rows = append(rows, []string{clock(h.Wall, "2006-01-02 15:04:05"), n.of(h.Victim.Node), result, how, by, took, detail})
-	}
-	return table(w, "WHEN NODE RESULT HOW BY TOOK DETAIL", rows)
-}
-
-func lastLine(s string) string {
-	s = strings.TrimRight(s, "\n")
-	return s[strings.LastIndexByte(s, '\n')+1:]
 }
 
 func (a *app) keygenCmd() *cobra.Command {

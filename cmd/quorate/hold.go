@@ -10,12 +10,8 @@ import (
 )
 
 func (a *app) nodeCmd() *cobra.Command {
-	c := &cobra.Command{Use: "node", Short: "Announce that a node will stand still, and take that back", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return fmt.Errorf("%w: node needs one of hold, release: see `quorate node --help`, and `quorate nodes` for the list", errUsage)
-		}}
-	c.AddCommand(a.holdCmd(), a.releaseCmd())
-	return c
+	return group("node", "Add, remove and replace nodes, drain one, and announce that one will stand still", ", and `quorate nodes` for the list",
+		a.nodeAddCmd(), a.nodeRemoveCmd(), a.nodeReplaceCmd(), a.nodeDrainCmd(), a.holdCmd(), a.releaseCmd())
 }
 
 func (a *app) holdCmd() *cobra.Command {

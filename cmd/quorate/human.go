@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
@@ -86,6 +89,35 @@ func table(w io.Writer, header string, rows [][]string) error {
 	return tw.Flush()
 }
 
+// fit prints a table, or where the terminal is too narrow for its lines several of it, each
+// with some of its columns.
+func (a *app) fit(w io.Writer, columns string, rows [][]string, parts ...string) error {
+	var whole strings.Builder
+	if err := table(&whole, columns, rows); err != nil {
+		return err
+	}
+	lines := strings.Split(whole.String(), "\n")
+	if a.width == 0 || !slices.ContainsFunc(lines, func(l string) bool { return utf8.RuneCountInString(l) > a.width }) {
+		_, err := io.WriteString(w, whole.String())
+		return err
+	}
+	all := strings.Fields(columns)
+	var errs []error
+	for i, part := range parts {
+		some := make([][]string, len(rows))
+		for _, c := range strings.Fields(part) {
+			for k := range rows {
+				some[k] = append(some[k], rows[k][slices.Index(all, c)])
+			}
+		}
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		errs = append(errs, table(w, part, some))
+	}
+	return errors.Join(errs...)
+}
+
 // list writes a JSON array, [] when it is empty.
 func (a *app) list(v any, n int) error {
 	if n == 0 {
@@ -121,6 +153,9 @@ func (n names) of(id membership.NodeID) string {
 	}
 	if name := n[id]; name != "" {
 		return name
+	}
+	if id.IsWitness() {
+		return "the witness"
 	}
 	return fmt.Sprintf("node %d", uint32(id))
 }

@@ -48,6 +48,7 @@ type app struct {
 	output   string
 	colour   bool
 	tty      bool
+	width    int  // of the terminal; 0: it is none
 	started  bool // the arguments were understood
 }
 
@@ -57,6 +58,7 @@ func run(args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
 	if f, ok := out.(*os.File); ok {
 		a.tty = term.IsTerminal(int(f.Fd()))
+		a.width, _, _ = term.GetSize(int(f.Fd())) // 0, if it is none
 		a.colour = a.tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	}
 	root := a.root()
@@ -64,7 +66,11 @@ func run(args []string, in io.Reader, out, errw io.Writer) int {
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errw)
-	return a.exit(root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.started {
+		err = misread(root, args, err)
+	}
+	return a.exit(err)
 }
 
 func (a *app) exit(err error) int {
@@ -119,8 +125,10 @@ not answer, 64 wrong usage, 77 not permitted.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w: see `%s --help`", errUsage, err, c.CommandPath())
 	})
-	root.AddCommand(a.statusCmd(), a.nodesCmd(), a.lsCmd(), a.eventsCmd(), a.whyCmd(), a.leaveCmd(), a.initCmd(), a.nodeCmd(), a.fenceCmd(),
-		a.keygenCmd(), a.versionCmd(), manCmd())
+	root.AddCommand(a.statusCmd(), a.nodesCmd(), a.linksCmd(), a.lsCmd(), a.eventsCmd(), a.whyCmd(), a.leaveCmd(), a.initCmd(), a.nodeCmd(), a.maintenanceCmd(), a.keyCmd(), a.fenceCmd(), a.quorumCmd(), a.witnessCmd(),
+		a.keygenCmd(), a.configCmd(), a.versionCmd(), manCmd())
+	sortIntoGroups(root)
+	sayUsage(root)
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 // TestScripts tells the commands' stories against a fake daemon. A script says
 //
 //	serve FILE       a daemon that answers with the fake in FILE (JSON) is at $WORK/sock
-//	asked TEXT       a request with TEXT in it was the last that changes something
+//	asked TEXT       that was the last request that changes something; asked -re PATTERN: one like it
 //	status N CMD...  the command's exit status is N
 func TestScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -53,27 +54,80 @@ type fake struct {
 	History []control.FenceRecord `json:"history"`
 	Text    string                `json:"text"`
 	Refuse  string                `json:"refuse"`
+	// Agreed are the versions of the configuration, newest first.
+	Agreed []struct {
+		control.ConfigVersion
+		Text string `json:"text"`
+	} `json:"agreed"`
+	Links *control.LinksReport `json:"links"`
+	Again int                  `json:"again"` // so often there is no leader before
+	Tests []control.FenceTest  `json:"tests"`
+	// After are the nodes and fencings as they are once something was changed.
+	After struct {
+		Nodes   []control.NodeStatus  `json:"nodes"`
+		Fencing []control.FenceStatus `json:"fencing"`
+	} `json:"after"`
 
 	mu   sync.Mutex
 	last string
+	// changed is the status after a change, if it has a cluster.
+	changed control.Status
 }
 
 func (f *fake) Handle(_ context.Context, req control.Request) control.Response {
 	switch req.Command {
 	case "status", "why":
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.changed.Cluster != "" {
+			s := f.changed
+			return control.Response{Status: &s}
+		}
 		return control.Response{Status: &f.Status}
 	case "events":
 		backlog, _, _ := f.Events(req.Since)
 		return control.Response{Events: backlog}
 	case "fence-history":
 		return control.Response{History: f.History}
+	case "links":
+		return control.Response{Links: f.Links}
+	case "config-show":
+		return f.show(req)
 	}
 	req.Who = ""
 	data, _ := json.Marshal(req)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.last = string(data)
+	if f.Again > 0 {
+		f.Again--
+		return control.Response{Error: "nothing can be agreed now: no leader", Again: true}
+	}
+	if req.Command == "fence-test" {
+		return control.Response{Error: f.Refuse, Tests: f.Tests}
+	}
+	if f.After.Nodes != nil && f.Refuse == "" {
+		f.changed = f.Status
+		f.changed.Nodes, f.changed.Fencing = f.After.Nodes, f.After.Fencing
+	}
 	return control.Response{Error: f.Refuse, Text: f.Text}
+}
+
+// show gives a version of the configuration.
+func (f *fake) show(req control.Request) (r control.Response) {
+	for i, c := range f.Agreed {
+		r.Configs = append(r.Configs, c.ConfigVersion)
+		if c.Version == req.Version || req.Version == 0 && i == 0 {
+			r.Config, r.Text = c.Version, c.Text
+		}
+	}
+	if r.Config == 0 {
+		return control.Response{Error: "version is not known"}
+	}
+	if req.Own {
+		r.Text += "# own\n"
+	}
+	return r
 }
 
 // Events gives the stream one more event and ends it.
@@ -117,6 +171,12 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 	f.(*fake).mu.Lock()
 	defer f.(*fake).mu.Unlock()
 	last := f.(*fake).last
+	if len(args) == 2 && args[0] == "-re" && !neg {
+		if ok, err := regexp.MatchString(args[1], last); !ok || err != nil {
+			ts.Fatalf("asked %s, %v", last, err)
+		}
+		return
+	}
 	if neg && last != "" || !neg && (len(args) != 1 || last != args[0]) {
 		ts.Fatalf("asked %s", last)
 	}
@@ -164,6 +224,7 @@ func TestRootCause(t *testing.T) {
 		{"order of a recovery", []control.Wait{w("c", "recovery", 9), w("b", "stop", 5), w("a", "fencing", 1)}, "a"},
 		{"then the oldest", []control.Wait{w("a", "fencing", 1), w("b", "fencing", 2)}, "b"},
 		{"quorum before all but config", []control.Wait{w("a", "fencing", 9), w("b", "quorum", 1), w("c", "view", 9)}, "b"},
+		{"the proof by which fewer go on before the quorum", []control.Wait{w("a", "quorum", 9), {What: "b", For: "fencing", Since: 1, Rule: "two_node"}, w("c", "view", 9)}, "b"},
 		{"unknown last", []control.Wait{w("a", "moon", 9), w("b", "join", 1)}, "b"},
 		{"then by name", []control.Wait{w("b", "join", 1), w("a", "join", 1)}, "a"},
 	}
@@ -174,6 +235,18 @@ func TestRootCause(t *testing.T) {
 	}
 	if _, ok := rootCause(nil); ok {
 		t.Error("a cause of nothing")
+	}
+}
+
+// TestTodoOfAWitness: it has no quorate.
+func TestTodoOfAWitness(t *testing.T) {
+	s := &control.Status{Node: 1, Nodes: []control.NodeStatus{{ID: 1, Name: "n1"}, {ID: 2, Name: "n2"}}}
+	for owner, want := range map[membership.NodeID]string{
+		2: "look at n2; run there: quorate status", membership.FirstWitness: "look at the witness, and the network to it: quorate witness show", 1: "",
+	} {
+		if got := (&app{}).todo(s, control.Wait{For: "join", Owner: owner}); got != want {
+			t.Errorf("%d: %q", owner, got)
+		}
 	}
 }
 

@@ -89,6 +89,9 @@ func (a *app) printStatus(w io.Writer, s *control.Status) error {
 	if s.Promise != "" {
 		fmt.Fprintf(w, "group %s: %s\n", dash(s.Group), oneLine(s.Promise))
 	}
+	if s.Witness != nil {
+		fmt.Fprintln(w, witnessLine(s.Witness))
+	}
 	fmt.Fprintln(w)
 	err := nodeTable(w, s)
 	fmt.Fprintln(w)
@@ -100,6 +103,12 @@ func (a *app) printStatus(w io.Writer, s *control.Status) error {
 	if len(s.Fencing) > 0 {
 		fmt.Fprintln(w)
 		err = errors.Join(err, fencingTable(w, s))
+	}
+	for i, x := range s.Notes {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "note: %s\n", oneLine(x))
 	}
 	return err
 }
@@ -141,6 +150,9 @@ func summary(s *control.Status, n names) []string {
 	out = append(out, fmt.Sprintf("view %d", s.View), "leader "+leader)
 	if s.Profile != "" {
 		out = append(out, "profile "+oneLine(s.Profile))
+	}
+	if s.Config > 0 {
+		out = append(out, fmt.Sprintf("configuration %d", s.Config))
 	}
 	return out
 }
@@ -215,6 +227,8 @@ func fencingTable(w io.Writer, s *control.Status) error {
 		next := ""
 		if f.Next > 0 {
 			next = "in " + human(f.Next)
+		} else if f.Delay > 0 {
+			next = "off within " + human(f.Delay)
 		}
 		victim := f.Name
 		if victim == "" {

@@ -13,9 +13,14 @@ import (
 )
 
 // causes orders what is waited for: each can only end after those before it.
-var causes = []string{"config", "quorum", "view", "fencing", "stop", "start", "recovery", "join"}
+var causes = []string{"config", "quorum", "maintenance", "view", "fencing", "unfencing", "stop", "start", "recovery", "join"}
 
+// causeRank is the place of a wait in that order. A proof with which fewer than a
+// quorum go on comes before the quorum: it is what the operator can give.
 func causeRank(w control.Wait) int {
+	if w.Rule != "" {
+		return causeRank(control.Wait{For: "config"})
+	}
 	if i := slices.Index(causes, w.For); i >= 0 {
 		return i
 	}
@@ -73,7 +78,7 @@ func (a *app) printCause(w io.Writer, s *control.Status, waits []control.Wait) {
 // hints are what to do where the daemon names no command.
 var hints = map[string]string{
 	"config": "make /etc/quorate/quorate.toml the same on every node, then: quorated -check",
-	"quorum": "bring the other nodes or the network between them up; look at both ends with: quorated -check",
+	"quorum": "bring the other nodes or the network between them up; whose votes are missing: quorate quorum; who was refused: quorate events; look at both ends with: quorated -check",
 }
 
 func (a *app) todo(s *control.Status, root control.Wait) string {
@@ -85,6 +90,8 @@ func (a *app) todo(s *control.Status, root control.Wait) string {
 		return "nothing yet: it is dealt with within " + human(root.Deadline)
 	case hints[root.For] != "":
 		return hints[root.For]
+	case root.Owner.IsWitness():
+		return "look at the witness, and the network to it: quorate witness show"
 	case name != "" && root.Owner != s.Node:
 		return fmt.Sprintf("look at %s; run there: quorate status", name)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/daemon"
 	"github.com/quorate/quorate/cmd/quorated/dist"
+	"github.com/quorate/quorate/membership/fence/agent"
 	"github.com/quorate/quorate/membership/liveness"
 )
 
@@ -27,6 +28,8 @@ type flags struct {
 	config, node, socket string
 	check, version       bool
 	debug                bool
+	witness              bool
+	witnessFlags
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -40,6 +43,8 @@ func (f *flags) set() *flag.FlagSet {
 	s.BoolVar(&f.check, "check", false, "test the file and this machine, print a line for each, and end")
 	s.BoolVar(&f.version, "version", false, "print the version and end")
 	s.BoolVar(&f.debug, "debug", false, "log more")
+	s.BoolVar(&f.witness, "witness", false, "vote for clusters, as a witness, and do nothing else; no root is needed (quorated --witness help)")
+	f.witnessFlags.set(s)
 	return s
 }
 
@@ -60,6 +65,9 @@ func run(args []string, out, complaints io.Writer) int {
 		}
 		return 0
 	}
+	if f.witness {
+		return f.runWitness(set.Args(), f.debug, out, complaints)
+	}
 	if set.NArg() == 2 && set.Arg(0) == "man" { // packages are built with it
 		return man(set, set.Arg(1), complaints)
 	}
@@ -75,7 +83,8 @@ func run(args []string, out, complaints io.Writer) int {
 		return 0
 	}
 	fmt.Fprintln(complaints, "quorated:", err)
-	if errors.Is(err, config.ErrInvalid) || errors.Is(err, config.ErrSelf) {
+	var file *config.OpError // a file that cannot be read; one that is not there does not come by itself
+	if errors.Is(err, config.ErrInvalid) || errors.Is(err, config.ErrSelf) || errors.As(err, &file) && errors.Is(file, os.ErrNotExist) {
 		return exitConfig
 	}
 	return 1
@@ -126,10 +135,11 @@ func serve(f flags) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	agent.LogLauncher(log)
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(term)
-	return daemon.Run(context.Background(), daemon.Options{Config: cfg, Socket: f.socket, Log: log, Fencer: newFencer(cfg), Term: term, Break: plantedBug,
+	return daemon.Run(context.Background(), daemon.Options{Config: cfg, Socket: f.socket, Log: log, Fencer: newRefencer(cfg), Term: term, Break: plantedBug,
 		Ready: func() {
 			// Without systemd there is nobody to tell, and that is no error.
 			_, _ = sd.SdNotify(false, sd.SdNotifyReady+"\nSTATUS=To stop it: unmount, then run: quorate leave")

@@ -23,6 +23,11 @@ func TestCommandLine(t *testing.T) {
 		{"check", 64, `unexpected argument "check"`},
 		{"man", 64, `unexpected argument "man"`},
 		{"-check -config " + missing, 1, missing},
+		{"-config " + missing, 78, "copy the reference quorate.toml.example"},
+		{"--witness foo", 64, `there is no "foo"`},
+		{"--witness list all", 64, `"--witness list" takes 0 arguments (given 1)`},
+		{"--witness forget", 64, `"--witness forget" takes 1 arguments (given 0)`},
+		{"--witness help", 0, "--state DIRECTORY"},
 	} {
 		var out bytes.Buffer
 		if got := run(strings.Fields(c.args), &out, &out); got != c.want || !strings.Contains(out.String(), c.says) {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +33,8 @@ type Driver struct {
 
 	emitting sync.Mutex // Events is called with it held
 
+	addrs atomic.Pointer[map[membership.NodeID][]netip.Addr] // as Options.Addrs, or SetAddrs
+
 	mu      sync.Mutex
 	spaces  map[string]*space
 	peers   map[membership.NodeID]membership.Incarnation // comms entries that are there
@@ -49,6 +53,7 @@ func Open(o Options) (*Driver, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &Driver{o: o, work: newWorkers(), ctx: ctx, cancel: cancel,
 		spaces: map[string]*space{}, peers: map[membership.NodeID]membership.Incarnation{}}
+	d.addrs.Store(&o.Addrs)
 	if err := d.open(); err != nil {
 		d.undo()
 		return nil, opError("open", o.Cluster, err)
@@ -93,7 +98,7 @@ func (d *Driver) open() error {
 		d.o.Log.Warn("dlm_plock is not available; POSIX locks on GFS2 and OCFS2 will hang", slog.Any("err", err))
 		d.plock = nil
 	}
-	own, err := d.o.comm(d.o.Self, d.features)
+	own, err := d.comm(d.o.Self)
 	if err != nil {
 		return err
 	}

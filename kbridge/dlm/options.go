@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -72,8 +71,10 @@ type Device interface {
 	Close() error
 }
 
-// Sockets ends connection attempts of the kernel's DLM.
+// Sockets ends connection attempts of the kernel's DLM, and looks at its connections.
 type Sockets interface {
+	// Conns lists the TCP sockets with the port at either end, whosever they are.
+	Conns(port uint16, v4 bool) ([]Conn, error)
 	// AbortConnects destroys TCP sockets in SYN_SENT to the address and port.
 	AbortConnects(to netip.Addr, port uint16) (int, error)
 }
@@ -90,9 +91,15 @@ func (o *Options) check() error {
 	case o.Events == nil:
 		return fmt.Errorf("%w: nobody takes the events", ErrMembers)
 	}
-	for n, a := range o.Addrs {
-		if len(a) == 0 || a[0].Unmap().Is4() != own[0].Unmap().Is4() {
-			return fmt.Errorf("%w: the first addresses of nodes %d and %d must be of one family", ErrMembers, o.Self, n)
+	return checkFamily(o.Self, o.Addrs)
+}
+
+// checkFamily: the DLM's TCP speaks one family.
+func checkFamily(self membership.NodeID, addrs map[membership.NodeID][]netip.Addr) error {
+	own := addrs[self]
+	for n, a := range addrs {
+		if len(a) == 0 || len(own) == 0 || a[0].Unmap().Is4() != own[0].Unmap().Is4() {
+			return fmt.Errorf("%w: the first addresses of nodes %d and %d must be of one family", ErrMembers, self, n)
 		}
 	}
 	return nil
@@ -160,15 +167,6 @@ func (o *Options) attrs() map[string]string {
 		"log_debug":         map[bool]string{true: "1", false: "0"}[o.LogDebug],
 		"log_info":          "1",
 	}
-}
-
-// comm is the wanted comms entry of a node.
-func (o *Options) comm(n membership.NodeID, f configfs.Features) (configfs.Comm, error) {
-	addrs := o.Addrs[n]
-	if len(addrs) == 0 {
-		return configfs.Comm{}, fmt.Errorf("%w: node %d has no address; add it to the configuration", ErrPeer, n)
-	}
-	return configfs.Comm{Addrs: slices.Clone(addrs[:min(len(addrs), f.MaxAddrs())]), Local: n == o.Self}, nil
 }
 
 // modprobe loads a module; one that is built in is as good.

@@ -49,7 +49,7 @@ func (d *Driver) setPeer(i membership.Incarnation) error {
 	if present {
 		h = &have
 	}
-	want, err := d.o.comm(i.Node, d.features)
+	want, err := d.comm(i.Node)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (d *Driver) setPeer(i membership.Incarnation) error {
 		return err
 	}
 	d.update(func() { delete(d.peers, i.Node) })
-	d.aborting(d.o.Addrs[i.Node], func() { err = configfs.Apply(d.o.Configfs, ops) })
+	d.aborting(d.addrsOf(i.Node), func() { err = configfs.Apply(d.o.Configfs, ops) })
 	if err == nil {
 		d.update(func() { d.peers[i.Node] = i })
 	}
@@ -82,7 +82,7 @@ func (d *Driver) removePeer(i membership.Incarnation) error {
 	}
 	var err error
 	ops := []configfs.Op{{Kind: configfs.Rmdir, Path: configfs.CommPath(uint32(i.Node))}}
-	d.aborting(d.o.Addrs[i.Node], func() { err = configfs.Apply(d.o.Configfs, ops) })
+	d.aborting(d.addrsOf(i.Node), func() { err = configfs.Apply(d.o.Configfs, ops) })
 	if err == nil {
 		d.update(func() { delete(d.peers, i.Node) })
 	}
@@ -108,7 +108,7 @@ func (d *Driver) RenewPeer(i membership.Incarnation, lockspace string, epoch uin
 // connect: the two have said nothing to each other yet.
 func (d *Driver) renewPeer(i membership.Incarnation, troubles []Trouble) error {
 	connecting := slices.ContainsFunc(troubles, func(t Trouble) bool { return t.Text == synUnanswered })
-	if d.peer(i.Node) != i || connecting && connectBlocks(d.o.Release) && !d.abort(d.o.Addrs[i.Node]) {
+	if d.peer(i.Node) != i || connecting && connectBlocks(d.o.Release) && !d.abort(d.addrsOf(i.Node)) {
 		return nil
 	}
 	d.update(func() { delete(d.peers, i.Node) })
@@ -137,7 +137,7 @@ func (d *Driver) allPeers() []netip.Addr {
 	defer d.mu.Unlock()
 	var addrs []netip.Addr
 	for n := range d.peers {
-		addrs = append(addrs, d.o.Addrs[n]...)
+		addrs = append(addrs, d.addrsOf(n)...)
 	}
 	return addrs
 }

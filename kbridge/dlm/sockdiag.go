@@ -24,14 +24,22 @@ const (
 // sockDiag ends connection attempts through sock_diag, as `ss -K` does.
 type sockDiag struct{}
 
+func openDiag() (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: diagTimeout})
+	return fd, nil
+}
+
 // AbortConnects implements Sockets.
 func (sockDiag) AbortConnects(to netip.Addr, port uint16) (int, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	fd, err := openDiag()
 	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
+		return 0, err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: diagTimeout})
 	to = to.Unmap().WithZone("")
 	ids, err := synSent(fd, to, port)
 	if err != nil {

@@ -47,18 +47,9 @@ func (d *Driver) Troubles() []Trouble {
 
 const synUnanswered = "SYN unanswered"
 
-// trouble is what a connection says, if it is one of the kernel's DLM: those are root's,
-// from our first address to the peer's. What another program tries is no matter of the
-// DLM's path: it may use an address on which the port is closed for a reason.
+// trouble is what a connection says, if it is one of the kernel's DLM.
 func (d *Driver) trouble(c TCPConn) (t Trouble) {
-	if c.Remote.Port() != d.o.Port && c.Local.Port() != d.o.Port || c.UID != 0 || !d.first(d.o.Self, c.Local) {
-		return t
-	}
-	for n := range d.o.Addrs {
-		if n != d.o.Self && d.first(n, c.Remote) {
-			t.Node = n
-		}
-	}
+	t.Node = d.peerOf(c)
 	t.Again = c.Retries
 	switch {
 	case t.Node == 0:
@@ -72,7 +63,7 @@ func (d *Driver) trouble(c TCPConn) (t Trouble) {
 
 // first says that an address is a node's first one.
 func (d *Driver) first(n membership.NodeID, a netip.AddrPort) bool {
-	own := d.o.Addrs[n]
+	own := d.addrsOf(n)
 	return len(own) > 0 && own[0].Unmap().WithZone("") == a.Addr()
 }
 

@@ -99,3 +99,32 @@ func FuzzParseTCP(f *testing.F) {
 		}
 	})
 }
+
+// TestConns: of all that is on the DLM's port, the kernel's own connections with its
+// peers' first addresses. The fake has no sock_diag, so they are read from /proc.
+func TestConns(t *testing.T) {
+	net := t.TempDir()
+	own, peer, third := addrs[1][0].String(), addrs[2][0].String(), addrs[3][0].String()
+	d := openWith(t, configfstest.Linux6_18, func(o *dlm.Options) { o.ProcNet, o.Addrs = net, addrs })
+	at := func(a string, port int) string { return fmt.Sprintf("%s:%d", a, port) }
+	lines := tcpHead +
+		tcpLine(at(own, 40000), at(third, 21064), 2, 1, 3) +
+		tcpLine(at(own, 40001), at(peer, 21064), 2, 1, 0) +
+		tcpLine(at(own, 21064), at(peer, 40000), 1, 700, 0) +
+		tcpLine(at(own, 21064), at(peer, 40002), 6, 0, 0) + // waits for its time to pass
+		tcpLine(at(own, 21064), "0.0.0.0:0", 10, 0, 0) +
+		tcpLine(at(own, 22), at(peer, 40000), 1, 0, 0) +
+		tcpLine("192.0.2.9:21064", at(peer, 40000), 1, 0, 0) +
+		strings.Replace(tcpLine(at(own, 40009), at(peer, 21064), 1, 0, 0), "     0        0", "  1000        0", 1)
+	if err := os.WriteFile(filepath.Join(net, "tcp"), []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range d.Conns() {
+		got = append(got, fmt.Sprintf("%d %s %d bytes, %d times", c.Node, c.StateName(), c.Unacked, c.Retries))
+	}
+	want := []string{"2 established 700 bytes, 0 times", "2 syn-sent 1 bytes, 0 times", "3 syn-sent 1 bytes, 3 times"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

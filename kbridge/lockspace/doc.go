@@ -32,4 +32,7 @@
 //     lockspace has the old incarnation pending (S21)
 //   - a new incarnation of a lost node joins a lockspace only after the change
 //     that removed the old one is done
+//   - a join of which a node's kernel knows nothing (its program gave up, or was
+//     refused in a drain) is taken back by that node: by a leave, or where a change
+//     opened with it by a refusal, at once; and no later program there gets it
 package lockspace

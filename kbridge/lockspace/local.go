@@ -189,6 +189,11 @@ type Self struct {
 	Evicted     bool // it was evicted, and holds nothing any more in the others' eyes
 	Quorum      bool // judged from its own links (architecture 4)
 	Recovers    bool // as in Member
+	// Draining says why no lockspace is joined here any more; empty: they are.
+	Draining string
+	// DrainedAt is the index at which that was agreed: joins ordered after it are refused,
+	// those before it go on. 0: it is not known, and all that were ordered go on.
+	DrainedAt uint64
 }
 
 // space is this node's side of one lockspace.
@@ -221,12 +226,13 @@ type peer struct {
 type Local struct {
 	spaces map[string]*space
 	peers  map[membership.NodeID]*peer
+	taken  map[string]uint64 // epochs of joins that are being taken back, by lockspace: see stray
 	tokens uint64
 }
 
 // NewLocal returns the reconciler of a node whose kernel holds nothing.
 func NewLocal() *Local {
-	return &Local{spaces: map[string]*space{}, peers: map[membership.NodeID]*peer{}}
+	return &Local{spaces: map[string]*space{}, peers: map[membership.NodeID]*peer{}, taken: map[string]uint64{}}
 }
 
 // Names are the lockspaces that this node's kernel knows, in order.
@@ -368,6 +374,9 @@ func (l *Local) endDone(now membership.Mono, in EndDone) *Notice {
 	}
 	if in.Again {
 		sp.phase, sp.since, sp.err, sp.retry = Stopped, now, in.Err, now.Add(retryAfter)
+		if sp.join && sp.change == 0 {
+			sp.phase = Joining // it was refused before it began
+		}
 		return &Notice{Kind: membership.KindDegraded, Lockspace: in.Lockspace, Change: sp.change, Text: Ending.String() + ": " + in.Err}
 	}
 	delete(l.spaces, in.Lockspace)

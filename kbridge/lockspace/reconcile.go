@@ -85,6 +85,13 @@ func (r *reconciler) step(name string) {
 }
 
 func (r *reconciler) joining(name string, sp *space, ls *Space) {
+	if r.now < sp.retry {
+		return
+	}
+	if r.self.Member && r.takesBack(ls) {
+		r.stray(ls) // that was said already: this one asks anew, under another epoch
+		return
+	}
 	if f, ok := r.refused(ls); ok {
 		r.fail(name, sp, f)
 		return
@@ -92,37 +99,41 @@ func (r *reconciler) joining(name string, sp *space, ls *Space) {
 	if !r.self.Member {
 		return
 	}
-	if ls == nil || ls.live(r.self.Incarnation) == nil && ls.joining(r.self.Incarnation) == nil {
+	epoch, asked := ls.epoch(r.self.Incarnation)
+	switch {
+	case r.self.Draining != "" && (!asked || r.self.DrainedAt != 0 && epoch > r.self.DrainedAt):
+		r.fail(name, sp, Refused{Why: r.self.Draining})
+	case !asked:
 		r.wishes = append(r.wishes, wish("join", name, 0, Message{Join: &Join{Lockspace: name, Recovers: r.self.Recovers}}))
-		return
+	default:
+		r.start(name, sp, ls)
 	}
-	r.start(name, sp, ls)
 }
 
 func (r *reconciler) refused(ls *Space) (f Refused, ok bool) {
-	if ls == nil {
+	last := ls.refusal(r.self.Incarnation)
+	if last == nil {
 		return f, false
 	}
-	for _, f := range ls.Refused {
-		if f.Incarnation == r.self.Incarnation {
-			return f, ls.live(r.self.Incarnation) == nil
-		}
-	}
-	return f, false
+	return *last, ls.live(r.self.Incarnation) == nil
 }
 
 // fail tells the mount, and before that ends the kernel's connections: it would
 // wait for peers that do not answer, the mount with it.
 func (r *reconciler) fail(name string, sp *space, f Refused) {
-	renewed := true
-	for _, n := range f.Renew {
-		renewed = r.renewed(name, n, f.Epoch) && renewed
-	}
-	if !renewed {
+	if !r.renewedAll(name, f) {
 		return
 	}
 	sp.token = r.l.next()
 	r.do(sp, Ending, FailJoin{Lockspace: name, Token: sp.token, Why: f.Why})
+}
+
+func (r *reconciler) renewedAll(name string, f Refused) bool {
+	renewed := true
+	for _, n := range f.Renew {
+		renewed = r.renewed(name, n, f.Epoch) && renewed
+	}
+	return renewed
 }
 
 // renewed says that a node's comms entry is not that of a refused join any more,
@@ -296,33 +307,61 @@ func (r *reconciler) strays() {
 	if !r.self.Member {
 		return
 	}
-	for _, ls := range r.set.Spaces {
-		if r.l.spaces[ls.Name] != nil {
-			continue
+	for name := range r.l.taken {
+		if !r.takesBack(r.set.Space(name)) {
+			delete(r.l.taken, name) // it is
 		}
-		if epoch, ok := r.stray(ls); ok {
-			r.wishes = append(r.wishes, wish("leave", ls.Name, epoch, Message{Leave: &Leave{Lockspace: ls.Name, Epoch: epoch}}))
+	}
+	for _, ls := range r.set.Spaces {
+		if r.l.spaces[ls.Name] == nil {
+			r.stray(ls)
 		}
 	}
 }
 
-// stray is the epoch under which a lockspace has this node, by a join that was
-// ordered late, or refused.
-func (r *reconciler) stray(ls *Space) (uint64, bool) {
+// stray takes back what a lockspace has of this node by a join that was ordered late, or
+// refused. Where a change opened with it the others' kernels wait for one that does
+// nothing: they are told as of any joiner that does not finish.
+func (r *reconciler) stray(ls *Space) {
 	self := r.self.Incarnation
-	if m := ls.live(self); m != nil {
-		return m.Epoch, ls.leaving(self.Node) == nil
-	}
-	if m := ls.joining(self); m != nil {
-		return m.Epoch, true
-	}
-	for _, f := range ls.Refused {
-		if f.Incarnation == self {
-			return f.Epoch, true
+	m, c := ls.live(self), ls.Change
+	epoch, _ := ls.epoch(self)
+	switch {
+	case m != nil && m.Joining && c != nil:
+		if c.Opened != 0 {
+			r.takeBack(ls, epoch, wish("refuse", ls.Name, c.Seq, Message{Refuse: &Refuse{Lockspace: ls.Name, Change: c.Seq, Joiner: self, Why: strayed}}))
+		}
+	case m != nil && ls.leaving(self.Node) != nil:
+	case m != nil || ls.joining(self) != nil:
+		r.takeBack(ls, epoch, wish("leave", ls.Name, epoch, Message{Leave: &Leave{Lockspace: ls.Name, Epoch: epoch}}))
+	default:
+		if f := ls.refusal(self); f != nil && r.renewedAll(ls.Name, *f) {
+			r.takeBack(ls, f.Epoch, wish("leave", ls.Name, f.Epoch, Message{Leave: &Leave{Lockspace: ls.Name, Epoch: f.Epoch}}))
 		}
 	}
-	return 0, false
 }
+
+// takeBack: from here on no program gets that join for its own. What was said may still be
+// under way when it has the lockspace in use.
+func (r *reconciler) takeBack(ls *Space, epoch uint64, w Wish) {
+	r.l.taken[ls.Name] = epoch
+	r.wishes = append(r.wishes, w)
+}
+
+// takesBack says that what a lockspace has of this node is what it takes back.
+func (r *reconciler) takesBack(ls *Space) bool {
+	if ls == nil || r.l.taken[ls.Name] == 0 {
+		return false
+	}
+	epoch, ok := ls.epoch(r.self.Incarnation)
+	if f := ls.refusal(r.self.Incarnation); !ok && f != nil {
+		epoch = f.Epoch
+	}
+	return epoch == r.l.taken[ls.Name]
+}
+
+// strayed is why a change goes on without a joiner of whose join its kernel knows nothing.
+const strayed = "its kernel does not ask to join any more"
 
 // comms keeps the peers' comms entries.
 func (r *reconciler) comms() {

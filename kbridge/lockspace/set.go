@@ -212,6 +212,34 @@ func (sp *Space) joining(i membership.Incarnation) *Member {
 	return nil
 }
 
+// epoch is the index at which the join of an incarnation that is in the lockspace, or on
+// its way into it, was ordered.
+func (sp *Space) epoch(i membership.Incarnation) (epoch uint64, ok bool) {
+	if sp == nil {
+		return 0, false
+	}
+	if m := sp.live(i); m != nil {
+		return m.Epoch, true
+	}
+	if m := sp.joining(i); m != nil {
+		return m.Epoch, true
+	}
+	return 0, false
+}
+
+// refusal is that of an incarnation's last join, or nil.
+func (sp *Space) refusal(i membership.Incarnation) *Refused {
+	if sp == nil {
+		return nil
+	}
+	for k := range sp.Refused {
+		if sp.Refused[k].Incarnation == i {
+			return &sp.Refused[k]
+		}
+	}
+	return nil
+}
+
 func (sp *Space) leaving(n membership.NodeID) *Leaving {
 	for k := range sp.Leaves {
 		if sp.Leaves[k].Node == n {

@@ -18,6 +18,7 @@ type story struct {
 	index uint64
 	now   membership.Mono
 	nodes []*member
+	mute  []membership.NodeID // their kernels answer no other: a start with one of them does not end
 	log   []string
 }
 
@@ -108,7 +109,7 @@ func (y *story) answer(m *member) bool {
 				continue
 			}
 			m.local.Step(y.now, StartDone{e.Lockspace, e.Token, ""})
-			if !m.slow {
+			if !m.slow && !slices.ContainsFunc(e.Members, y.muted) {
 				m.local.Step(y.now, Noticed{e.Lockspace, e.Token})
 				m.local.Step(y.now, RecoverDone{e.Lockspace, e.Token})
 			}
@@ -130,6 +131,8 @@ func (y *story) answer(m *member) bool {
 	}
 	return true
 }
+
+func (y *story) muted(m Member) bool { return slices.Contains(y.mute, m.Incarnation.Node) }
 
 func line(e Effect) string {
 	switch e := e.(type) {

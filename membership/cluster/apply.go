@@ -23,6 +23,22 @@ type Outcome struct {
 	// Held is the hold that it began, Unheld the one that it ended.
 	Held   *Held
 	Unheld *Held
+	// Maintained is the maintenance that it began, Unmaintained the one that it ended.
+	Maintained   *Maintained
+	Unmaintained *Maintained
+	// Drained is the member that is asked to leave, Undrained the one that is no more.
+	Drained   *Drain
+	Undrained *Drain
+	// Proposed is the change of the configuration that it began, Configured the
+	// version that it brought into force, Aborted the change that it ended. Ask is
+	// the ended change's.
+	Proposed   *ConfigChange
+	Configured *Config
+	Aborted    *ConfigAborted
+	Ask        string
+	// Unfencing is what it allowed to switch on, UnfenceOver what has ended of that.
+	Unfencing   *UnfenceStart
+	UnfenceOver *Unfenced
 }
 
 // Holder says whether an incarnation holds kernel state on which the shared
@@ -51,6 +67,8 @@ func (s *State) Apply(index uint64, c Command, holds Holder, quorum Quorum) Outc
 		return s.fenceExpire(index, c.FenceExpire, c.Wall)
 	case c.NewBoot != nil:
 		return s.newBoot(index, c.NewBoot, c.Wall)
+	case c.FenceNeed != nil:
+		return s.fenceNeed(c.FenceNeed)
 	case c.FenceAck != nil:
 		return s.fenceAck(index, c.FenceAck, c.Wall)
 	case c.List != nil:
@@ -59,8 +77,28 @@ func (s *State) Apply(index uint64, c Command, holds Holder, quorum Quorum) Outc
 		return s.hold(index, c.Hold)
 	case c.HoldEnd != nil:
 		return s.holdEnd(c.HoldEnd)
+	case c.Witness != nil:
+		return s.witness(c.Witness, quorum)
+	case c.Maintenance != nil:
+		return s.maintain(index, c.Maintenance)
+	case c.MaintenanceEnd != nil:
+		return s.maintenanceEnd(c.MaintenanceEnd)
+	case c.Drain != nil:
+		return s.drain(c.Drain)
+	case c.DrainEnd != nil:
+		return s.drainEnd(c.DrainEnd)
+	case c.Takeover != nil:
+		return s.takeover(index, c.Takeover, c.Wall, quorum)
+	case c.Drop != nil:
+		return s.drop(c.Drop, quorum)
+	case c.UnfenceStart != nil:
+		return s.unfenceStart(c.UnfenceStart)
+	case c.UnfenceEnd != nil:
+		return s.unfenceEnd(c.UnfenceEnd)
+	case c.UnfenceExpire != nil:
+		return s.unfenceExpire(c.UnfenceExpire)
 	}
-	return Outcome{}
+	return s.configure(index, c)
 }
 
 func refuse(format string, args ...any) Outcome {
@@ -75,8 +113,14 @@ func (s *State) admit(a *Admit, quorum Quorum) Outcome {
 	if a.View != s.View.Number {
 		return refuse("decided in view %d, now %d", a.View, s.View.Number)
 	}
+	if s.Conf.Now.Version != 0 && !slices.Contains(s.Conf.Nodes, id) {
+		return refuse("node %d is not configured in version %d", id, s.Conf.Now.Version)
+	}
 	if c := s.Blocked(id); c != nil {
 		return refuse("its incarnation %v is not proved gone or is being fenced", c.Victim)
+	}
+	if x := s.Unfence(id); x != nil && x.Running != nil {
+		return refuse("its fence devices are being switched on by %v", x.Running.Actor)
 	}
 	n := s.Node(id)
 	if n == nil {
@@ -96,6 +140,7 @@ func (s *State) admit(a *Admit, quorum Quorum) Outcome {
 	v.Members = append(v.Members, inc)
 	slices.SortFunc(v.Members, func(x, y membership.Incarnation) int { return int(x.Node) - int(y.Node) })
 	v.Joined = []membership.NodeID{id}
+	s.count(id)
 	return s.become(v, quorum)
 }
 
@@ -107,6 +152,11 @@ func (s *State) become(v membership.View, quorum Quorum) Outcome {
 	v.Quorate = quorum(v.IDs())
 	s.View = v
 	s.dropHolds()
+	for k := range s.Cases { // who had not failed yet is no member any more
+		if c := &s.Cases[k]; c.Open() && c.Job == nil && len(c.Tried) > 0 && s.Actor(c) == 0 {
+			c.Tried, c.Round = nil, c.Round+1
+		}
+	}
 	c := v
 	return Outcome{View: &c}
 }
@@ -121,12 +171,12 @@ func (s *State) evict(index uint64, e *Evict, holds Holder, quorum Quorum) Outco
 			return refuse("%v is not a member", d.Incarnation)
 		}
 		if s.excused(d) {
-			return refuse("%v is held: it is not evicted for being %s", d.Incarnation, d.Reason)
+			return refuse("%v is held, or the cluster in maintenance: it is not evicted for being %s", d.Incarnation, d.Reason)
 		}
 		v.Members = slices.DeleteFunc(v.Members, func(m membership.Incarnation) bool { return m == d.Incarnation })
 	}
 	v.Left = slices.Clone(e.Departures)
-	if len(v.Left) == 0 || !quorum(v.IDs()) && !restarting(e) {
+	if len(v.Left) == 0 || !quorum(v.IDs()) && !restarting(e) && !e.Alone {
 		return refuse("%d members left are no quorum", len(v.Members))
 	}
 	out := s.become(v, quorum)
@@ -145,7 +195,7 @@ func (s *State) acts(d membership.Departure) bool {
 	if again(d.Reason) {
 		return false
 	}
-	return slices.ContainsFunc(s.Cases, func(c Case) bool { return c.Job != nil && c.Job.Actor == d.Incarnation })
+	return s.unfences(d.Incarnation) || slices.ContainsFunc(s.Cases, func(c Case) bool { return c.Job != nil && c.Job.Actor == d.Incarnation })
 }
 
 // again: the node is there anew, its machine or its daemon.
@@ -177,6 +227,9 @@ func (s *State) leave(l *Leave, holds Holder, quorum Quorum) Outcome {
 	v.Left = []membership.Departure{{Incarnation: l.Incarnation, Reason: membership.ReasonLeft}}
 	if n := s.Node(l.Incarnation.Node); n != nil {
 		n.Left = true
+	}
+	if len(l.Electorate) > 0 {
+		s.uncount(l.Electorate, []membership.NodeID{l.Incarnation.Node})
 	}
 	return s.become(v, quorum)
 }

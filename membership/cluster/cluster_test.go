@@ -171,6 +171,19 @@ func TestFailedActorsAreTriedInTurnAndThenAgain(t *testing.T) {
 	}
 }
 
+func TestALevelThatLiedIsKnown(t *testing.T) {
+	y, a, b, c := three(t)
+	y.holds[c] = true
+	y.evict(membership.ReasonStalled, c)
+	for i, lied := range []int{0, 2, 1} {
+		y.done(y.start(c, []membership.Incarnation{a, b, a}[i], uint64(i+1)))
+		y.done(Command{FenceEnd: &FenceEnd{Victim: c, Attempt: uint64(i + 1), Lied: lied, Err: "it lies"}})
+	}
+	if k := y.s.Case(c); k.Lied != 2 || k.Proof != nil {
+		t.Fatalf("%+v", k)
+	}
+}
+
 func TestAnExpiredJobProvesNothing(t *testing.T) {
 	y, a, _, c := three(t)
 	y.holds[c] = true

@@ -28,18 +28,36 @@ type Command struct {
 	// Wall is the proposer's wall clock, for records alone.
 	Wall string `json:"wall,omitempty"`
 
-	Admit       *Admit       `json:"admit,omitempty"`
-	Evict       *Evict       `json:"evict,omitempty"`
-	Leave       *Leave       `json:"leave,omitempty"`
-	FenceStart  *FenceStart  `json:"fence_start,omitempty"`
-	FenceEnd    *FenceEnd    `json:"fence_end,omitempty"`
-	FenceExpire *FenceExpire `json:"fence_expire,omitempty"`
-	NewBoot     *NewBoot     `json:"new_boot,omitempty"`
-	FenceAck    *FenceAck    `json:"fence_ack,omitempty"`
-	List        *List        `json:"list,omitempty"`
-	Hold        *Hold        `json:"hold,omitempty"`
-	HoldEnd     *HoldEnd     `json:"hold_end,omitempty"`
-	Message     *Message     `json:"msg,omitempty"`
+	Admit          *Admit          `json:"admit,omitempty"`
+	Evict          *Evict          `json:"evict,omitempty"`
+	Leave          *Leave          `json:"leave,omitempty"`
+	FenceStart     *FenceStart     `json:"fence_start,omitempty"`
+	FenceEnd       *FenceEnd       `json:"fence_end,omitempty"`
+	FenceExpire    *FenceExpire    `json:"fence_expire,omitempty"`
+	NewBoot        *NewBoot        `json:"new_boot,omitempty"`
+	FenceAck       *FenceAck       `json:"fence_ack,omitempty"`
+	FenceNeed      *FenceNeed      `json:"fence_need,omitempty"`
+	List           *List           `json:"list,omitempty"`
+	Hold           *Hold           `json:"hold,omitempty"`
+	HoldEnd        *HoldEnd        `json:"hold_end,omitempty"`
+	Maintenance    *Maintenance    `json:"maintenance,omitempty"`
+	MaintenanceEnd *MaintenanceEnd `json:"maintenance_end,omitempty"`
+	UnfenceStart   *UnfenceStart   `json:"unfence_start,omitempty"`
+	UnfenceEnd     *UnfenceEnd     `json:"unfence_end,omitempty"`
+	UnfenceExpire  *UnfenceExpire  `json:"unfence_expire,omitempty"`
+	Takeover       *Takeover       `json:"takeover,omitempty"`
+	Drop           *Drop           `json:"drop,omitempty"`
+	Witness        *Witness        `json:"witness,omitempty"`
+	Message        *Message        `json:"msg,omitempty"`
+
+	Drain    *Drain    `json:"drain,omitempty"`
+	DrainEnd *DrainEnd `json:"drain_end,omitempty"`
+
+	ConfigFirst   *ConfigFirst   `json:"config_first,omitempty"`
+	ConfigPropose *ConfigPropose `json:"config_propose,omitempty"`
+	ConfigVote    *ConfigVote    `json:"config_vote,omitempty"`
+	ConfigCommit  *ConfigCommit  `json:"config_commit,omitempty"`
+	ConfigAbort   *ConfigAbort   `json:"config_abort,omitempty"`
 }
 
 // Admit makes an incarnation a member.
@@ -54,6 +72,9 @@ type Admit struct {
 type Evict struct {
 	View       uint64                 `json:"view"` // the view that the decision was made in
 	Departures []membership.Departure `json:"departures"`
+	// Alone: by a rule of the configuration the members left may go on though they are no
+	// quorum, when the others are proved gone (Takeover).
+	Alone bool `json:"alone,omitempty"`
 	// Fence asks for proof even of a node that held nothing: an operator's wish.
 	Fence bool `json:"fence,omitempty"`
 }
@@ -61,6 +82,9 @@ type Evict struct {
 // Leave is a member's clean leave.
 type Leave struct {
 	Incarnation membership.Incarnation `json:"incarnation"`
+	// Electorate are the nodes that count before it, if its vote goes with it
+	// (leave_removes_vote); empty: it stays.
+	Electorate []membership.NodeID `json:"electorate,omitempty"`
 }
 
 // FenceStart says that the actor is about to run an agent.
@@ -82,7 +106,9 @@ type FenceEnd struct {
 	Agent   string                 `json:"agent,omitempty"`
 	Output  string                 `json:"output,omitempty"`
 	Err     string                 `json:"err,omitempty"`
-	Took    time.Duration          `json:"took"`
+	// Lied is the level that reported success while the victim answered on.
+	Lied int           `json:"lied,omitempty"`
+	Took time.Duration `json:"took"`
 }
 
 // FenceExpire says that a job's lease has run out with a margin and nothing was
@@ -98,6 +124,13 @@ type NewBoot struct {
 	Victim  membership.Incarnation `json:"victim"`
 	Boot    membership.BootID      `json:"boot"`
 	Machine string                 `json:"machine"`
+}
+
+// FenceNeed asks for proof of an evicted incarnation that held nothing: an operator
+// wants it off.
+type FenceNeed struct {
+	Victim membership.Incarnation `json:"victim"`
+	Who    string                 `json:"who"`
 }
 
 // FenceAck is an operator's word that an incarnation is off or cut from the storage.
@@ -152,7 +185,8 @@ func Decode(b []byte) (Command, error) {
 func (c Command) count() int {
 	n := 0
 	for _, set := range []bool{c.Admit != nil, c.Evict != nil, c.Leave != nil, c.FenceStart != nil, c.FenceEnd != nil,
-		c.FenceExpire != nil, c.NewBoot != nil, c.FenceAck != nil, c.List != nil, c.Hold != nil, c.HoldEnd != nil, c.Message != nil} {
+		c.FenceExpire != nil, c.NewBoot != nil, c.FenceAck != nil, c.FenceNeed != nil, c.List != nil, c.Hold != nil, c.HoldEnd != nil, c.Maintenance != nil, c.MaintenanceEnd != nil, c.Takeover != nil, c.Drop != nil, c.UnfenceStart != nil, c.UnfenceEnd != nil, c.UnfenceExpire != nil, c.Message != nil,
+		c.ConfigFirst != nil, c.ConfigPropose != nil, c.ConfigVote != nil, c.ConfigCommit != nil, c.ConfigAbort != nil, c.Drain != nil, c.DrainEnd != nil, c.Witness != nil} {
 		if set {
 			n++
 		}

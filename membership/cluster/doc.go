@@ -26,5 +26,12 @@
 // unlinked, stalled or stuck before a HoldEnd: an eviction that was decided
 // before the hold and is ordered after it is refused. A hold names an
 // incarnation and ends with it. Nothing else changes: the member stays in its
-// lockspaces, and a change that needs its word waits for it.
+// lockspaces, and a change that needs its word waits for it. A Maintenance is a hold of
+// all. A Drain asks a member to leave when nothing is in use there.
+//
+// # What else is agreed
+//
+// The configuration (Configured: a change of it needs every member's yes), the witness,
+// who counts (Electorate: what a clean leave, a proof or a Takeover has left of the
+// configured nodes), and which devices were switched on for a node that boots (Unfenced).
 package cluster

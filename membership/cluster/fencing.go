@@ -36,6 +36,7 @@ func (s *State) fenceEnd(index uint64, f *FenceEnd, wall string) Outcome {
 	if f.OK {
 		return s.prove(out, c, Proof{How: "agent", Actor: j.Actor.Node, Index: index})
 	}
+	c.Lied = max(c.Lied, f.Lied)
 	s.failed(c, j.Actor.Node, f.Err)
 	return out
 }
@@ -93,6 +94,18 @@ func (s *State) newBoot(index uint64, n *NewBoot, wall string) Outcome {
 	return s.proveCase(index, n.Victim, wall, Proof{How: "new-boot", Index: index})
 }
 
+func (s *State) fenceNeed(f *FenceNeed) Outcome {
+	c := s.Case(f.Victim)
+	switch {
+	case c == nil || c.Proof != nil:
+		return refuse("%v is not evicted, or is proved gone", f.Victim)
+	case c.Needed:
+		return refuse("proof of %v is needed already", f.Victim)
+	}
+	c.Needed = true
+	return Outcome{}
+}
+
 func (s *State) fenceAck(index uint64, a *FenceAck, wall string) Outcome {
 	return s.proveCase(index, a.Victim, wall, Proof{How: "manual", Who: a.Who, Index: index})
 }
@@ -109,6 +122,7 @@ func (s *State) proveCase(index uint64, victim membership.Incarnation, wall stri
 // prove closes a case, and the jobs whose actor it was: an actor that is gone runs nothing.
 func (s *State) prove(out Outcome, c *Case, p Proof) Outcome {
 	c.Proof = &p
+	s.refence(c.Victim)
 	out.Proved = append(out.Proved, c.Victim)
 	for k := range s.Cases {
 		o := &s.Cases[k]

@@ -88,17 +88,18 @@ func (s *State) holdEnd(e *HoldEnd) Outcome {
 	return Outcome{Unheld: &was}
 }
 
-// excused says whether a departure has to wait for the end of a hold. What the
+// excused says whether a departure has to wait for the end of a hold or a maintenance. What the
 // node itself brought about (it rebooted, it left) or an operator asked for does not.
 func (s *State) excused(d membership.Departure) bool {
 	switch d.Reason {
 	case membership.ReasonSilent, membership.ReasonUnlinked, membership.ReasonStalled, membership.ReasonStuck:
-		return s.Held(d.Incarnation) != nil
+		return s.Excused(d.Incarnation)
 	}
 	return false
 }
 
-// dropHolds ends the holds of incarnations that are no members any more.
+// dropHolds ends the holds and drains of incarnations that are no members any more.
 func (s *State) dropHolds() {
 	s.Holds = slices.DeleteFunc(s.Holds, func(h Held) bool { return !s.Member(h.Incarnation) })
+	s.Drains = slices.DeleteFunc(s.Drains, func(d Drain) bool { return !s.Member(d.Incarnation) })
 }

@@ -23,8 +23,26 @@ type State struct {
 	// Listed are the nodes that belong to the cluster by the newest List,
 	// ascending; empty: there was none, and the configuration's do.
 	Listed []membership.NodeID `json:"listed,omitempty"`
+	// Electorate are the nodes that count for quorum, ascending; empty: all that are
+	// configured do. Who is admitted counts.
+	Electorate []membership.NodeID `json:"electorate,omitempty"`
+	// Generation counts the takeovers.
+	Generation uint64 `json:"generation,omitempty"`
+	// Unfences are the nodes whose devices were switched on, or should be, by node id.
+	Unfences []Unfenced `json:"unfences,omitempty"`
 	// Holds are the announced freezes of members, by node id.
 	Holds []Held `json:"holds,omitempty"`
+	// Witness votes for the cluster and is in no view; nil: there is none. Witnesses is
+	// how many there ever were.
+	Witness   *Witness `json:"witness,omitempty"`
+	Witnesses uint32   `json:"witnesses,omitempty"`
+	// Maintenance is in force; nil: none is. MaintenanceLast is the index of the newest there was.
+	Maintenance     *Maintained `json:"maintenance,omitempty"`
+	MaintenanceLast uint64      `json:"maintenance_last,omitempty"`
+	// Drains are the members that were asked to leave, by node id.
+	Drains []Drain `json:"drains,omitempty"`
+	// Conf is the agreed configuration.
+	Conf Configured `json:"conf,omitzero"`
 }
 
 // MaxHistory bounds State.History.
@@ -60,6 +78,7 @@ type Case struct {
 	Round     int                    `json:"round"` // how often every actor has failed
 	Tried     []membership.NodeID    `json:"tried,omitempty"`
 	LastErr   string                 `json:"last_err,omitempty"`
+	Lied      int                    `json:"lied,omitempty"` // the highest level that reported success while it answered on
 }
 
 // Job is a started fencing.

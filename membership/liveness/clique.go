@@ -58,6 +58,7 @@ func (m *Machine) heardOf(i int) bool {
 // mark notes which edges between members are lost, when that last changed, and
 // whether there is any doubt at all.
 func (m *Machine) mark() {
+	was := m.doubt
 	m.doubt = false
 	changed := false
 	for i, p := range m.peers {
@@ -68,6 +69,9 @@ func (m *Machine) mark() {
 			m.down[i][j] = lost
 			m.doubt = m.doubt || lost
 		}
+	}
+	if m.doubt && !was {
+		m.doubted = m.at
 	}
 	if !changed {
 		return
@@ -170,7 +174,7 @@ func (m *Machine) choose(set []bool) (chosen []bool, ok bool) {
 			}
 		}
 	}
-	best := m.cliques.get(ids, g, func(s uint32) bool { return m.cfg.Policy.Quorate(members(ids, s)).Quorate })
+	best := m.cliques.get(ids, g, func(s uint32) bool { return m.votes(members(ids, s)).Quorate })
 	chosen = make([]bool, len(set))
 	for a, i := range places {
 		chosen[i] = best&(1<<a) != 0

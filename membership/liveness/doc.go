@@ -19,12 +19,15 @@
 //
 //  1. A member's age crosses dead_after: Suspected, and this node's row goes out
 //     at once, then every interval as long as anything is in doubt.
-//  2. Who receives a row with a new accusation looks, and answers with its own.
+//  2. Who receives a row with a new accusation looks, and answers with its own: at
+//     once if the accused has answered it since an interval and a half, else when
+//     it does, or when it is suspect here too, which is no later.
 //  3. All members whose rows are not void say silent, and with this node they are
 //     a quorum: Convicted, silent. There is no tolerance: each observer has itself
-//     looked for dead_after in vain. Probes of different nodes have different
-//     phases, so the last observer is at most an interval behind the first, and
-//     its row makes the verdict.
+//     looked for dead_after in vain. Where probes of different nodes have different
+//     phases the last observer is at most an interval behind the first; the prober
+//     has all probe a peer at the same moment, if their clocks agree. The last
+//     observer's row makes the verdict.
 //  4. One of them still hears it: nobody is convicted for silence. When no link
 //     between members was lost or came back for link_settle, the largest fully
 //     connected quorate set is chosen, and who is outside is Convicted, unlinked.
@@ -49,7 +52,7 @@
 // and then only after a further dead_after. Until then it is convicted of
 // nothing, it counts as linked with everybody, and as connected when this node
 // judges its own quorum. Rows say its ages as they are. A leader is replaced in a
-// hold as it is without: that is not an eviction.
+// hold as it is without: that is not an eviction. A maintenance is a hold of all.
 //
 // # Own pauses
 //

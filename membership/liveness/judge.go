@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/quorum"
 )
 
 // deliberate is the verdict of this look. It is empty without a quorum of
@@ -83,10 +84,19 @@ func (m *Machine) unanimous(x int, since membership.Mono, read func(Age) word) [
 // quorum returns the set, sorted, if it is quorate, else nil.
 func (m *Machine) quorum(set []membership.NodeID) []membership.NodeID {
 	slices.Sort(set)
-	if !m.cfg.Policy.Quorate(set).Quorate {
+	if !m.votes(set).Quorate {
 		return nil
 	}
 	return set
+}
+
+// votes counts those of a set, and the witness's where it is heard: it says nothing of
+// anybody's liveness, and lets those who hear it decide.
+func (m *Machine) votes(set []membership.NodeID) quorum.Verdict {
+	if w := m.cfg.Policy.Witness; w != 0 && m.witness {
+		set = append(slices.Clone(set), w)
+	}
+	return m.cfg.Policy.Quorate(set)
 }
 
 // majority says whether this node and a quorum of the others accuse x. Unlike
@@ -125,10 +135,17 @@ func (m *Machine) Linked() []membership.NodeID {
 	return have
 }
 
+// Excused are the others whose freeze was announced, heard or not, by ascending node id:
+// their silence is no reason for anything yet. One that this node never heard is in no
+// quorum of its own, and excused all the same.
+func (m *Machine) Excused() []membership.NodeID {
+	return m.list(func(p *peer) bool { return (p.member || !m.inView) && p.id != m.cfg.Self && m.excused(p) })
+}
+
 // ownQuorum judges this node's own quorum from its own links alone.
 func (m *Machine) ownQuorum(out []Effect) []Effect {
 	have := m.Linked()
-	v := m.cfg.Policy.Quorate(have)
+	v := m.votes(have)
 	if v.Quorate == m.quorate {
 		return out
 	}
@@ -145,10 +162,13 @@ func (m *Machine) tellJudge(out []Effect) []Effect {
 		j.LeaderStalled = p.lagging != 0 && m.majority(x, p.lagging, m.ofDaemon(m.leaderLimit()+time.Nanosecond))
 		p.dead = p.dead || j.LeaderDead
 	}
+	if m.at >= m.blind {
+		j.Stalled = m.list(m.standsStill)
+	}
 	j.Dead = m.list(func(p *peer) bool { return p.dead })
 	j.Rank = m.rank()
 	same := m.judged && j.LeaderDead == m.judge.LeaderDead && j.LeaderStalled == m.judge.LeaderStalled &&
-		j.Rank == m.judge.Rank && slices.Equal(j.Hears, m.judge.Hears) && slices.Equal(j.Dead, m.judge.Dead)
+		j.Rank == m.judge.Rank && slices.Equal(j.Hears, m.judge.Hears) && slices.Equal(j.Dead, m.judge.Dead) && slices.Equal(j.Stalled, m.judge.Stalled)
 	if same {
 		return out
 	}

@@ -31,12 +31,14 @@ type Machine struct {
 	at       membership.Mono // of the newest Observed, or the end of a pause
 	due      membership.Mono // the next Observed
 	blind    membership.Mono // no verdict before, after a pause
+	calmed   membership.Mono // until when a maintenance was announced; 0: none was
 	round    uint64
 	own      []Age // this node's cells, by place
 	sent     membership.Mono
 	everSent bool
-	answer   bool // a peer wants a fresh row
-	doubt    bool // something is suspect: rows every interval
+	answer   bool            // a peer wants a fresh row
+	doubt    bool            // something is suspect: rows every interval
+	doubted  membership.Mono // since when
 
 	down      [][]bool        // which edges are reported lost, by places i < j
 	changed   membership.Mono // when that last changed
@@ -46,6 +48,7 @@ type Machine struct {
 	verdict   []membership.Departure
 	verdictAt membership.Mono
 	quorate   bool
+	witness   bool // it is heard
 	judge     membership.GroupJudge
 	judged    bool
 }
@@ -96,8 +99,18 @@ func (m *Machine) Step(now membership.Mono, in Input) []Effect {
 			p.evictions, p.shaken = 0, true
 		}
 	case PolicyIn:
-		m.cfg.Policy = in.Policy
+		m.setPolicy(in.Policy)
 		m.soon(now)
+	case WitnessIn:
+		if m.witness != in.Heard {
+			m.witness, m.cliques = in.Heard, memo{}
+			m.soon(now)
+		}
+	case Maintenance:
+		m.calmed = in.Until
+		m.soon(now)
+	case ConfigIn:
+		m.reconfigure(now, in)
 	case Hold:
 		if p := m.peer(in.Node); p != nil {
 			p.hold = in.Until
@@ -121,6 +134,7 @@ func (m *Machine) observe(now membership.Mono, in Observed, out []Effect) []Effe
 	out, news := m.suspicions(out)
 	m.mark()
 	m.calm()
+	m.answers()
 	verdict := m.deliberate()
 	out = m.ownQuorum(out)
 	if m.rowDue(news) {
@@ -161,15 +175,19 @@ func (m *Machine) next() membership.Mono {
 	}
 	if m.doubt {
 		later(m.at.Add(t.Interval))
-		later(m.sent.Add(t.Interval))
+		later(max(m.sent, m.doubted).Add(t.Interval))
 	}
 	if m.answer {
 		later(m.sent.Add(m.pace()))
+	}
+	if slices.ContainsFunc(m.peers, func(p *peer) bool { return p.asked }) {
+		later(m.at.Add(m.pace()))
 	}
 	if len(m.verdict) > 0 {
 		later(m.verdictAt.Add(restEvery))
 	}
 	later(m.settle)
+	later(m.calmed.Add(t.DeadAfter))
 	later(m.blind)
 	return due
 }

@@ -290,6 +290,36 @@ func TestAccusationIsAnswered(t *testing.T) {
 	}
 }
 
+// Who has left a probe unanswered here as well is not answered for at once: a row follows
+// when it answers, and with this node's own suspicion when it does not. In doubt there is
+// one every interval all the same.
+func TestAnswerWaitsForWhatIsKnown(t *testing.T) {
+	for what, comes := range map[string]bool{"it answers again": true, "it does not": false} {
+		r := newRig(t, 3)
+		r.silence(3)
+		r.run(100 * ms)
+		if r.row(2, 3); r.m.Deadline() != r.now {
+			t.Fatalf("%s: nobody looks", what)
+		}
+		if out := r.look(); count[SendRow](out) != 0 {
+			t.Fatalf("%s: answered before anything is known: %v", what, out)
+		}
+		if comes {
+			delete(r.mute, 3)
+			if r.run(15 * ms); count[SendRow](r.out) != 1 {
+				t.Errorf("%s: %v", what, r.out)
+			}
+			continue
+		}
+		if r.run(99 * ms); count[SendRow](r.out) > 3 || count[Suspected](r.out) != 0 {
+			t.Errorf("%s: %v", what, r.out)
+		}
+		if r.run(2 * ms); count[SendRow](r.out) != 1 || count[Suspected](r.out) != 1 {
+			t.Errorf("%s: %v", what, r.out)
+		}
+	}
+}
+
 func TestOvertakenRowIsDropped(t *testing.T) {
 	r := newRig(t, 3)
 	give := func(instance, round uint64, age time.Duration) time.Duration {
@@ -430,6 +460,9 @@ func TestSteady(t *testing.T) {
 		if r.run(want - 100*ms); r.m.Steady(3) {
 			t.Fatalf("eviction %d: steady before %v", n/2, want)
 		}
+		if b := r.m.Probation(3); !b.Evicted || b.Whole != want || b.Left < 50*ms || b.Left > 110*ms || b.Whom != 0 {
+			t.Fatalf("eviction %d: %+v", n/2, b)
+		}
 		if r.run(200 * ms); !r.m.Steady(3) {
 			t.Fatalf("eviction %d: not steady after %v", n/2, want)
 		}
@@ -449,10 +482,16 @@ func TestSteadyNeedsEverybody(t *testing.T) {
 	if r.run(100 * ms); r.m.Steady(3) {
 		t.Error("steady, and node 2 does not hear it")
 	}
+	if b := r.m.Probation(3); b.Who != 2 || b.Whom != 3 || b.Left != b.Whole {
+		t.Errorf("%+v", b)
+	}
 	r.row(2)
 	r.row(3, 2)
 	if r.run(100 * ms); r.m.Steady(3) {
 		t.Error("steady, and it does not hear node 2")
+	}
+	if b := r.m.Probation(3); b.Who != 3 || b.Whom != 2 {
+		t.Errorf("%+v", b)
 	}
 	r.row(3)
 	if r.run(100 * ms); !r.m.Steady(3) {
@@ -531,4 +570,70 @@ func TestBlockedPathIsACut(t *testing.T) {
 		t.Fatalf("%+v", r.out)
 	}
 	r.wantVerdict()
+}
+
+// withWitness is node 1 of two, and a witness that is heard or not.
+func withWitness(t *testing.T, heard bool) *rig {
+	r := newRig(t, 2)
+	p := quorum.Majority(1, 2, membership.FirstWitness)
+	p.Witness = membership.FirstWitness
+	r.m.Step(r.now, PolicyIn{Policy: p})
+	r.m.Step(r.now, WitnessIn{Heard: heard})
+	r.run(100 * ms)
+	return r
+}
+
+// A node of two that hears the witness decides without the other; no observer is the witness.
+func TestTheWitnessLetsOneOfTwoDecide(t *testing.T) {
+	r := withWitness(t, true)
+	r.m.Step(r.now, Leader{Node: 2})
+	r.silence(2)
+	r.run(2 * time.Second)
+	r.wantVerdict(2)
+	if !r.m.quorate || !r.m.judge.LeaderDead || slices.Contains(r.m.verdict[0].Observers, membership.FirstWitness) {
+		t.Errorf("quorate %v, %+v, %+v", r.m.quorate, r.m.judge, r.m.verdict)
+	}
+}
+
+func TestWithoutTheWitnessOneOfTwoDecidesNothing(t *testing.T) {
+	r := withWitness(t, false)
+	r.m.Step(r.now, Leader{Node: 2})
+	r.silence(2)
+	r.run(2 * time.Second)
+	r.wantVerdict()
+	if r.m.quorate || r.m.judge.LeaderDead {
+		t.Errorf("quorate %v, %+v", r.m.quorate, r.m.judge)
+	}
+	r.m.Step(r.now, WitnessIn{Heard: true})
+	r.run(1 * time.Second)
+	r.wantVerdict(2)
+	r.m.Step(r.now, WitnessIn{})
+	r.run(100 * ms)
+	if r.m.quorate {
+		t.Error("its vote counts after its silence")
+	}
+}
+
+// Two that hear each other need no witness, and one that nobody agreed on has no vote.
+func TestAWitnessThatIsNotNeeded(t *testing.T) {
+	r := withWitness(t, false)
+	if !r.m.quorate {
+		t.Error("two of three are a quorum")
+	}
+	r = newRig(t, 2)
+	r.m.Step(r.now, WitnessIn{Heard: true})
+	r.silence(2)
+	r.run(2 * time.Second)
+	if r.m.quorate || len(r.m.Linked()) != 1 {
+		t.Error("a vote that is in no policy counts")
+	}
+}
+
+// The DLM's path is lost and the other link is not: the pair is no more, and one stays.
+func TestTheWitnessAndALostPath(t *testing.T) {
+	r := withWitness(t, true)
+	r.blocked = []membership.NodeID{2}
+	r.tell[2] = nil
+	r.run(3 * time.Second)
+	r.wantVerdict(2)
 }

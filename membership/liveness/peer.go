@@ -26,6 +26,7 @@ type peer struct {
 
 	answered  membership.Mono // the newest answer's own stamp
 	daemonAge time.Duration   // as of that answer
+	progress  membership.Mono // of its daemon, the last by its answers, moved by own pauses
 	instance  uint64
 
 	member  bool
@@ -43,6 +44,7 @@ type peer struct {
 	rowAt   membership.Mono
 	rowVoid bool // received before an own pause
 	accuses []bool
+	asked   bool // a row accused it newly, and was not answered
 
 	calmSince membership.Mono // since when everybody hears it; 0: somebody does not
 	shaken    bool            // was suspected
@@ -74,7 +76,7 @@ func (m *Machine) shift(now membership.Mono, gap time.Duration) {
 		}
 	}
 	for _, p := range m.peers {
-		for _, at := range []*membership.Mono{&p.heard, &p.path, &p.base, &p.since, &p.quiet, &p.stalled, &p.lagging} {
+		for _, at := range []*membership.Mono{&p.progress, &p.heard, &p.path, &p.base, &p.since, &p.quiet, &p.stalled, &p.lagging} {
 			move(at)
 		}
 		p.rowVoid = true
@@ -106,6 +108,7 @@ func (m *Machine) absorb(samples []membership.Sample, blocked []membership.NodeI
 		}
 		if at > p.answered || at == p.answered && s.DaemonAge < p.daemonAge {
 			p.answered, p.daemonAge, p.instance = at, max(s.DaemonAge, 0), s.Instance
+			p.progress = max(p.progress, at.Add(-p.daemonAge))
 		}
 	}
 }
@@ -139,10 +142,11 @@ func (m *Machine) watched(p *peer) bool { return p.member || p.id == m.leader }
 func (m *Machine) silent(i int) bool { return m.own[i].Age >= m.cfg.Timing.DeadAfter }
 func (m *Machine) cut(i int) bool    { return m.own[i].Path >= m.cfg.Timing.DeadAfter }
 
-// excused: its freeze was announced, and it has not yet had dead_after since the
+// excused: its freeze was announced, or a maintenance of the cluster, and it has not yet had dead_after since the
 // end of that. Its ages are what they are; nobody is evicted for them.
 func (m *Machine) excused(p *peer) bool {
-	return p.hold != 0 && m.at < p.hold.Add(m.cfg.Timing.DeadAfter)
+	until := max(p.hold, m.calmed)
+	return until != 0 && m.at < until.Add(m.cfg.Timing.DeadAfter)
 }
 
 // suspicions begins and ends them. news says that others should know at once.
@@ -192,6 +196,13 @@ func (*peer) note(since *membership.Mono, so bool, now membership.Mono) (changed
 		*since = now
 	}
 	return true
+}
+
+// standsStill: its kernel answers, and by those answers its daemon has not gone on for
+// the stall limit, in which this node itself looked: what stopped this one may have
+// stopped both.
+func (m *Machine) standsStill(p *peer) bool {
+	return p.hears && !m.excused(p) && p.answered.Sub(p.progress) >= m.stallLimit(p.id)
 }
 
 func (m *Machine) stallLimit(n membership.NodeID) time.Duration {
@@ -264,20 +275,52 @@ func (m *Machine) calm() {
 // everybodyHears: this node does, and so do the members that it hears, by their
 // last rows; and the node hears them, by its own.
 func (m *Machine) everybodyHears(i int) bool {
+	_, whom := m.deaf(i)
+	return whom == 0
+}
+
+// deaf is a node that does not hear another, of a node and those who have to hear it; 0: none is.
+func (m *Machine) deaf(i int) (who, whom membership.NodeID) {
 	x := m.peers[i]
 	if !x.hears || m.own[i].Path < 0 || m.cut(i) {
-		return false
+		return m.ids[m.self], x.id
 	}
 	ok := func(a Age) bool { return a.Path >= 0 && a.Path < m.cfg.Timing.DeadAfter }
 	for j, p := range m.peers {
 		if j == i || j == m.self || !p.member || !p.hears {
 			continue
 		}
-		if m.recent(p) && !ok(p.cells[i]) || m.recent(x) && !ok(x.cells[j]) {
-			return false
+		if m.recent(p) && !ok(p.cells[i]) {
+			return p.id, x.id
+		}
+		if m.recent(x) && !ok(x.cells[j]) {
+			return x.id, p.id
 		}
 	}
-	return true
+	return 0, 0
+}
+
+// Probation is what a node lacks of being Steady.
+type Probation struct {
+	Evicted     bool              // it was, else suspected, or never
+	Whole, Left time.Duration     // to answer everybody without a gap
+	Who, Whom   membership.NodeID // who does not hear whom, so that nothing of Left passes; 0: everybody hears it
+}
+
+// Probation says why a node is not Steady.
+func (m *Machine) Probation(n membership.NodeID) Probation {
+	p := m.peer(n)
+	if p == nil {
+		return Probation{}
+	}
+	b := Probation{Evicted: p.evictions > 0, Whole: m.steadyTime(p)}
+	b.Left = b.Whole
+	if i, ok := slices.BinarySearch(m.ids, n); ok && p.calmSince == 0 {
+		b.Who, b.Whom = m.deaf(i)
+		return b
+	}
+	b.Left = max(b.Whole-m.at.Sub(p.calmSince), 0)
+	return b
 }
 
 // Steady says whether a node has answered everybody for long enough to be

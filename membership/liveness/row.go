@@ -38,11 +38,13 @@ func (m *Machine) makeRow() Row {
 
 // rowDue says whether a row goes out now: at once with news, paced when a peer
 // asks for one by a new accusation, every interval in doubt, every second at rest.
+// The first one in doubt, an interval after that began, says nothing that the first two
+// kinds have not.
 func (m *Machine) rowDue(news bool) bool {
 	since := m.at.Sub(m.sent)
 	return news || !m.everSent || since >= restEvery ||
 		m.answer && since >= m.pace() ||
-		m.doubt && since >= m.cfg.Timing.Interval
+		m.doubt && min(since, m.at.Sub(m.doubted)) >= m.cfg.Timing.Interval
 }
 
 // rowIn keeps a peer's row. Nothing is judged before the next look, which is
@@ -63,13 +65,29 @@ func (m *Machine) rowIn(now membership.Mono, r Row) {
 	p.accuses = m.accusations(p)
 	for j, a := range p.accuses {
 		was := before != nil && before[j]
-		m.answer = m.answer || a && !was
+		m.peers[j].asked = m.peers[j].asked || a && !was
 		awaited = awaited || a != was
 	}
 	if awaited {
 		m.soon(now)
 	}
 }
+
+// answers says whether a row is asked for by an accusation that this node can say
+// something of. While the accused has left a probe or more unanswered here as well, there
+// is nothing to say: either it answers soon, or this node's own suspicion sends the row.
+// When a machine dies all others accuse it within an interval, and each of them would
+// answer each other one before that.
+func (m *Machine) answers() {
+	for j, p := range m.peers {
+		if age := m.own[j].Age; p.asked && (age < m.patience() || age >= m.cfg.Timing.DeadAfter) {
+			p.asked, m.answer = false, true
+		}
+	}
+}
+
+// patience is the longest age of a peer that has answered each probe in time.
+func (m *Machine) patience() time.Duration { return m.cfg.Timing.Interval * 3 / 2 }
 
 // cells puts a row's ages in their places. What is not configured, or makes no
 // sense, is no evidence.

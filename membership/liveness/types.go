@@ -85,6 +85,14 @@ type Anew struct{ Node membership.NodeID }
 // PolicyIn replaces the policy: who has a vote has changed.
 type PolicyIn struct{ Policy quorum.Policy }
 
+// WitnessIn says whether the policy's witness is heard: then its vote counts wherever
+// this node's own judgment needs a quorum.
+type WitnessIn struct{ Heard bool }
+
+// Maintenance announces work on the whole cluster: what Hold does for one member
+// it does for all, those too who come in meanwhile.
+type Maintenance struct{ Until membership.Mono }
+
 // Hold announces a freeze of a member: it is not suspected before Until, and then
 // only after a further dead_after. An Until that has come ends a hold. It ends
 // with the member's incarnation, too.
@@ -101,7 +109,9 @@ func (Leader) input()       {}
 func (RecoveryWait) input() {}
 func (Anew) input()         {}
 func (PolicyIn) input()     {}
+func (WitnessIn) input()    {}
 func (Hold) input()         {}
+func (Maintenance) input()  {}
 
 // Effect is one of the effects below, to be executed in order.
 type Effect interface{ effect() }

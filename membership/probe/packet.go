@@ -28,8 +28,10 @@ type Type uint8
 
 // The types.
 const (
-	TypeProbe Type = 1
-	TypeReply Type = 2
+	TypeProbe     Type = 1
+	TypeReply     Type = 2
+	TypeLong      Type = 3 // a long probe
+	TypeLongReply Type = 4 // and its reply
 )
 
 func (t Type) String() string {
@@ -38,12 +40,22 @@ func (t Type) String() string {
 		return "probe"
 	case TypeReply:
 		return "reply"
+	case TypeLong:
+		return "long probe"
+	case TypeLongReply:
+		return "long reply"
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-// FlagKernel in a reply says that the kernel answered, not the daemon.
-const FlagKernel = 1 << 0
+const (
+	// FlagKernel in a reply says that the kernel answered, not the daemon; in a probe,
+	// that the answer that its Stamp names was the kernel's.
+	FlagKernel = 1 << 0
+	// FlagNoDaemon in a reply of the kernel says that no process of the node has the
+	// probes' port open: its daemon has ended.
+	FlagNoDaemon = 1 << 1
+)
 
 // The ways in which bytes are not a packet of ours.
 var (
@@ -64,11 +76,14 @@ type Packet struct {
 	Prober   uint64          // instance
 	Sent     membership.Mono // of the prober's clock
 
-	Responder uint64          // instance
-	Stamp     membership.Mono // of the responder's clock
+	Responder uint64          // epoch
+	Stamp     membership.Mono // of the responder's clock; in a probe, of its newest answer that counted
 	Progress  uint64
 	Age       time.Duration
 	View      uint64
+
+	Length uint16 // of a long one: bytes of the datagram
+	Answer uint16 // of a long probe: bytes that its reply shall have
 }
 
 // Parse reads a datagram's fields. It looks at the form alone: call Verify
@@ -77,13 +92,18 @@ func Parse(b []byte) (Packet, error) {
 	if len(b) != Size {
 		return Packet{}, ErrLength
 	}
+	return parse(b, TypeProbe, TypeReply)
+}
+
+// parse reads the first Size bytes of a datagram of one of two types.
+func parse(b []byte, probe, reply Type) (Packet, error) {
 	le := binary.LittleEndian
 	switch {
 	case le.Uint32(b) != Magic:
 		return Packet{}, ErrMagic
 	case b[4] != version:
 		return Packet{}, ErrVersion
-	case Type(b[5]) != TypeProbe && Type(b[5]) != TypeReply:
+	case Type(b[5]) != probe && Type(b[5]) != reply:
 		return Packet{}, ErrType
 	}
 	return Packet{
@@ -113,7 +133,8 @@ func (p *Packet) Marshal(b *[Size]byte, k Key) {
 	le.PutUint32(b[8:], uint32(p.Src))
 	le.PutUint32(b[12:], uint32(p.Dst))
 	le.PutUint32(b[16:], k.epoch)
-	le.PutUint32(b[20:], 0)
+	le.PutUint16(b[20:], p.Length)
+	le.PutUint16(b[22:], p.Answer)
 	le.PutUint64(b[24:], p.Seq)
 	le.PutUint64(b[32:], p.Prober)
 	le.PutUint64(b[40:], uint64(p.Sent))
@@ -125,7 +146,8 @@ func (p *Packet) Marshal(b *[Size]byte, k Key) {
 	le.PutUint64(b[tagged:], k.tag(b[:tagged]))
 }
 
-// Verify says whether the datagram, of Size bytes, carries the key's tag.
+// Verify says whether the datagram, of Size bytes, or that many of a long one, carries the
+// key's tag.
 func Verify(b []byte, k Key) bool {
 	if len(b) != Size || k.words == nil {
 		return false

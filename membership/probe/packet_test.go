@@ -171,7 +171,7 @@ func TestWindow(t *testing.T) {
 		t.Errorf("before anything was sent: %v", got)
 	}
 	for seq := uint64(1); seq <= 40; seq++ {
-		if got := w.Next(at(seq)); got != seq {
+		if got := w.Next(at(seq), false); got != seq {
 			t.Fatalf("Next = %d, want %d", got, seq)
 		}
 	}
@@ -236,7 +236,7 @@ func TestReplaysProperty(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for v, want := range map[fmt.Stringer]string{
-		TypeProbe: "probe", TypeReply: "reply", Type(9): "type 9",
+		TypeProbe: "probe", TypeReply: "reply", TypeLong: "long probe", TypeLongReply: "long reply", Type(9): "type 9",
 		Fresh: "fresh", Unasked: "unasked", Late: "late", Old: "old", Verdict(9): "unknown verdict",
 	} {
 		if v.String() != want {

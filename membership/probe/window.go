@@ -2,10 +2,14 @@ package probe
 
 import "github.com/quorate/quorate/membership"
 
-// Outstanding is how many probes of one peer and link may wait for their
-// answers; an answer to an older one is late and does not count. It bounds how
-// long held-back answers can make a dead peer look alive: Outstanding intervals.
+// Outstanding is for how many intervals a probe may wait for its answer; one that comes
+// later does not count. It bounds how long held-back answers can make a dead peer look
+// alive. Probes between two intervals, of a hurried peer, do not make others late: else
+// a hint could have a peer that is slow called silent.
 const Outstanding = 16
+
+// outstanding are as many probes, with those between.
+const outstanding = Outstanding * HurryBy
 
 // Verdict is what Window says of a reply.
 type Verdict uint8
@@ -14,7 +18,7 @@ type Verdict uint8
 const (
 	Fresh   Verdict = iota // counts
 	Unasked                // was never sent, or its stamp is not the one sent
-	Late                   // was sent, but Outstanding newer ones have been since
+	Late                   // was sent, but Outstanding intervals ago
 	Old                    // answered already, or older than one that was
 )
 
@@ -37,13 +41,26 @@ func (v Verdict) String() string {
 type Window struct {
 	last     uint64 // newest sequence sent
 	answered uint64 // newest sequence answered
-	sent     [Outstanding]membership.Mono
+	interval uint64 // number of the present interval
+	sent     [outstanding]sentProbe
 }
 
-// Next returns the sequence for a probe that is sent now.
-func (w *Window) Next(now membership.Mono) uint64 {
+type sentProbe struct {
+	at       membership.Mono
+	interval uint64
+}
+
+// From has the sequences begin after this one. It is called before anything is sent.
+func (w *Window) From(seq uint64) { w.last, w.answered = seq, seq }
+
+// Next returns the sequence for a probe that is sent now; between says that it is one
+// besides that of its interval.
+func (w *Window) Next(now membership.Mono, between bool) uint64 {
 	w.last++
-	w.sent[w.last%Outstanding] = now
+	if !between {
+		w.interval++
+	}
+	w.sent[w.last%outstanding] = sentProbe{at: now, interval: w.interval}
 	return w.last
 }
 
@@ -57,9 +74,9 @@ func (w *Window) Accept(seq uint64, sent membership.Mono) Verdict {
 		return Unasked
 	case seq <= w.answered:
 		return Old
-	case w.last-seq >= Outstanding:
+	case w.last-seq >= outstanding || w.interval-w.sent[seq%outstanding].interval >= Outstanding:
 		return Late
-	case w.sent[seq%Outstanding] != sent:
+	case w.sent[seq%outstanding].at != sent:
 		return Unasked
 	}
 	w.answered = seq

@@ -1,9 +1,7 @@
 package quorum
 
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/quorate/quorate/membership"
@@ -11,9 +9,6 @@ import (
 
 // MaxVotes is the most votes that one node may have.
 const MaxVotes = 1 << 16
-
-// ErrPolicy is in the chain of every error that Check returns.
-var ErrPolicy = errors.New("quorum: the policy cannot work")
 
 // Policy is how many votes each configured node has. The zero Policy has no
 // votes and is never quorate.
@@ -27,6 +22,36 @@ type Policy struct {
 	// All asks for every vote in the place of more than half: who has one is
 	// needed, and no set without it is quorate. Expected does not matter then.
 	All bool `json:"all,omitempty"`
+	// Rules are what goes beyond that: see Takeover.
+	Rules membership.Quorum `json:"rules"`
+	// Witness is the node among Votes that is the witness; 0: there is none. It is in
+	// no view: what was ordered without a majority of the nodes was ordered with it.
+	Witness membership.NodeID `json:"witness,omitempty"`
+}
+
+// New is the policy of a configuration.
+func New(cfg membership.Config) Policy {
+	p := Policy{Votes: make(map[membership.NodeID]int, len(cfg.Nodes)), Rules: cfg.Quorum, Expected: cfg.Quorum.Expected}
+	for _, n := range cfg.Nodes {
+		p.Votes[n.ID] = n.Votes
+	}
+	return p
+}
+
+// Of is the policy when only these nodes count any more; the others are as if they
+// were not configured. Expected then counts for no more than the votes that are left.
+func (p Policy) Of(electorate []membership.NodeID) Policy {
+	all := p.Votes
+	p.Votes = make(map[membership.NodeID]int, len(electorate))
+	for n, votes := range all {
+		if slices.Contains(electorate, n) {
+			p.Votes[n] = votes
+		}
+	}
+	if len(p.Votes) < len(all) {
+		p.Expected = 0
+	}
+	return p
 }
 
 // Majority is the policy of one vote a node.
@@ -86,29 +111,4 @@ func (v Verdict) words() string {
 		return fmt.Sprintf("%d of %d votes, %d needed", v.Have, v.Expected, v.Needed)
 	}
 	return fmt.Sprintf("%d of %d votes, %d needed: %d missing", v.Have, v.Expected, v.Needed, v.Needed-v.Have)
-}
-
-// Check says what is wrong with a policy, and what to change.
-func (p Policy) Check() error {
-	var errs []error
-	sum := 0
-	for _, n := range slices.Sorted(maps.Keys(p.Votes)) {
-		votes := p.Votes[n]
-		switch {
-		case n == 0:
-			errs = append(errs, fmt.Errorf("%w: votes are given to node 0; node ids begin at 1", ErrPolicy))
-		case votes < 0 || votes > MaxVotes:
-			errs = append(errs, fmt.Errorf("%w: node %d has %d votes; give it 0 to %d", ErrPolicy, n, votes, MaxVotes))
-		default:
-			sum += votes
-		}
-	}
-	if sum == 0 {
-		errs = append(errs, fmt.Errorf("%w: no node has a vote; give at least one node votes", ErrPolicy))
-	}
-	if p.Expected > 0 && sum < p.Expected/2+1 {
-		errs = append(errs, fmt.Errorf("%w: expected votes are %d and all nodes together have %d; lower expected votes below %d",
-			ErrPolicy, p.Expected, sum, 2*sum))
-	}
-	return errors.Join(errs...)
 }

@@ -13,6 +13,10 @@
 // new line everywhere, move it to the top everywhere, remove the old one
 // everywhere. At most MaxKeys keys, at most MaxFile bytes.
 //
+// The daemon does these rounds by itself for a key that `quorate key rotate` made
+// (membership/rotation); its line has a fourth word, rotated. A File is how it
+// changes the file: as a whole, durably, all other lines kept.
+//
 // # What is made of it
 //
 // HKDF-SHA256 derives per epoch, each under its own label: the ed25519 key of

@@ -26,7 +26,7 @@ func write(path string) error {
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: to rotate, append a line of \"quorate keygen -\" on every node; to begin anew, move the file away first", ErrExists)
+		return fmt.Errorf("%w: to rotate, run \"quorate key rotate\"; to begin anew, move the file away first", ErrExists)
 	}
 	if err != nil {
 		return cause(err)
@@ -97,23 +97,31 @@ func Load(path string) (Secret, error) {
 }
 
 func load(path string) (Secret, error) {
+	text, err := readText(path)
+	if err != nil {
+		return Secret{}, err
+	}
+	return Parse(text)
+}
+
+func readText(path string) ([]byte, error) {
 	// O_NONBLOCK: opening a fifo by mistake must not hang the daemon.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Secret{}, fmt.Errorf("%w: run \"quorate keygen\" on one node and copy the file to all others", ErrMissing)
+		return nil, fmt.Errorf("%w: run \"quorate keygen\" on one node and copy the file to all others", ErrMissing)
 	}
 	if err != nil {
-		return Secret{}, cause(err)
+		return nil, cause(err)
 	}
 	defer f.Close()
 	if err := check(f, path); err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err != nil {
-		return Secret{}, cause(err)
+		return nil, cause(err)
 	}
-	return Parse(text)
+	return text, nil
 }
 
 func check(f *os.File, path string) error {

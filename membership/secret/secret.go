@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 
 	"github.com/quorate/quorate/membership/probe"
+	"github.com/quorate/quorate/membership/rotation"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 	// MaxFile is the largest file that is read, in bytes.
 	MaxFile = 4096
 	// MaxKeys is the number of epochs that may overlap.
-	MaxKeys = 4
+	MaxKeys = rotation.MaxKeys
 
 	version = "quorate-key-1"
 	length  = 32
@@ -52,9 +54,13 @@ func (e *OpError) Unwrap() error { return e.Err }
 type Secret struct{ keys []*key }
 
 type key struct {
-	epoch uint32
-	bytes [length]byte
+	epoch   uint32
+	bytes   [length]byte
+	rotated bool
 }
+
+// rotated is the fourth word of a line that `quorate key rotate` made: its key takes over by itself.
+const rotated = "rotated"
 
 // New returns a secret with one random key, epoch 1, that is in no file.
 func New() (Secret, error) {
@@ -78,9 +84,17 @@ func Generate(w io.Writer) error {
 func (s Secret) text() []byte {
 	var b bytes.Buffer
 	for _, k := range s.keys {
-		fmt.Fprintf(&b, "%s %d %s\n", version, k.epoch, base64.RawURLEncoding.EncodeToString(k.bytes[:]))
+		b.Write(k.line())
 	}
 	return b.Bytes()
+}
+
+func (k *key) line() []byte {
+	b := fmt.Appendf(nil, "%s %d %s", version, k.epoch, base64.RawURLEncoding.EncodeToString(k.bytes[:]))
+	if k.rotated {
+		b = append(b, " "+rotated...)
+	}
+	return append(b, '\n')
 }
 
 // Parse reads the text of a secret file. Its errors wrap ErrFormat, name the
@@ -121,8 +135,8 @@ func parseKey(fields [][]byte) (*key, error) {
 	if string(fields[0]) != version {
 		return nil, formatError("the line does not begin with %q", version)
 	}
-	if len(fields) != 3 {
-		return nil, formatError("%d words instead of 3", len(fields))
+	if len(fields) != 3 && (len(fields) != 4 || string(fields[3]) != rotated) {
+		return nil, formatError("%d words instead of 3 (a fourth can only be %q)", len(fields), rotated)
 	}
 	epoch, err := strconv.ParseUint(string(fields[1]), 10, 32)
 	if err != nil || epoch == 0 {
@@ -133,7 +147,7 @@ func parseKey(fields [][]byte) (*key, error) {
 	if err != nil || n != length {
 		return nil, formatError("the key is not %d bytes in base64url (43 characters)", length)
 	}
-	k := &key{epoch: uint32(epoch)}
+	k := &key{epoch: uint32(epoch), rotated: len(fields) == 4}
 	copy(k.bytes[:], raw)
 	if k.bytes == [length]byte{} {
 		return nil, formatError("the key is all zeros")
@@ -153,6 +167,29 @@ func (s Secret) Epochs() []uint32 {
 		out[i] = k.epoch
 	}
 	return out
+}
+
+// Keys names the keys by epoch and fingerprint, the one to send with first, and
+// those of them that a rotation made.
+func (s Secret) Keys() (all, made []rotation.Key, err error) {
+	for _, k := range s.keys {
+		id, err := k.id()
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, id)
+		if k.rotated {
+			made = append(made, id)
+		}
+	}
+	return all, made, nil
+}
+
+// id names the key. The fingerprint is derived as everything else is, and tells
+// nothing of the key.
+func (k *key) id() (rotation.Key, error) {
+	b, err := k.derive("fingerprint", rotation.PrintLen/2)
+	return rotation.Key{Epoch: k.epoch, Print: hex.EncodeToString(b)}, err
 }
 
 // Empty says whether there is no key at all.

@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/tools/cluster"
 	"github.com/quorate/quorate/tools/lab"
+	"github.com/quorate/quorate/tools/lab/fencedev"
 )
 
 // world is a cluster that the stories of one test share.
@@ -21,7 +23,7 @@ type world struct {
 	t   *testing.T
 	ctx context.Context
 	out string
-	// deadAfter is the options', 0: the profile's.
+	// deadAfter is the options', on this machine; 0: the profile's.
 	deadAfter time.Duration
 }
 
@@ -33,10 +35,13 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// full says that this is make test-full, in which stories have all their variants.
+func full() bool { return os.Getenv("QUORATE_FULL") == "1" }
+
 // onlyFull skips what is too long for every day.
 func onlyFull(t *testing.T) {
 	t.Helper()
-	if os.Getenv("QUORATE_FULL") != "1" {
+	if !full() {
 		t.Skip("QUORATE_FULL is not 1: this is a story of make test-full")
 	}
 }
@@ -46,13 +51,13 @@ func newWorld(t *testing.T, opt cluster.Options) *world {
 	if os.Getenv(lab.EnvGate) != "1" {
 		t.Skipf("%s is not 1: these stories boot real kernels, as root", lab.EnvGate)
 	}
-	opt.Log = testLog{t}
+	opt.Log, opt.Patient = testLog{t}, true
 	c, err := cluster.New(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	watch := lab.WatchHost()
-	w := &world{Cluster: c, t: t, ctx: t.Context(), out: filepath.Join("..", "..", "out", "accept", t.Name()), deadAfter: opt.DeadAfter}
+	w := &world{Cluster: c, t: t, ctx: t.Context(), out: filepath.Join("..", "..", "out", "accept", t.Name())}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(watch)
@@ -64,6 +69,7 @@ func newWorld(t *testing.T, opt cluster.Options) *world {
 		}
 	})
 	w.must(c.Up(w.ctx))
+	w.deadAfter = w.Stretch(opt.DeadAfter)
 	return w
 }
 
@@ -121,11 +127,49 @@ func (w *world) story(name string, f func(*world)) {
 	}
 }
 
+// within bounds a wait; on a slow machine it is longer.
 func (w *world) within(d time.Duration, what string, f func(context.Context) error) {
 	w.t.Helper()
+	d = w.Stretch(d)
 	ctx, cancel := context.WithTimeoutCause(w.ctx, d, fmt.Errorf("not within %v: %s", d, what))
 	defer cancel()
 	w.must(f(ctx))
+}
+
+// statusOf waits until f is content with what a node's daemon says, and returns that.
+func (w *world) statusOf(i int, d time.Duration, what string, f func(control.Status) error) (last control.Status) {
+	w.t.Helper()
+	w.within(d, fmt.Sprintf("node%d: %s", i, what), func(ctx context.Context) error {
+		return cluster.Until(ctx, 50*time.Millisecond, func() (err error) {
+			if last, err = w.Status(ctx, i); err == nil {
+				err = f(last)
+			}
+			return err
+		})
+	})
+	return last
+}
+
+// offs are the nodes that fence devices were asked to switch off since a time, by
+// ascending number, each as often as that was.
+func (w *world) offs(since time.Time) (plugs []int) {
+	for _, p := range w.Lab.PowerLog() {
+		if p.Asked.After(since) && p.Action == fencedev.Off {
+			plugs = append(plugs, p.Plug)
+		}
+	}
+	slices.Sort(plugs)
+	return plugs
+}
+
+// fencedOnly: since a time no other than these nodes was fenced.
+func (w *world) fencedOnly(since time.Time, may ...int) {
+	w.t.Helper()
+	for _, plug := range w.offs(since) {
+		if !slices.Contains(may, plug) {
+			w.t.Errorf("node%d was fenced", plug)
+		}
+	}
 }
 
 func (w *world) boot(i int) {

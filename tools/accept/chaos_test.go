@@ -50,7 +50,7 @@ func TestChaosNotices(t *testing.T) {
 	}{
 		{"skip-fence", "I3 fence-before-recover", 2, 2}, {"skip-stop", "I2 stop-before-start", 2, 2}, {"skip-quorum", "I4 quorum-before-start", 76, 6},
 	}
-	if os.Getenv("QUORATE_FULL") != "1" {
+	if !full() {
 		bugs = bugs[:1]
 	}
 	for _, c := range bugs {

@@ -17,7 +17,7 @@ import (
 func TestCuts(t *testing.T) {
 	w := newMounted(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
 	w.story("a glitch shorter than dead_after", func(w *world) { w.glitch(250 * time.Millisecond) })
-	w.story("a switch that is off for two seconds", func(w *world) { w.glitch(2 * time.Second) })
+	w.story("a switch that is off for two seconds", func(w *world) { w.glitch(w.Stretch(2 * time.Second)) })
 	w.story("a follower is cut off", func(w *world) { v := w.follower(); w.cut([]int{v}, func() error { return w.Lab.CutNode(v) }) })
 	w.story("the leader is cut off", func(w *world) { v := w.leader(); w.cut([]int{v}, func() error { return w.Lab.CutNode(v) }) })
 	w.story("a follower hears the leader and is not heard", func(w *world) {
@@ -28,7 +28,11 @@ func TestCuts(t *testing.T) {
 		l, f := w.leader(), w.follower()
 		w.cut([]int{l, f}, func() error { return w.Lab.Cut(l, f) })
 	})
-	w.story("a link flaps for a minute", (*world).flaps)
+	long := 20
+	if full() {
+		long = 60
+	}
+	w.story("a link flaps", func(w *world) { w.flaps(long) })
 }
 
 // glitch: nobody hears anybody for a while. There is no quorum to evict anybody, so
@@ -75,7 +79,7 @@ func (w *world) cut(candidates []int, do func() error) {
 	wr := w.write(fmt.Sprintf("cut%d", time.Now().UnixNano()), 20, w.Nodes()...)
 	defer wr.stop()
 	// Fencing takes a while, so that a loser that went on would have the time for it.
-	w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: 2 * time.Second})
+	w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: w.Stretch(4 * time.Second)})
 	defer w.Misbehave(honest)
 	at := time.Now()
 	w.must(do())
@@ -118,7 +122,7 @@ func (w *world) stoppedInTime(i int, cut time.Time) {
 	w.t.Helper()
 	w.within(30*time.Second, fmt.Sprintf("node%d stops", i), func(ctx context.Context) error {
 		e, err := w.Events.Wait(ctx, cut, cluster.Of(i, membership.KindStopped))
-		if took := e.At.Sub(cut); err == nil && took > w.deadAfter+stopSlack {
+		if took := e.At.Sub(cut); err == nil && took > w.deadAfter+w.Stretch(stopSlack) {
 			err = fmt.Errorf("node%d stopped %v after the cut, and dead_after is %v", i, took, w.deadAfter)
 		}
 		return err
@@ -136,13 +140,13 @@ func (w *world) evicted(at time.Time) (victim int) {
 	return victim
 }
 
-// flaps: a node's links are gone for half of each second.
-func (w *world) flaps() {
+// flaps: a node's links are gone for half of each of so many seconds.
+func (w *world) flaps(seconds int) {
 	w.calm()
 	victim := w.follower()
 	rest := w.Others(victim)
 	from := time.Now()
-	for range 60 {
+	for range seconds {
 		w.must(w.Lab.CutNode(victim))
 		time.Sleep(500 * time.Millisecond)
 		w.must(w.Lab.Heal())

@@ -3,7 +3,6 @@ package accept
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,10 +18,13 @@ const (
 	// fiveDead is longer than five kernels on two cores stand still when two of them boot.
 	fiveDead  = 2 * time.Second
 	fiveFence = 3 * time.Second // the devices' timeout, so that an agent that hangs is soon given up
-	// fiveExpiry is when the others give up a job of which they hear nothing: 2 s to
-	// start, twice the timeout, a quarter of that and 5 s.
-	fiveExpiry = (2*time.Second+2*fiveFence)*5/4 + 5*time.Second
 )
+
+// fiveExpiry is when the others give up a job of which they hear nothing: 2 s to
+// start, twice the timeout, a quarter of that and 5 s.
+func (w *world) fiveExpiry() time.Duration {
+	return (2*time.Second+2*w.Stretch(fiveFence))*5/4 + 5*time.Second
+}
 
 // TestFiveNodes: five nodes survive two faults at a time, and tell the halves of
 // a cut from a majority. Each story ends with all five at work.
@@ -33,7 +35,11 @@ func TestFiveNodes(t *testing.T) {
 	w.must(w.WaitLockspace(w.ctx, w.Nodes(), w.Nodes()))
 	w.trial("three are cut from two", (*world).majority)
 	w.trial("two of four are cut from two", (*world).halves)
-	for _, gap := range []time.Duration{0, 50 * time.Millisecond, 500 * time.Millisecond} {
+	gaps := []time.Duration{0, 500 * time.Millisecond}
+	if full() {
+		gaps = append(gaps, 50*time.Millisecond)
+	}
+	for _, gap := range gaps {
 		w.trial(fmt.Sprintf("two die %v apart", gap), func(w *world) []int { return w.twoDie(gap) })
 	}
 	w.trial("the new leader dies", (*world).newLeaderDies)
@@ -43,9 +49,11 @@ func TestFiveNodes(t *testing.T) {
 	w.trial("the actor dies while its agent hangs", (*world).actorDiesHanging)
 	w.trial("the victim boots in the middle of its recovery", (*world).victimBoots)
 	w.trial("an actor that stood still wakes up", (*world).actorWakes)
-	w.dieInChanges()
-	if os.Getenv("QUORATE_FULL") == "1" {
-		w.dieInChanges()
+	if full() {
+		w.dieInChanges(steps...)
+		w.dieInChanges(steps...)
+	} else {
+		w.dieInChanges(membership.KindStopped, membership.KindStarted)
 	}
 }
 
@@ -173,7 +181,7 @@ func (w *world) majority() []int {
 	few := []int{leader, follower}
 	rest := w.Others(few...)
 	// Fencing takes a while, so that a side that went on would have the time for it.
-	w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: fiveFence * 5 / 6})
+	w.Misbehave(fencedev.Fault{Mode: fencedev.Slow, Delay: w.Stretch(fiveFence) * 5 / 6})
 	defer w.Misbehave(honest)
 	at := time.Now()
 	w.must(w.Lab.CutApart(few, rest))
@@ -202,7 +210,7 @@ func (w *world) halves() []int {
 	w.must(w.Lab.CutApart(four[:2], four[2:]))
 	w.must(w.WaitEach(w.ctx, four, cut, membership.KindStopped))
 	file := w.attempts(four)
-	time.Sleep(time.Until(cut.Add(3 * fiveDead))) // the length of the cut is the story
+	time.Sleep(time.Until(cut.Add(3 * w.deadAfter))) // the length of the cut is the story
 	if got := w.granted(file, four...); len(got) > 0 {
 		w.t.Fatalf("%v, without a quorum, were granted a lock", got)
 	}
@@ -267,7 +275,7 @@ func (w *world) candidateDies() []int {
 // dies meanwhile. The next one begins when the first is proved gone.
 func (w *world) actorDiesBusy() []int {
 	victim := w.follower()
-	w.Lab.Misbehave(victim, fencedev.Fault{Mode: fencedev.Slow, Delay: fiveFence * 5 / 6})
+	w.Lab.Misbehave(victim, fencedev.Fault{Mode: fencedev.Slow, Delay: w.Stretch(fiveFence) * 5 / 6})
 	defer w.Misbehave(honest)
 	at := w.kill(victim)
 	actor := w.actor(at, victim)
@@ -413,12 +421,13 @@ func (w *world) actorWakes() []int {
 	rest := w.Others(victim, actor)
 	w.Lab.Misbehave(actor, fencedev.Fault{Mode: fencedev.Fail})
 	defer w.Misbehave(honest)
+	restarts := w.restarts(actor)
 	still, err := w.Lab.Node(actor).Freeze(w.ctx)
 	w.must(err)
 	w.boot(victim)
 	w.first(at, membership.KindFenced, victim)
 	w.first(at, membership.KindEvicted, actor)
-	time.Sleep(time.Until(still.Add(fiveExpiry + 2*time.Second))) // the story: longer than the lease
+	time.Sleep(time.Until(still.Add(w.fiveExpiry() + 2*time.Second))) // the story: longer than the lease
 	w.must(w.WaitMembers(w.ctx, rest, rest))
 	w.none(at, membership.KindOpened, membership.KindStarted)
 	w.must(w.waitsFor(victim, fmt.Sprintf("node%d may still be fencing its earlier incarnation", actor)))
@@ -426,14 +435,9 @@ func (w *world) actorWakes() []int {
 		w.t.Fatalf("the actor stood still too late: %+v", rs)
 	}
 	w.must(w.Lab.Node(actor).Thaw(w.ctx))
-	w.within(30*time.Second, "the end of the actor by itself", func(ctx context.Context) error {
-		return cluster.Until(ctx, 50*time.Millisecond, func() error {
-			if w.Lab.Node(actor).Powered() {
-				return fmt.Errorf("node%d goes on", actor)
-			}
-			return nil
-		})
-	})
+	w.startsAnew(actor, restarts)
+	_, err = w.Kill(w.ctx, actor)
+	w.must(err)
 	w.boot(actor)
 	w.first(at, membership.KindFenced, actor)
 	w.must(w.WaitLockspace(w.ctx, rest, rest))
@@ -464,8 +468,8 @@ func (w *world) requests(at time.Time, plug int) (rs []fencedev.Record) {
 // steps of a change, as events tell of them.
 var steps = []membership.Kind{membership.KindChange, membership.KindStopped, membership.KindOpened, membership.KindStarted, membership.KindRecovered}
 
-// dieInChanges: a joiner, and then a leaver, die at each step of the change.
-func (w *world) dieInChanges() {
+// dieInChanges: a joiner, and then a leaver, die at each of these steps of the change.
+func (w *world) dieInChanges(steps ...membership.Kind) {
 	for n, k := range steps {
 		w.story(fmt.Sprintf("a joiner, then a leaver, dies at %q", k), func(w *world) {
 			joiner := w.follower()

@@ -3,10 +3,12 @@ package accept
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/tools/cluster"
 	"github.com/quorate/quorate/tools/lab/fencedev"
@@ -19,6 +21,7 @@ func TestFrozen(t *testing.T) {
 	w.story("frozen for less than dead_after", (*world).freezes)
 	w.story("a freeze that is announced", (*world).held)
 	w.story("a freeze that outlasts its hold", (*world).heldTooShort)
+	w.story("maintenance", (*world).maintained)
 	w.story("clocks are wrong and step", (*world).clocks)
 }
 
@@ -27,7 +30,7 @@ func TestFrozen(t *testing.T) {
 func TestFrozenTooLong(t *testing.T) {
 	w := newMounted(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
 	w.story("frozen until it is fenced", func(w *world) { w.freezesFor(w.follower(), 0) })
-	w.story("a leader that wakes up before it is fenced", func(w *world) { w.freezesFor(w.leader(), 1500*time.Millisecond) })
+	w.story("a leader that wakes up before it is fenced", func(w *world) { w.freezesFor(w.leader(), w.Stretch(1500*time.Millisecond)) })
 }
 
 // frozen stands a node still for a while.
@@ -150,6 +153,38 @@ func (w *world) heldTooShort() {
 	wr.verify(victim, w.Nodes()...)
 }
 
+// maintained: in a maintenance nobody is evicted who stands still, and that is told; when
+// it was ended, the same has its node evicted and fenced.
+func (w *world) maintained() {
+	w.calm()
+	victim := w.follower()
+	rest := w.Others(victim)
+	from := time.Now()
+	wr := w.write("maintained", 20, w.Nodes()...)
+	defer wr.stop()
+	w.shows(w.quorate(rest[0], "maintenance on --yes --for 10s", 1), "1m")
+	w.quorate(rest[0], "maintenance on --yes --for 30m", 0)
+	for _, i := range w.Nodes() {
+		w.statusOf(i, 5*time.Second, "status warns of what is not done meanwhile", func(s control.Status) error {
+			if s.Maintenance == nil || !slices.ContainsFunc(s.Warnings, func(x string) bool { return strings.Contains(x, "no node is evicted or fenced") }) {
+				return fmt.Errorf("%+v, %q", s.Maintenance, s.Warnings)
+			}
+			return nil
+		})
+	}
+	w.frozen(victim, 6*time.Second) // three times dead_after
+	w.unharmed(wr, from)
+	w.quorate(rest[1], "maintenance off", 0)
+	at, err := w.Lab.Node(victim).Freeze(w.ctx)
+	w.must(err)
+	if got := w.evicted(at); got != victim {
+		w.t.Fatalf("node%d was evicted", got)
+	}
+	w.must(w.WaitLockspace(w.ctx, rest, rest))
+	w.fencedBeforeStart(victim, at, rest)
+	w.back(victim)
+}
+
 // clocks: a node joins in 1970, and clocks of running nodes step by an hour, and
 // nothing happens: everything is counted by a clock that nobody sets.
 func (w *world) clocks() {
@@ -181,10 +216,11 @@ func (w *world) restarts(i int) int {
 	return strings.Count(w.Lab.Node(i).ConsoleTail(10_000), "reboot: Restarting system")
 }
 
-// endsItself: a node that wakes up to find itself evicted does not wait for the device.
-func (w *world) endsItself(victim int, at time.Time, restarts int) {
+// startsAnew waits until the kernel of a node has said once more that it restarts.
+// Whether its program ends then is no matter of the node's.
+func (w *world) startsAnew(victim, restarts int) {
 	w.t.Helper()
-	w.within(30*time.Second, "the restart of the node that woke up", func(ctx context.Context) error {
+	w.within(30*time.Second, fmt.Sprintf("the restart of node%d, which woke up", victim), func(ctx context.Context) error {
 		return cluster.Until(ctx, 20*time.Millisecond, func() error {
 			if w.restarts(victim) == restarts {
 				return fmt.Errorf("node%d runs as before: %s", victim, w.Lab.Node(victim).ConsoleTail(5))
@@ -192,6 +228,12 @@ func (w *world) endsItself(victim int, at time.Time, restarts int) {
 			return nil
 		})
 	})
+}
+
+// endsItself: a node that wakes up to find itself evicted does not wait for the device.
+func (w *world) endsItself(victim int, at time.Time, restarts int) {
+	w.t.Helper()
+	w.startsAnew(victim, restarts)
 	for _, p := range w.Lab.PowerLog() {
 		if p.Plug == victim && p.Asked.After(at) && !p.Done.IsZero() {
 			w.t.Fatalf("node%d waited until it was cut off: %+v", victim, p)

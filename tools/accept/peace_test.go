@@ -113,7 +113,7 @@ func (w *world) strangers() {
 	})
 	for _, s := range []struct{ name, edit, want string }{
 		{"another key", "rm $d/quorate.key; /usr/local/sbin/quorate keygen -f $d/quorate.key", "secrets differ"},
-		{"another cluster", `sed -i 's/name = "lab"/name = "other"/' $d/quorate.toml`, "cluster"},
+		{"another cluster", `sed -i 's/name = "lab"/name = "other"/' $d/quorate.toml; rm -r /var/lib/quorate/raft`, "cluster"},
 	} {
 		w.imposter(s.name, s.edit, s.want)
 	}

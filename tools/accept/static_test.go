@@ -1,7 +1,6 @@
 package accept
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,15 +47,12 @@ func TestOneNodeByAList(t *testing.T) {
 }
 
 // until waits for a status of node 1.
-func (w *world) until(what string, is func(control.Status) bool) (last control.Status) {
+func (w *world) until(what string, is func(control.Status) bool) control.Status {
 	w.t.Helper()
-	w.within(30*time.Second, what, func(ctx context.Context) error {
-		return cluster.Until(ctx, 50*time.Millisecond, func() (err error) {
-			if last, err = w.Status(ctx, 1); err == nil && !is(last) {
-				err = fmt.Errorf("%+v", last)
-			}
-			return err
-		})
+	return w.statusOf(1, 30*time.Second, what, func(s control.Status) error {
+		if !is(s) {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
 	})
-	return last
 }

@@ -28,9 +28,25 @@
 // except its temporary directory when it is killed with SIGKILL. The machine's own
 // network is not touched.
 //
+// # Beside corosync
+//
+//	bench liveness [-systems quorate,corosync] [-nodes 3,8,16] [-kills 30] [-corosync-kills 5] [-idle 10s] [-budget 20m] [-out out/bench/liveness.json]
+//	bench soak [-minutes 10] [-nodes 3] [-systems quorate/lan,corosync/safe] [-faults hogs,loss,garbage,stop,all] [-seed 1] [-out out/bench/soak.json]
+//
+// bench liveness has quorate's profiles fast and lan and three settings of corosync die
+// in the same silent way on the same Fabric, and says which of the limits that quorate
+// has to keep it keeps. What does not fit into the budget is left out, is told, and
+// fails the run. corosync's view is the one that its quorum service logs when it tells
+// its clients. A daemon that starts again reads another boot id, as after a reboot.
+//
+// bench soak brings faults over quorate and corosync at the same time of which nobody
+// dies, and counts who is convicted all the same.
+//
+// # Other
+//
 // bench recovery is another benchmark, on virtual nodes with real kernels: see
 // package recovery.
 //
-// Another system can be measured beside quorate: it implements System on the same
+// Another system can be measured beside these: it implements System on the same
 // Fabric.
 package main

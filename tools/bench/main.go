@@ -60,20 +60,38 @@ func main() {
 	if err := realtime.Threads(priority); err != nil && os.Geteuid() == 0 {
 		fmt.Fprintf(os.Stderr, "bench: %v: on a busy machine views are read late\n", err)
 	}
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// command finds what is to be measured.
+func command(ctx context.Context, args []string, out, errw io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "liveness":
+			return livenessMain(ctx, args[1:], out, errw)
+		case "soak":
+			return soakMain(ctx, args[1:], out, errw)
+		}
+	}
+	return run(ctx, args, out, errw)
 }
 
 func run(ctx context.Context, args []string, out, errw io.Writer) int {
 	o, err := parseArgs(args, errw)
+	return carryOut("bench", err, func() error { return o.run(ctx, out, errw) }, errw)
+}
+
+// carryOut runs what was asked for, unless it cannot be read, and returns the exit status.
+func carryOut(name string, unread error, run func() error, errw io.Writer) int {
 	switch {
-	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(unread, flag.ErrHelp):
 		return 0
-	case err != nil:
-		fmt.Fprintln(errw, "bench:", err)
+	case unread != nil:
+		fmt.Fprintln(errw, name+":", unread)
 		return 64
 	}
-	if err := o.run(ctx, out, errw); err != nil {
-		fmt.Fprintln(errw, "bench:", err)
+	if err := run(); err != nil {
+		fmt.Fprintln(errw, name+":", err)
 		return 1
 	}
 	return 0

@@ -33,6 +33,7 @@ type Death struct {
 	// the last survivor's own stamp on it, 0 when it has none.
 	SeenMS  float64 `json:"seen_ms"`
 	StampMS float64 `json:"stamp_ms,omitempty"`
+	way
 }
 
 // result is what was found.
@@ -131,6 +132,9 @@ func kill(ctx context.Context, s System, p plan, victim int) (Death, error) {
 		if v.Stamp != 0 {
 			d.StampMS = max(d.StampMS, ms(v.Stamp.Sub(at)))
 		}
+	}
+	if q, ok := s.(*Quorate); ok {
+		d.way = q.steps.of(victim, at)
 	}
 	p.say("%d nodes: node %d dies, leader %v: %.1f ms", p.nodes, victim, d.Leader, d.SeenMS)
 	return d, nil

@@ -27,6 +27,7 @@ type fake struct {
 	restless int
 	calls    []string
 	fail     map[string]error // by call
+	onKill   func()           // nil: nothing more happens
 }
 
 func newFake(nodes int) *fake {
@@ -41,6 +42,7 @@ func (f *fake) call(format string, args ...any) error {
 
 func (f *fake) Name() string                        { return "fake" }
 func (f *fake) Start(context.Context) error         { return f.call("start") }
+func (f *fake) Whole(context.Context) error         { return f.call("whole") }
 func (f *fake) Views() *Views                       { return f.views }
 func (f *fake) Leader(context.Context) (int, error) { return f.leader, f.fail["leader"] }
 func (f *fake) Close() error                        { return f.call("close") }
@@ -52,6 +54,9 @@ func (f *fake) Kill(_ context.Context, n int) (membership.Mono, error) {
 		late = f.late[f.killed]
 	}
 	f.killed++
+	if f.onKill != nil {
+		f.onKill()
+	}
 	f.dead[n] = true
 	for i, o := range others(f.nodes, n) {
 		v := View{Node: o, ID: fmt.Sprint("death ", f.killed), Members: others(f.nodes, n), Seen: at + 1}

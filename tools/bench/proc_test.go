@@ -62,7 +62,7 @@ func TestCountSyncs(t *testing.T) {
 
 // FuzzForeign: nothing that the kernel or strace may write stops bench.
 func FuzzForeign(f *testing.F) {
-	for _, s := range []string{stat, "VmRSS:\t 7 kB\n", "TracerPid:\t1\n", "1 fsync(8)\n", "members [1 2 3], no quorum yet"} {
+	for _, s := range []string{stat, "VmRSS:\t 7 kB\n", "TracerPid:\t1\n", "1 fsync(8)\n", "members [1 2 3], no quorum yet", corosyncLog} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -79,6 +79,12 @@ func FuzzForeign(f *testing.F) {
 			t.Error("no members and no error")
 		}
 		parseTracer(data)
+		var r corosyncReader
+		for line := range strings.Lines(string(data)) {
+			if v, err := r.read(line); err == nil && v.ID != "" && v.Members == nil {
+				t.Error("no members and no error")
+			}
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -29,8 +30,10 @@ const formLimit = 60 * time.Second
 type Quorate struct {
 	fabric  *Fabric
 	views   *Views
+	steps   steps
 	program string
 	dir     string // configuration, sockets, logs and state
+	env     []string
 	fail    func(error)
 
 	mu      sync.Mutex
@@ -43,13 +46,14 @@ type QuorateOptions struct {
 	Program string // of the daemon
 	Profile string
 	Nodes   int
+	Env     []string // of the daemons, beside bench's own
 	// Fail is called when a daemon ends that should be running.
 	Fail func(error)
 }
 
 // NewQuorate makes the files of a cluster on a fabric.
 func NewQuorate(f *Fabric, o QuorateOptions) (_ *Quorate, err error) {
-	q := &Quorate{fabric: f, views: NewViews(), fail: o.Fail, daemons: map[int]*process{}}
+	q := &Quorate{fabric: f, views: NewViews(), env: o.Env, fail: o.Fail, daemons: map[int]*process{}}
 	if q.program, err = filepath.Abs(o.Program); err != nil {
 		return nil, err
 	}
@@ -108,7 +112,7 @@ func (q *Quorate) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	return q.formed(ctx)
+	return q.Whole(ctx)
 }
 
 // run starts a node's daemon and follows its events.
@@ -118,8 +122,14 @@ func (q *Quorate) run(node int) error {
 	}
 	var p *process
 	ready := make(chan struct{})
-	p, err := q.fabric.start(node, q.path("%d.log", node), func() { <-ready; q.ended(node, p) },
-		q.program, "-config", q.path("%d.toml", node), "-socket", q.socket(node))
+	if err := os.WriteFile(q.path("boot%d", node), []byte(bootID()), 0o600); err != nil {
+		return err
+	}
+	p, err := q.fabric.start(node, program{
+		argv: []string{q.program, "-config", q.path("%d.toml", node), "-socket", q.socket(node)}, env: q.env, log: q.path("%d.log", node),
+		mounts: fmt.Sprintf(`mount --bind "$0/boot%d" %s`, node, bootFile), dir: q.dir,
+		ended: func() { <-ready; q.ended(node, p) },
+	})
 	if err != nil {
 		return err
 	}
@@ -129,6 +139,17 @@ func (q *Quorate) run(node int) error {
 	close(ready)
 	q.work.Go(func() { q.follow(node, p) })
 	return nil
+}
+
+// bootFile is where a daemon reads which life of the kernel this is.
+const bootFile = "/proc/sys/kernel/random/boot_id"
+
+// bootID is that of a life: a machine that died comes back with a new one, and is
+// no node whose links fail again and again.
+func bootID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return fmt.Sprintf("%x-%x-%x-%x-%x\n", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 func (q *Quorate) socket(node int) string { return q.path("%d.sock", node) }
@@ -158,6 +179,7 @@ func (q *Quorate) follow(node int, p *process) {
 
 func (q *Quorate) note(node int, e membership.Event) {
 	seen := boottime()
+	q.steps.add(node, e)
 	if e.Kind != membership.KindView {
 		return
 	}
@@ -215,12 +237,12 @@ func (q *Quorate) Restart(ctx context.Context, node int) error {
 	if err := q.run(node); err != nil {
 		return err
 	}
-	return q.formed(ctx)
+	return q.Whole(ctx)
 }
 
-// formed waits until every daemon says that all nodes are members and connected,
+// Whole waits until every daemon says that all nodes are members and connected,
 // and names the same leader.
-func (q *Quorate) formed(ctx context.Context) error {
+func (q *Quorate) Whole(ctx context.Context) error {
 	return until(ctx, formLimit, func(ctx context.Context) error {
 		all := make([]control.Status, len(q.fabric.nodes))
 		g, gctx := errgroup.WithContext(ctx)
@@ -253,12 +275,7 @@ func whole(all []control.Status) error {
 }
 
 func (q *Quorate) status(ctx context.Context, node int) (control.Status, error) {
-	c, err := control.Dial(q.socket(node))
-	if err != nil {
-		return control.Status{}, err
-	}
-	defer func() { _ = c.Close() }() // used up by Call
-	r, err := c.Call(ctx, control.Request{Command: "status"})
+	r, err := q.call(ctx, node, control.Request{Command: "status"})
 	if err != nil {
 		return control.Status{}, err
 	}

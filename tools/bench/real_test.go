@@ -226,3 +226,126 @@ func TestRealFailure(t *testing.T) {
 	}
 	unheld(t, "")
 }
+
+// TestRealLiveness: a round of bench liveness, with one death. The profile is safe, as above.
+func TestRealLiveness(t *testing.T) {
+	if err := fabric(t, 1).Close(); err != nil {
+		t.Fatal(err)
+	}
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	o := liveOptions{kinds: []kind{{"quorate", "safe"}}, nodes: []int{3}, kills: 1, idle: 500 * time.Millisecond, rest: 100 * time.Millisecond,
+		budget: time.Minute, daemon: daemon(t), out: filepath.Join(t.TempDir(), "liveness.json")}
+	var out, log bytes.Buffer
+	if err := o.run(t.Context(), &out, &log); err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	t.Logf("\n%s", out.String())
+	if _, err := os.Stat(o.out); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(tmp); err != nil || len(left) != 0 {
+		t.Errorf("files are left: %v %v", left, err)
+	}
+	unheld(t, o.daemon)
+}
+
+// TestRealLivenessInterrupt: Ctrl-C leaves nothing of the cluster, keeps what was measured, and the run has failed.
+func TestRealLivenessInterrupt(t *testing.T) {
+	if err := fabric(t, 1).Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := liveOptions{kinds: []kind{{"quorate", "safe"}}, nodes: []int{3, 4}, kills: 1, idle: time.Hour, budget: time.Hour, daemon: daemon(t), out: filepath.Join(t.TempDir(), "liveness.json")}
+	log := writer(func(line string) {
+		if strings.Contains(line, "forming") {
+			cancel()
+		}
+	})
+	var out bytes.Buffer
+	if err := o.run(ctx, &out, log); !errors.Is(err, context.Canceled) || strings.Count(out.String(), "quorate/safe, 3 nodes: 0 of 1 deaths") != 1 {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if _, err := os.Stat(o.out); err != nil {
+		t.Error(err)
+	}
+	unheld(t, o.daemon)
+}
+
+// TestRealSoak: one round of each fault that needs no other package, or more. Under safe
+// half a second is no silence; but on a machine that runs tests somebody may be convicted all
+// the same, which is for the soak to find, and not for this test.
+func TestRealSoak(t *testing.T) {
+	if err := fabric(t, 1).Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := soakOptions{kinds: []kind{{"quorate", "safe"}}, nodes: 3, time: time.Second, least: 3, seed: 1, faults: []string{faultGarbage, faultHogs, faultStop}, length: 500 * time.Millisecond,
+		rest: 100 * time.Millisecond, stop: [2]time.Duration{500 * time.Millisecond, 600 * time.Millisecond}, daemon: daemon(t), out: filepath.Join(t.TempDir(), "soak.json")}
+	var out, log bytes.Buffer
+	if err := o.run(t.Context(), &out, &log); err != nil && !errors.Is(err, errConvicted) {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	t.Logf("\n%s", out.String())
+	if n := strings.Count(log.String(), "\nround "); n < len(o.faults) {
+		t.Errorf("%d rounds:\n%s", n, log.String())
+	}
+	if _, err := os.Stat(o.out); err != nil {
+		t.Error(err)
+	}
+	unheld(t, o.daemon)
+}
+
+// TestLose: some packets arrive and some do not, and all when it has ended.
+func TestLose(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft is not installed: make bench-soak installs it")
+	}
+	f := fabric(t, 2)
+	defer func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var from net.Conn
+	var l net.PacketConn
+	err := f.Do(1, func() (err error) { l, err = net.ListenPacket("udp", Addr(1).String()+":7000"); return })
+	if err == nil {
+		err = f.Do(2, func() (err error) { from, err = net.Dial("udp", Addr(1).String()+":7000"); return })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sent = 400
+	arrive := func() (n int) {
+		for range sent {
+			if _, err := from.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			_ = l.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			if _, _, err := l.ReadFrom(make([]byte, 1)); err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	if _, err := from.Write([]byte("x")); err != nil { // until the neighbour is known
+		t.Fatal(err)
+	}
+	if _, _, err := l.ReadFrom(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for percent, some := range map[int]bool{5: true, 0: false} {
+		if err := f.Lose(percent); err != nil {
+			t.Fatal(err)
+		}
+		if n := arrive(); n < sent/2 || some != (n < sent) {
+			t.Errorf("%d percent are lost: %d of %d arrive", percent, n, sent)
+		}
+	}
+	for _, c := range []io.Closer{from, l} {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -26,6 +26,8 @@ type System interface {
 	// Restart brings a killed node back with the state on its disk, and returns when
 	// all agree that all are members.
 	Restart(ctx context.Context, node int) error
+	// Whole waits until all agree that all are members.
+	Whole(ctx context.Context) error
 	// Views is where it shows what each node's daemon tells.
 	Views() *Views
 	// Leader is the node that orders the views; 0 when the system has no such node.
@@ -90,6 +92,17 @@ func (v *Views) Agreed(ctx context.Context, after membership.Mono, members []int
 			return nil, fmt.Errorf("%w: the members %v told no view that they agree on: %s", context.Cause(ctx), members, told(all, after))
 		}
 	}
+}
+
+// Newest is what each node told last, by node.
+func (v *Views) Newest() map[int]View {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := map[int]View{}
+	for _, w := range v.all {
+		out[w.Node] = w
+	}
+	return out
 }
 
 // Told is how many views these nodes told after a time.

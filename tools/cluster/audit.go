@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,8 @@ type Record struct {
 	Deaths map[int][]lab.Death
 	Power  []fencedev.Record // what the fence devices were asked for
 	Frozen []Pause
+	// Fewer: by its rules fewer than a majority may go on, when all others are proved gone.
+	Fewer bool
 }
 
 // Pause is a time in which a node stood still and was not dead.
@@ -30,7 +33,8 @@ type Pause struct {
 // Record is what is known of this cluster so far. What was frozen, the caller
 // has to add.
 func (c *Cluster) Record() Record {
-	r := Record{Nodes: c.opt.Nodes + c.opt.Absent, Events: c.Events.All(), Deaths: map[int][]lab.Death{}, Power: c.Lab.PowerLog()}
+	r := Record{Nodes: c.opt.Nodes + c.opt.Absent, Events: c.Events.All(), Deaths: map[int][]lab.Death{}, Power: c.Lab.PowerLog(),
+		Fewer: c.opt.Quorum != "" || c.opt.Nodes == 2}
 	for _, n := range c.Lab.Nodes() {
 		r.Deaths[n.ID()] = n.Deaths()
 	}
@@ -196,7 +200,7 @@ func Numbers(text string) (out []int) {
 
 // replay goes through the total order.
 func (a *audit) replay() {
-	s := state{audit: a, live: map[string][]int{}, owed: map[string]map[int]bool{}, views: map[uint64]string{}}
+	s := state{audit: a, unproved: map[int]bool{}, live: map[string][]int{}, owed: map[string]map[int]bool{}, views: map[uint64]string{}}
 	for _, e := range a.order {
 		switch e.Kind {
 		case membership.KindView:
@@ -204,6 +208,7 @@ func (a *audit) replay() {
 		case membership.KindEvicted:
 			s.evicted(e)
 		case membership.KindFenced:
+			delete(s.unproved, int(e.Subject))
 			for _, o := range s.owed {
 				delete(o, int(e.Subject))
 			}
@@ -220,9 +225,11 @@ type state struct {
 	*audit
 	view    []int
 	quorate bool
-	live    map[string][]int        // lockspace -> members of its last opened change that are not lost
-	owed    map[string]map[int]bool // lockspace -> lost members without proof
-	views   map[uint64]string       // number -> members
+	// unproved are the evicted nodes whose end is to be proved, and is not.
+	unproved map[int]bool
+	live     map[string][]int        // lockspace -> members of its last opened change that are not lost
+	owed     map[string]map[int]bool // lockspace -> lost members without proof
+	views    map[uint64]string       // number -> members
 }
 
 func (s *state) newView(e Event) {
@@ -243,6 +250,7 @@ func (s *state) newView(e Event) {
 // evicted: whoever was named by a change that opened may write, and needs proof.
 func (s *state) evicted(e Event) {
 	x := int(e.Subject)
+	s.unproved[x] = strings.Contains(e.Text, "needs proof")
 	for ls, live := range s.live {
 		if !slices.Contains(live, x) {
 			continue
@@ -255,12 +263,18 @@ func (s *state) evicted(e Event) {
 	}
 }
 
+// alone: by the rules the members may go on though they are no majority, and everybody
+// who was lost is proved gone.
+func (s *state) alone() bool {
+	return s.Fewer && !slices.ContainsFunc(slices.Collect(maps.Values(s.unproved)), func(open bool) bool { return open })
+}
+
 func (s *state) open(e Event) {
 	c, now := change{e.Lockspace, e.Change}, members(e.Text, "members")
 	if old, ok := s.opened[c]; ok {
 		s.broken("I5 same-members", "%v opened twice, with %v and with %v", c, old, now)
 	}
-	if need := s.Nodes/2 + 1; len(s.view) < need || !s.quorate {
+	if need := s.Nodes/2 + 1; len(s.view) < need && !s.alone() || !s.quorate {
 		s.broken("I4 quorum-before-start", "%v opened in a view of %v: %d of %d nodes are needed", c, s.view, need, s.Nodes)
 	}
 	for x := range s.owed[c.lockspace] {

@@ -187,7 +187,7 @@ func (a *audit) dead() {
 				why = fmt.Sprintf("it died at %s", clock(d.Frozen))
 			} else if d.Uncounted != nil {
 				why = fmt.Sprintf("what it wrote could not be counted: %v", d.Uncounted)
-			} else if !d.Gone.IsZero() && d.AtFreeze != d.AtKill {
+			} else if !d.Gone.IsZero() && d.AtKill.More(d.AtFreeze) {
 				why = fmt.Sprintf("it wrote afterwards: %+v, then %+v", d.AtFreeze, d.AtKill)
 			}
 		}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,22 +27,46 @@ type Options struct {
 	Nodes   int    // 0: 3
 	Profile string // "": lan
 	Agent   string // lab, redfish or manual; "": lab
-	Grace   time.Duration
+	// Grace is join_grace; 0: 10 s, in which a node of the lab has booted.
+	Grace time.Duration
 	// DeadAfter is another dead_after than the profile's; 0: the profile's.
 	DeadAfter time.Duration
 	// FenceTimeout is the fence devices' timeout with the agent lab; 0: 20 s.
 	FenceTimeout time.Duration
+	// Fences are the [[fence]] sections as they stand in the file, in the place of
+	// those of Agent.
+	Fences string
+	// Files are more files of the nodes, as lab.Config has them.
+	Files map[string]string
+	// Quorum are the lines of the section [quorum].
+	Quorum string
 	// Bug is a safety rule that the daemon leaves out: skip-fence, skip-stop or
 	// skip-quorum. It is built for that (see cmd/quorated/planted.go).
 	Bug string
 	// List has the nodes work by a list of members with these names (group = "static").
 	List []string
+	// Links is how many cluster links the nodes have; 0: one. With Stable the DLM has an
+	// address that is on none of them.
+	Links  int
+	Stable bool
+	// Reflector is where the kernels answer probes; "": as the daemons have it by default.
+	Reflector string
 	// Absent is how many nodes are configured besides that have no machine:
 	// absent1, absent2 …
 	Absent int
+	// Spare is how many of the nodes, the last ones, boot and are not configured at first.
+	Spare int
 	// Systemd has nodes with systemd as their process 1, which keep their root, with
 	// quorate put there by `make install`.
 	Systemd bool
+	// OwnKeys has each node keep its key file with its state, where it may change.
+	OwnKeys bool
+	// Password is given to the fence agents with agent lab, which do not need it; it is
+	// of stories that look for it. Empty: none.
+	Password string
+	// Patient stretches the times that are set here on a machine that is slower than
+	// they are meant for. See Stretch.
+	Patient bool
 	Log     io.Writer
 	Mem     int // MiB a node
 	// Kernels are the nodes' kernels, as lab.Config has them.
@@ -56,11 +81,12 @@ type Cluster struct {
 	tmp    string
 	files  map[string]string // guest path -> host file
 	only   []int             // nodes in the configuration file; nil: all
+	pace   float64           // see Stretch; 0: not known yet
 }
 
 // New makes the lab and builds the daemon; no node runs yet.
 func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
-	opt.Profile, opt.Agent = orElse(opt.Profile, "lan"), orElse(opt.Agent, "lab")
+	opt.Profile, opt.Agent = cmp.Or(opt.Profile, "lan"), cmp.Or(opt.Agent, "lab")
 	if opt.Nodes == 0 {
 		opt.Nodes = 3
 	}
@@ -71,6 +97,11 @@ func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
 		opt.Log = io.Discard
 	}
 	c := &Cluster{opt: opt}
+	for i := range opt.Nodes - opt.Spare {
+		if opt.Spare > 0 {
+			c.only = append(c.only, i+1)
+		}
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -82,18 +113,17 @@ func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
 	if err = c.build(ctx); err != nil {
 		return nil, err
 	}
-	if c.Lab, err = lab.New(ctx, lab.Config{Nodes: opt.Nodes, Systemd: opt.Systemd, Mem: opt.Mem, Kernels: opt.Kernels, Files: c.files, Log: opt.Log}); err != nil {
+	for guest, host := range opt.Files {
+		if c.files == nil {
+			c.files = map[string]string{}
+		}
+		c.files[guest] = host
+	}
+	if c.Lab, err = lab.New(ctx, lab.Config{Nodes: opt.Nodes, Links: opt.Links, Systemd: opt.Systemd, Mem: opt.Mem, Kernels: opt.Kernels, Files: c.files, Log: opt.Log}); err != nil {
 		return nil, err
 	}
 	c.Events = collect(c.Lab)
 	return c, nil
-}
-
-func orElse(s, or string) string {
-	if s == "" {
-		return or
-	}
-	return s
 }
 
 // build makes the programs and the key.
@@ -158,15 +188,20 @@ func (c *Cluster) Nodes() []int {
 	return out
 }
 
-// Up boots all nodes, starts quorated on each and waits until all are members.
+// Up boots all nodes, starts quorated on each that is configured and waits until these are members.
 func (c *Cluster) Up(ctx context.Context) error {
 	if err := c.Lab.Up(ctx); err != nil {
 		return err
 	}
-	if err := c.Each(ctx, c.Nodes(), c.StartDaemon); err != nil {
+	c.setPace()
+	var nodes []int
+	for _, n := range c.configured() {
+		nodes = append(nodes, n.ID())
+	}
+	if err := c.Each(ctx, nodes, c.StartDaemon); err != nil {
 		return err
 	}
-	return c.WaitMembers(ctx, c.Nodes(), c.Nodes())
+	return c.WaitMembers(ctx, nodes, nodes)
 }
 
 // Each does something on several nodes at once.
@@ -191,6 +226,11 @@ func (c *Cluster) Install(ctx context.Context, i int) error {
 	}
 	if err := n.Put(ctx, filepath.Join(c.tmp, "secret"), configDir+"/quorate.key", 0o600); err != nil {
 		return err
+	}
+	if c.opt.OwnKeys {
+		if _, err := n.Run(ctx, "[ -e "+OwnKey+" ] || { cp -p "+configDir+"/quorate.key "+OwnKey+" && sync; }"); err != nil {
+			return err
+		}
 	}
 	if c.opt.List != nil {
 		if err := c.WriteList(ctx, i, c.opt.List...); err != nil {

@@ -172,8 +172,8 @@ func (c *Cluster) WaitCalm(ctx context.Context, calm time.Duration) error {
 }
 
 // Misbehave tells the fence devices how to treat every node from now on.
-func (c *Cluster) Misbehave(f fencedev.Fault) {
+func (c *Cluster) Misbehave(f ...fencedev.Fault) {
 	for _, i := range c.Nodes() {
-		c.Lab.Misbehave(i, f)
+		c.Lab.Misbehave(i, f...)
 	}
 }

@@ -54,7 +54,7 @@ func (c *Cluster) SilentAfterProof(ctx context.Context, victim int, at time.Time
 	if d.Uncounted != nil {
 		return fmt.Errorf("what node%d wrote could not be counted: %w", victim, d.Uncounted)
 	}
-	if !d.Frozen.Before(proof.At) || d.AtFreeze != d.AtKill {
+	if !d.Frozen.Before(proof.At) || d.AtKill.More(d.AtFreeze) {
 		return fmt.Errorf("node%d stood still at %v, proof at %v, written %+v then %+v", victim, d.Frozen, proof.At, d.AtFreeze, d.AtKill)
 	}
 	for _, p := range c.Lab.PowerLog() {

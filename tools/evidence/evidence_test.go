@@ -29,6 +29,7 @@ func checkout(t *testing.T, accept, table string) string {
 		"tools/accept/a_test.go":         "package accept\n" + accept,
 		"tools/sim/sim_test.go":          "package sim\n\nconst scenarioSeeds = 5\n",
 		"tools/sim/faults.go":            "package sim\n\nvar kinds = []func(*faults){(*faults).kill, (*faults).kill, (*faults).cut}\n",
+		"tools/sim/witness.go":           "package sim\n\nvar witnessKinds = []func(*faults){}\n",
 		"tools/sim/testdata/dies.txt":    "kill 1\n",
 		"membership/raft/store_test.go":  "package raft\n\nfunc TestStore() {}\n",
 		"docs/evidence.md":               table,

@@ -105,23 +105,31 @@ func (s *sources) readScenarios(top string) error {
 	return err
 }
 
-// readRandom reads the list `kinds` of the simulator's faults: each line of it has
-// the same chance to be drawn.
+// readRandom reads the lists of the simulator's faults: each line of one has the
+// same chance to be drawn.
 func (s *sources) readRandom(top string) error {
-	file := filepath.Join(top, "tools/sim/faults.go")
+	for _, of := range []struct{ file, list string }{{"tools/sim/faults.go", "kinds"}, {"tools/sim/witness.go", "witnessKinds"}} {
+		if err := s.readKinds(filepath.Join(top, of.file), of.list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sources) readKinds(file, name string) error {
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
 		return err
 	}
 	var list *ast.CompositeLit
 	ast.Inspect(f, func(n ast.Node) bool {
-		if v, ok := n.(*ast.ValueSpec); ok && v.Names[0].Name == "kinds" && len(v.Values) == 1 {
+		if v, ok := n.(*ast.ValueSpec); ok && v.Names[0].Name == name && len(v.Values) == 1 {
 			list, _ = v.Values[0].(*ast.CompositeLit)
 		}
 		return true
 	})
 	if list == nil {
-		return fmt.Errorf("%s has no list of the kinds of faults", file)
+		return fmt.Errorf("%s has no list %s of the kinds of faults", file, name)
 	}
 	for _, e := range list.Elts {
 		if sel, ok := e.(*ast.SelectorExpr); ok {

@@ -142,6 +142,15 @@ type Writes struct {
 	Bytes uint64 // bytes sent to the storage layer (write_bytes); none on a tmpfs
 }
 
+// More says that something was written between an earlier count and this one. A process
+// that was ending when it was frozen, with nothing written, may be gone at the second count.
+func (w Writes) More(before Writes) bool {
+	if w.Procs < before.Procs {
+		w.Procs = before.Procs
+	}
+	return w != before
+}
+
 func (c cgroup) writes() (Writes, error) {
 	var w Writes
 	b, err := os.ReadFile(filepath.Join(c.dir, "cgroup.procs"))

@@ -84,7 +84,10 @@
 //
 // Inside nodes, /usr/sbin/fence_lab (ip=10.78.0.1, plug=N) and Debian's
 // fence_redfish (ip=10.78.0.1, username=lab, password=lab, ssl_insecure=1,
-// systems_uri=/redfish/v1/Systems/N) drive the same power switch. Off is answered
+// systems_uri=/redfish/v1/Systems/N) drive the same power switch. StartBoards adds
+// Debian's ipmi_sim for fence_ipmilan (ip=10.78.0.1, ipport=6230+N, lanplus=1,
+// cipher=3, username and password lab). fence_lab's plug Na or Nb is one of two
+// power supplies. Off is answered
 // when the node's cgroup is frozen. Misbehave makes it fail, hang, be slow or
 // lie; PowerLog has every action with the host's time.
 //

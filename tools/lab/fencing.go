@@ -23,6 +23,8 @@ type fencing struct {
 	sw    *fencedev.Switch
 	lines net.Listener
 	web   *http.Server
+
+	boards *boards // nil: StartBoards was not called
 }
 
 func (l *Lab) startFencing(ctx context.Context) error {
@@ -52,6 +54,9 @@ func (l *Lab) startFencing(ctx context.Context) error {
 
 func (f *fencing) close() error {
 	f.sw.Close()
+	if f.boards != nil {
+		return errors.Join(f.boards.close(), f.lines.Close(), f.web.Close())
+	}
 	return errors.Join(f.lines.Close(), f.web.Close())
 }
 
@@ -61,8 +66,8 @@ func (l *Lab) Power() *fencedev.Switch { return l.fence.sw }
 // PowerLog is every power action that a fence device was asked for.
 func (l *Lab) PowerLog() []fencedev.Record { return l.fence.sw.Log() }
 
-// Misbehave tells both fence devices how to treat a node from now on.
-func (l *Lab) Misbehave(node int, f fencedev.Fault) { l.fence.sw.Misbehave(node, f) }
+// Misbehave tells the fence devices how to treat a node from now on.
+func (l *Lab) Misbehave(node int, f ...fencedev.Fault) { l.fence.sw.Misbehave(node, f...) }
 
 // PowerOff is Kill as a fence device does it: it returns nil once no process of
 // the node can write any more, at once when the node is off.

@@ -37,12 +37,16 @@ func (s kernelSpec) fetch(ctx context.Context, cache string, out io.Writer) erro
 
 // whole has a folder of the cache made beside its place and moves it there when
 // it is whole.
-func whole(dir string, make func(tmp string) error) error {
+func whole(dir string, make func(tmp string) error) (err error) {
 	tmp := dir + ".new"
-	if err := os.RemoveAll(tmp); err != nil {
+	if err := removeTree(tmp); err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
+	defer func() {
+		if e := removeTree(tmp); e != nil {
+			err = errors.Join(err, e)
+		}
+	}()
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return err
 	}

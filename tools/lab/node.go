@@ -49,6 +49,7 @@ type Node struct {
 type boot struct {
 	nonce string
 	begin time.Time
+	took  time.Duration   // until it was up; 0: it is not yet
 	ready chan struct{}   // closed when the node has said hello
 	ctx   context.Context // ends with the life; the cause says how
 	end   context.CancelCauseFunc
@@ -131,6 +132,16 @@ func (n *Node) ConsoleLog() string { return filepath.Join(n.lab.dir, n.Name()+".
 
 // StateDisk is the host file behind the node's own disk, /var/lib/quorate in it.
 func (n *Node) StateDisk() string { return filepath.Join(n.lab.dir, n.Name()+".img") }
+
+// BootTook is how long the node's present life took to come up; 0: it is not up.
+func (n *Node) BootTook() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.run == nil {
+		return 0
+	}
+	return n.run.took
+}
 
 // Powered says whether the node is on: booting, up or frozen.
 func (n *Node) Powered() bool {
@@ -506,9 +517,9 @@ func (n *Node) heard(h wire.Hello) {
 	if n.run == nil || n.run.nonce != h.Nonce || n.run.up.Node != 0 {
 		return
 	}
-	n.run.up = h
+	n.run.up, n.run.took = h, time.Since(n.run.begin)
 	close(n.run.ready)
-	n.lab.log.printf("%s is up after %.1f s: Linux %s, boot %s", n.Name(), time.Since(n.run.begin).Seconds(), h.Kernel, h.BootID)
+	n.lab.log.printf("%s is up after %.1f s: Linux %s, boot %s", n.Name(), n.run.took.Seconds(), h.Kernel, h.BootID)
 }
 
 // WaitReboot waits until a node that reboots by itself (with Config.Systemd) has

@@ -341,3 +341,23 @@ func TestLastPanic(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestMoreWritten(t *testing.T) {
+	was := Writes{Procs: 5, Calls: 10, Chars: 100, Bytes: 4096}
+	for _, c := range []struct {
+		now  Writes
+		more bool
+	}{
+		{was, false},
+		{Writes{Procs: 4, Calls: 10, Chars: 100, Bytes: 4096}, false},
+		{Writes{Procs: 6, Calls: 10, Chars: 100, Bytes: 4096}, true},
+		{Writes{Procs: 4, Calls: 9, Chars: 90, Bytes: 4096}, true}, // what is missing may hide what is new
+		{Writes{Procs: 5, Calls: 11, Chars: 100, Bytes: 4096}, true},
+		{Writes{Procs: 5, Calls: 10, Chars: 101, Bytes: 4096}, true},
+		{Writes{Procs: 5, Calls: 10, Chars: 100, Bytes: 8192}, true},
+	} {
+		if c.now.More(was) != c.more {
+			t.Errorf("%+v after %+v", c.now, was)
+		}
+	}
+}

@@ -22,10 +22,15 @@ var pure = map[string][]string{
 	"membership/cluster":      nil,
 	"membership/quorum":       nil,
 	"membership/liveness":     nil,
+	"membership/rotation":     nil,
+	"membership/links":        nil,
 	"membership/group/static": nil,
 	"membership/group/raft":   {"store.go", "home.go", "segment.go", "errors.go"}, // Store is the edge, Machine the core
 	"kbridge/lockspace":       nil,
 	"cmd/quorated/node":       nil,
+
+	"cmd/quorated/config/importer": nil,
+	"cmd/quorated/witness/voter":   nil,
 }
 
 // pureMayImport are imports of pure packages that are not pure themselves.
@@ -95,7 +100,7 @@ func refuse(pkg, imp string) string {
 	to, ours := own(imp)
 	switch {
 	case !ours:
-		if (pkg == "membership" || pkg == "membership/cluster" || pkg == "membership/quorum" || pkg == "membership/liveness") && !standard(imp) {
+		if (pkg == "membership" || pkg == "membership/cluster" || pkg == "membership/quorum" || pkg == "membership/liveness" || pkg == "membership/rotation" || pkg == "membership/links") && !standard(imp) {
 			return "the vocabulary and the pure cores need the standard library alone, so that anybody can implement a contract"
 		}
 		return ""
@@ -112,6 +117,10 @@ func refuse(pkg, imp string) string {
 		return refuseMembership(pkg, imp, to)
 	case under(pkg, "kbridge") && to != "membership" && !under(to, "kbridge") && !under(to, "configfs"):
 		return "kbridge knows the vocabulary and configfs; the DLM side must not know which membership runs"
+	case under(pkg, "ebpf") && to != "membership" && to != "membership/probe" && !under(to, "ebpf"):
+		return "the kernel's programs share the vocabulary and the wire format with the rest, and nothing else"
+	case under(to, "ebpf") && !under(pkg, "ebpf") && !wires(pkg):
+		return "only cmd/ wires the kernel's programs to the rest"
 	case under(pkg, "configfs") && !under(to, "configfs"):
 		return "configfs is a view of a tree and knows nothing of clusters"
 	}
@@ -125,7 +134,7 @@ func refuseMembership(pkg, imp, to string) string {
 	switch pkg {
 	case "membership":
 		return "the vocabulary depends on nothing"
-	case "membership/cluster", "membership/quorum", "membership/liveness":
+	case "membership/cluster", "membership/quorum", "membership/liveness", "membership/rotation", "membership/links":
 		if to == "membership" || to == "membership/quorum" || to == "membership/cluster" {
 			return ""
 		}

@@ -114,6 +114,12 @@ func TestImports(t *testing.T) {
 		{"tools/lab/a.go", "github.com/cilium/ebpf", false},
 		{"tools/lab/a_test.go", "github.com/cilium/ebpf/link", false},
 		{"ebpf/liveness/a.go", "github.com/cilium/ebpf", true},
+		{"ebpf/liveness/a.go", m + "membership/probe", true},
+		{"ebpf/liveness/a.go", m + "membership/probe/udp", false},
+		{"ebpf/liveness/a_test.go", m + "membership/probe/udp", true},
+		{"cmd/quorated/daemon/a.go", m + "ebpf/liveness", true},
+		{"kbridge/dlm/a.go", m + "ebpf/liveness", false},
+		{"configfs/a.go", m + "ebpf/liveness", false},
 	} {
 		if found := Imports(one(t, c.file, c.imp)); (len(found) == 0) != c.ok {
 			t.Errorf("%s imports %s: allowed should be %v: %v", c.file, c.imp, c.ok, found)

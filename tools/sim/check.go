@@ -19,18 +19,25 @@ type checker struct {
 	snapshots map[place]uint64 // state as of it
 	last      map[*daemon]uint64
 	changes   map[string][]lockspace.Member // lockspace/change -> members of the first start
-	crashed   map[crash]bool
+	crashed   map[crash]informed
 	promises  map[membership.NodeID]promise // of holds
+	quiet     maintained
 	votes     map[poll]raft.Ballot
+	texts     map[uint64]version // of the configuration, by number
+	newest    uint64
+	refusals  map[refusal]bool
+	// falseProof: an operator's word that a node is gone was wrong.
+	falseProof bool
 }
 
 // poll is what a node votes in once, whatever it lost in between.
 type poll struct {
 	node membership.NodeID
 	term uint64
+	line string
 }
 
-// place is an index of one order. With raft there is only one.
+// place is an index of one order. With raft there is only one, but see line.
 type place struct {
 	run   string
 	index uint64
@@ -41,7 +48,7 @@ func (c *checker) place(h *host, index uint64) place {
 	if c.w.opt.Static {
 		return place{h.d.group.Status().ClusterID, index}
 	}
-	return place{"", index}
+	return place{c.line(h), index}
 }
 
 // crash is a boot that lost its power with a lockspace mounted, or withdrew.
@@ -51,10 +58,14 @@ type crash struct {
 	boot membership.BootID
 }
 
+// informed are the kernels, by their boot, that were told of a crash. Who withdrew may come
+// back, and die before it has mounted again: there is no other journal to replay then.
+type informed map[membership.BootID]bool
+
 func newChecker(w *world) *checker {
 	return &checker{w: w, log: map[place]uint64{}, snapshots: map[place]uint64{}, last: map[*daemon]uint64{},
-		changes: map[string][]lockspace.Member{}, crashed: map[crash]bool{}, promises: map[membership.NodeID]promise{},
-		votes: map[poll]raft.Ballot{}}
+		changes: map[string][]lockspace.Member{}, crashed: map[crash]informed{}, promises: map[membership.NodeID]promise{},
+		votes: map[poll]raft.Ballot{}, texts: map[uint64]version{}, refusals: map[refusal]bool{}}
 }
 
 func sum(b []byte) uint64 {
@@ -91,11 +102,18 @@ func (c *checker) sent(h *host, data []byte) {
 	if !ok {
 		return
 	}
-	p := poll{h.id, b.Term}
+	p := poll{h.id, b.Term, c.line(h)}
 	if was, ok := c.votes[p]; ok && was.For != b.For {
 		c.w.violate("one-vote", "node %d votes for %x in term %d, and did for %x", h.id, b.For, b.Term, was.For)
 	}
 	c.votes[p] = b
+}
+
+// overridden: an operator answers for it that what others may have agreed is given up.
+func (c *checker) overridden() {
+	clear(c.log)
+	clear(c.snapshots)
+	clear(c.changes)
 }
 
 func (c *checker) order(h *host, index uint64) {
@@ -117,13 +135,26 @@ func (c *checker) state(h *host, index uint64, state []byte) {
 // asked is a start that a node asked its kernel for. I4: the view that it has is
 // a quorum of the configured nodes.
 func (c *checker) asked(h *host, e lockspace.Start) {
-	have, all := len(h.d.n.Members()), c.w.plan.nodes
+	have, all := len(h.d.n.Members()), len(h.d.cfg.Nodes)
+	if h.d.n.Witness() != nil { // it votes, and is with whatever was ordered
+		have, all = have+1, all+1
+	}
 	if c.w.opt.Static {
 		return // whoever left cleanly is not needed; the other invariants say whether he was
 	}
-	if have < all/2+1 {
+	if have < all/2+1 && !c.alone(h.d.n.Members(), e.Lockspace) {
 		c.w.violate("I4 quorum-before-start", "node %d starts %s/%d in a view of %d of %d nodes", h.id, e.Lockspace, e.Change, have, all)
 	}
+}
+
+// alone: by the rules fewer than a quorum may go on, and nobody else is in the way.
+func (c *checker) alone(members []membership.NodeID, name string) bool {
+	if !c.w.plan.fewer() {
+		return false
+	}
+	return !slices.ContainsFunc(c.w.hosts, func(o *host) bool {
+		return o.on && !slices.Contains(members, o.id) && o.kern.space(name) != nil && o.kern.space(name).started
+	})
 }
 
 // started is a control=1 at this moment.
@@ -205,7 +236,12 @@ func (c *checker) recovered(h *host, s *kspace, was []known, failed []membership
 	for _, k := range was {
 		i := k.member.Incarnation
 		named := slices.ContainsFunc(s.members, func(m lockspace.Member) bool { return m.Incarnation == i })
-		if !named && s.mounted && c.crashed[crash{s.name, i.Node, i.Boot}] && !slices.Contains(failed, i) {
+		crashed := c.crashed[crash{s.name, i.Node, i.Boot}]
+		switch {
+		case named || crashed == nil:
+		case slices.Contains(failed, i):
+			crashed[h.boot] = true
+		case s.mounted && !crashed[h.boot]:
 			c.w.violate("journal-replay", "node %d recovered %s/%d without having been told that %v failed", h.id, s.name, s.change, i)
 		}
 	}
@@ -231,9 +267,10 @@ func (c *checker) mounted(h *host, s *kspace) {
 }
 
 // shot is a power cut by a fence agent. S12: it does not hit a later life of the
-// victim that holds lockspaces already.
-func (c *checker) shot(v *host, job membership.FenceJob) {
+// victim that holds lockspaces already. And nobody is shot who was well.
+func (c *checker) shot(d *daemon, v *host, job membership.FenceJob) {
 	if v.boot == job.Victim.Boot {
+		c.shotWell(d, v, job)
 		return
 	}
 	if slices.ContainsFunc(v.kern.spaces, func(s *kspace) bool { return s.started }) {
@@ -245,14 +282,14 @@ func (c *checker) shot(v *host, job membership.FenceJob) {
 func (c *checker) died(h *host) {
 	for _, s := range h.diedWith {
 		if s.mounted {
-			c.crashed[crash{s.name, h.id, h.boot}] = true
+			c.crashed[crash{s.name, h.id, h.boot}] = informed{}
 		}
 		c.forget(s.name)
 	}
 }
 
 // withdrew: a file system gave up; its journal is as that of one that died.
-func (c *checker) withdrew(h *host, s *kspace) { c.crashed[crash{s.name, h.id, h.boot}] = true }
+func (c *checker) withdrew(h *host, s *kspace) { c.crashed[crash{s.name, h.id, h.boot}] = informed{} }
 
 // forget drops the changes of a lockspace that no kernel has any more.
 func (c *checker) forget(name string) {
@@ -273,6 +310,9 @@ func (c *checker) forget(name string) {
 // missing says what is not yet as it should be; empty: everything runs (I8).
 func (c *checker) missing() string {
 	for _, h := range c.w.hosts {
+		if !c.configured(h.id) {
+			continue
+		}
 		if !h.on || h.d == nil || h.d.n == nil {
 			return fmt.Sprintf("node %d has no daemon", h.id)
 		}
@@ -289,7 +329,7 @@ func (c *checker) missing() string {
 			}
 		}
 	}
-	return ""
+	return c.w.witnessMissing(c.w.healed != 0)
 }
 
 // states compares the replicated states of the nodes that have applied as much.

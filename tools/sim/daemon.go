@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/cmd/quorated/witness/voter"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/group/raft"
 )
@@ -17,6 +19,8 @@ type daemon struct {
 	h        *host
 	w        *world
 	n        *node.Node
+	v        *voter.Voter      // of the witness, in the place of n and group
+	dials    membership.NodeID // the witness that the node has a connection to, or tries
 	group    group
 	instance uint64
 	dead     bool
@@ -26,12 +30,18 @@ type daemon struct {
 	timerAt  time.Duration // of the event that will wake it; 0: none
 	due      bool          // a timer input waits
 	stepped  time.Duration
+	lateAt   time.Duration            // when it last made a step after a long time without one
 	entries  []membership.GroupEffect // delivered in the step under way
-	crashIn  int                      // effects until it crashes; 0: it does not
-	noDisk   bool                     // a record could not be written: none is any more
-	lost     bool                     // and that was in the step under way
-	asked    uint64                   // last token of an operator
+	states   []membership.GroupCompact
+	crashIn  int               // effects until it crashes; 0: it does not
+	noDisk   bool              // a record could not be written: none is any more
+	lost     bool              // and that was in the step under way
+	cfg      membership.Config // that it works by
+	conf     *node.Replicated  // nil: a file's
+	worksBy  uint64            // version of it
+	asked    uint64            // last token of an operator
 	answers  map[uint64]func(node.Reply)
+	asking   *question // of a device
 }
 
 func (h *host) startDaemon() {
@@ -45,8 +55,8 @@ func (h *host) startDaemon() {
 	h.tracef("daemon starts, instance %d", h.runs)
 	var effs []node.Effect
 	d.guard(func() {
-		d.n, effs = node.New(h.mono(), node.Options{Config: h.w.plan.config(h.id), Group: tap{d}, Boot: d.entries,
-			Break: h.w.opt.Break, List: h.w.list(), Recovers: h.kern.newer, Identity: node.Identity{Boot: h.boot, Instance: d.instance, Machine: fmt.Sprintf("machine-%d", h.id),
+		d.n, effs = node.New(h.mono(), node.Options{Config: d.cfg, Conf: d.conf, Group: tap{d}, Boot: d.entries,
+			Break: h.w.opt.Break, List: h.w.list(), Recovers: h.kern.newer, Identity: node.Identity{Boot: h.boot, Instance: d.instance, Machine: fmt.Sprintf("machine-%d-%d", h.id, h.machines),
 				Version: "sim", Kernel: "sim", Digest: "same"}})
 	})
 	if h.w.bad != nil {
@@ -73,13 +83,17 @@ func (d *daemon) openGroup() bool {
 			return false
 		}
 	}
-	ids := make([]membership.NodeID, len(h.w.hosts))
-	for i := range ids {
-		ids[i] = membership.NodeID(i + 1)
+	d.cfg, d.conf = h.conf(restored.Identity.ClusterID)
+	d.worksBy = d.conf.Version
+	ids := d.cfg.IDs()
+	if h.w.bad != nil || !slices.Contains(ids, h.id) {
+		h.tracef("daemon does not start: this node is not configured any more")
+		return false
 	}
-	timing := h.w.plan.timing
+	timing := d.cfg.Timing
 	m, boot, err := raft.New(raft.Config{Self: h.id, Nodes: ids, NewID: h.r.Uint64() | 1, NewClusterID: fmt.Sprintf("c%x", h.r.Uint64()),
-		Seed: h.r.Uint64(), Heartbeat: max(5*timing.Interval, 100*time.Millisecond), Backstop: max(5*timing.DeadAfter, time.Second)}, restored) // as the daemon has it
+		Seed: h.r.Uint64(), Heartbeat: node.Heartbeat(timing), Backstop: node.Backstop(timing),
+		Careless: h.w.opt.Break == node.Careless}, restored) // as the daemon has it
 	if err != nil {
 		h.w.violate("machine", "the group of node %d does not start: %v", h.id, err)
 		return false
@@ -111,12 +125,12 @@ func (d *daemon) pump() {
 	if d == nil {
 		return
 	}
-	for !d.dead && !d.busy && d.h.paused == 0 && d.h.frozen == 0 && d.w.bad == nil {
+	for !d.dead && !d.busy && d.h.paused == 0 && d.h.stalled == 0 && d.h.frozen == 0 && d.w.bad == nil {
 		var in node.Input
 		switch {
 		case d.due:
 			d.due = false
-			in = node.Timer{Samples: d.w.probes.samples(d.h)}
+			in = d.timer()
 		case len(d.inbox) > 0:
 			in = d.inbox[0]
 			d.inbox = d.inbox[1:]
@@ -129,9 +143,12 @@ func (d *daemon) pump() {
 
 func (d *daemon) step(in node.Input) {
 	d.w.steps++
+	if d.w.now-d.stepped > longStep {
+		d.lateAt = d.w.now
+	}
 	d.stepped = d.w.now
 	var effs []node.Effect
-	d.guard(func() { effs = d.n.Step(d.h.mono(), in) })
+	d.guard(func() { effs = d.machine().Step(d.h.mono(), in) })
 	if d.w.bad == nil {
 		d.execute(effs)
 	}
@@ -248,7 +265,11 @@ func (d *daemon) stepDone() {
 		d.w.check.delivered(d.h, e)
 	}
 	d.entries = d.entries[:0]
-	if err := d.group.Fault(); err != nil && !d.dead {
+	for _, c := range d.states {
+		d.w.check.state(d.h, c.Index, c.State)
+	}
+	d.states = d.states[:0]
+	if err := d.fault(); err != nil && !d.dead {
 		d.groupFault(err)
 		return
 	}
@@ -267,6 +288,10 @@ func (d *daemon) groupFault(err error) {
 		h.w.violate("machine", "node %d: %v", h.id, err)
 		return
 	}
+	if h.witness {
+		d.voterFault(err)
+		return
+	}
 	h.tracef("group: %v; the store is reset", err)
 	h.disk = nil
 	h.daemonCrash("its log is of no more use")
@@ -274,7 +299,7 @@ func (d *daemon) groupFault(err error) {
 
 // arm sets the timer.
 func (d *daemon) arm() {
-	due := d.n.Deadline()
+	due := d.machine().Deadline()
 	if due == 0 {
 		return
 	}
@@ -288,7 +313,7 @@ func (d *daemon) arm() {
 			return
 		}
 		d.timerAt = 0
-		if d.h.mono() < d.n.Deadline() {
+		if d.h.mono() < d.machine().Deadline() {
 			d.arm()
 			return
 		}

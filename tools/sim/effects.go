@@ -10,6 +10,10 @@ import (
 // do executes one effect.
 func (d *daemon) do(e node.Effect) {
 	h, w := d.h, d.w
+	if d.v != nil {
+		d.voterEffect(e)
+		return
+	}
 	switch e := e.(type) {
 	case node.Send:
 		if _, ok := node.GroupMessage(e.Data); ok && d.lost {
@@ -21,10 +25,27 @@ func (d *daemon) do(e node.Effect) {
 		h.kern.drive(e.Effect)
 	case node.Fence:
 		w.devs.fence(d, e.Job)
+	case node.DialWitness:
+		if d.dials = 0; e.Witness != nil {
+			d.dials = e.Witness.ID
+		}
+		w.after(0, w.net.changed)
+	case node.Unfence:
+		w.devs.unfence(d, e)
+	case node.AskDevice:
+		w.devs.ask(d, e.Device)
+	case node.StopAsking:
+		w.devs.stop(d)
+	case node.CancelFence:
+		w.devs.cancel(d, e.Job)
 	case node.LearnEpoch:
-		w.probes.learn(h.id, e.Peer, e.Instance)
+		w.probes.learn(h.id, e.Peer, e.Epoch)
 	case node.Emit:
 		d.emitted(e.Event)
+	case node.CheckConfig:
+		d.checkConfig(e)
+	case node.Reconfigure:
+		d.reconfigure(e)
 	case node.Quiesce:
 		h.kern.quiesce(true)
 	case node.Reopen:
@@ -84,7 +105,7 @@ type tap struct{ d *daemon }
 func (t tap) Step(now membership.Mono, in ...membership.GroupInput) []membership.GroupEffect {
 	for _, i := range in {
 		if c, ok := i.(membership.GroupCompact); ok {
-			t.d.w.check.state(t.d.h, c.Index, c.State)
+			t.d.states = append(t.d.states, c) // it counts when what made it is durable
 		}
 	}
 	effs := t.d.group.Step(now, in...)
@@ -111,6 +132,59 @@ func (t tap) Members(ids []membership.NodeID) error {
 func (t tap) DiskLost(why string) bool {
 	g, ok := t.d.group.(membership.Diskless)
 	return ok && g.DiskLost(why)
+}
+
+// MayForce is for a group that half of its voters can go on with.
+func (t tap) MayForce(nodes []membership.NodeID) string {
+	if g, ok := t.d.group.(membership.Forcer); ok {
+		return g.MayForce(nodes)
+	}
+	return "it cannot be forced"
+}
+
+// Pledged is for such a group as well.
+func (t tap) Pledged(nodes []membership.NodeID) bool {
+	g, ok := t.d.group.(membership.Forcer)
+	return ok && g.Pledged(nodes)
+}
+
+// SetElectorate is for a group that votes.
+func (t tap) SetElectorate(nodes []membership.NodeID) {
+	if g, ok := t.d.group.(interface{ SetElectorate([]membership.NodeID) }); ok {
+		g.SetElectorate(nodes)
+	}
+}
+
+// Rejoin and RivalGone are for such a group as well.
+func (t tap) Rejoin() bool {
+	g, ok := t.d.group.(interface{ Rejoin() bool })
+	return ok && g.Rejoin()
+}
+
+// RivalGone: see Rejoin.
+func (t tap) RivalGone(n membership.NodeID) bool {
+	g, ok := t.d.group.(interface {
+		RivalGone(membership.NodeID) bool
+	})
+	return ok && g.RivalGone(n)
+}
+
+func (t tap) Fault() error { return t.d.group.Fault() }
+
+// SetNodes and SetTimes are for a group that has a configuration of its own.
+func (t tap) SetNodes(ids []membership.NodeID) {
+	if g, ok := t.d.group.(interface{ SetNodes([]membership.NodeID) }); ok {
+		g.SetNodes(ids)
+	}
+}
+
+// SetTimes: see SetNodes.
+func (t tap) SetTimes(heartbeat, backstop time.Duration) {
+	if g, ok := t.d.group.(interface {
+		SetTimes(heartbeat, backstop time.Duration)
+	}); ok {
+		g.SetTimes(heartbeat, backstop)
+	}
 }
 
 func (t tap) WantsCompact() bool             { return t.d.group.WantsCompact() }

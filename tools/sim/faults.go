@@ -78,8 +78,15 @@ func (f *faults) heal() {
 		u()
 	}
 	w.healed = w.now
+	if w.witness != nil {
+		w.witness.powerOn()
+	}
+	f.endMaintenance()
 	for _, h := range w.hosts {
 		h.stayOff = false
+		if w.check.configured(h.id) {
+			h.installed()
+		}
 		copy(h.wants, w.plan.wants[h.id-1])
 		if !h.on {
 			h.powerOnAfter(f.r.Between(500*time.Millisecond, 4*time.Second))
@@ -104,6 +111,7 @@ func (f *faults) progress() {
 	case w.now-w.healed > progressBound:
 		w.violate("I8 progress", "%v after the last fault %s", progressBound, why)
 	default:
+		w.undrain()
 		w.after(500*time.Millisecond, f.progress)
 	}
 }
@@ -130,18 +138,23 @@ func (f *faults) log(lo, hi time.Duration) time.Duration {
 
 var kinds = []func(f *faults){
 	(*faults).kill, (*faults).kill, (*faults).kill, (*faults).killLeader, (*faults).killLeader,
-	(*faults).crashDaemon, (*faults).pause, (*faults).pause, (*faults).freeze, (*faults).freeze,
+	(*faults).crashDaemon, (*faults).pause, (*faults).pause, (*faults).stall, (*faults).stall, (*faults).freeze, (*faults).freeze,
 	(*faults).cutPair, (*faults).cutPair, (*faults).cutOneWay, (*faults).isolate, (*faults).isolate,
 	(*faults).partition, (*faults).flap, (*faults).slowDisk, (*faults).wipe, (*faults).reset, (*faults).dropSome,
 	(*faults).fencing, (*faults).fencing, (*faults).fencing, (*faults).hangStop, (*faults).failStart,
 	(*faults).mounts, (*faults).mounts, (*faults).mounts, (*faults).leave, (*faults).fenceNode,
 	(*faults).crashBetween, (*faults).crashBetween, (*faults).powerAll,
 	(*faults).halves, (*faults).actorFails, (*faults).actorFails, (*faults).electionDies, (*faults).changeDies, (*faults).changeDies,
-	(*faults).hold, (*faults).hold, (*faults).readOnly,
-	(*faults).closePort, (*faults).withdraw,
+	(*faults).hold, (*faults).hold, (*faults).maintenance, (*faults).readOnly,
+	(*faults).closePort, (*faults).withdraw, (*faults).lying,
+	(*faults).reconfigure, (*faults).reconfigure, (*faults).reconfigure,
 }
 
 func (f *faults) one() {
+	if f.w.witness != nil && f.r.Chance(0.25) && f.w.healed == 0 {
+		witnessKinds[f.r.Intn(len(witnessKinds))](f)
+		return
+	}
 	if f.w.healed == 0 {
 		kinds[f.r.Intn(len(kinds))](f)
 	}
@@ -169,6 +182,24 @@ func (f *faults) crashDaemon() { f.host().daemonCrash("fault") }
 func (f *faults) pause() {
 	if h := f.host(); h.d != nil {
 		h.pause(f.log(50*time.Millisecond, 15*time.Second))
+	}
+}
+
+// stall stops a daemon's main loop, often for longer than anybody puts up with; at times
+// just before something waits for it.
+func (f *faults) stall() {
+	h := f.host()
+	if f.r.Chance(0.3) {
+		h = f.leader()
+	}
+	if h.d == nil {
+		return
+	}
+	still := f.log(100*time.Millisecond, 40*time.Second)
+	f.until = max(f.until, f.w.now+still)
+	h.stall(still)
+	if f.r.Chance(0.4) {
+		f.w.after(f.gap(), f.mounts)
 	}
 }
 
@@ -228,7 +259,7 @@ func (f *faults) isolate() {
 	a, l, d := f.host(), f.anyLink(), f.log(50*time.Millisecond, 20*time.Second)
 	in, out := !f.r.Chance(0.15), !f.r.Chance(0.15)
 	f.w.tracef("fault: node %d is isolated on link %d for %v, in %v, out %v", a.id, l, d, in, out)
-	for _, b := range f.w.hosts {
+	for _, b := range f.w.all() {
 		if out {
 			f.cut(l, a, b, d)
 		}
@@ -364,7 +395,7 @@ func (f *faults) slowDisk() {
 
 // wipe loses one disk a run, if no other has failed: more would be more than a majority survives.
 func (f *faults) wipe() {
-	if f.wiped || f.w.plan.nodes < 3 {
+	if f.wiped || !f.w.plan.spare() {
 		return
 	}
 	f.wiped = true
@@ -377,7 +408,7 @@ func (f *faults) wipe() {
 // readOnly has a disk take no more records. Whoever repairs it boots the machine
 // anew. Together with a lost disk it may be more than a majority survives.
 func (f *faults) readOnly() {
-	if f.wiped || f.w.plan.nodes < 3 {
+	if f.wiped || !f.w.plan.spare() {
 		return
 	}
 	f.wiped = true

@@ -73,17 +73,22 @@ func (c *checker) waive(h *host) { delete(c.promises, h.id) }
 
 // evicted judges an eviction by what operators were promised.
 func (c *checker) evicted(h *host, e membership.Event) {
+	c.maintained(h, e)
 	v := c.w.host(e.Subject)
 	p, ok := c.promises[v.id]
 	if !ok || p.boot != v.boot || c.w.now >= p.until || e.Index <= p.after || h.w.opt.Static {
 		return
 	}
-	for _, r := range []membership.Reason{membership.ReasonSilent, membership.ReasonUnlinked, membership.ReasonStalled, membership.ReasonStuck} {
-		if strings.Contains(e.Text, " "+string(r)+";") && strings.Contains(e.Text, string(v.boot)) {
-			c.w.violate("hold", "node %d applies that %d is evicted, %v before the end of its hold: %s", h.id, v.id, p.until-c.w.now, e.Text)
-		}
+	if forSilence(e) && strings.Contains(e.Text, string(v.boot)) {
+		c.w.violate("hold", "node %d applies that %d is evicted, %v before the end of its hold: %s", h.id, v.id, p.until-c.w.now, e.Text)
 	}
 	if strings.Contains(e.Text, string(v.boot)) {
 		c.waive(v) // its daemon was started anew, or it went: the hold ends with the incarnation
 	}
+}
+
+// forSilence says that an eviction is one that a hold or a maintenance puts off.
+func forSilence(e membership.Event) bool {
+	return slices.ContainsFunc([]membership.Reason{membership.ReasonSilent, membership.ReasonUnlinked, membership.ReasonStalled, membership.ReasonStuck},
+		func(r membership.Reason) bool { return strings.Contains(e.Text, " "+string(r)+";") })
 }

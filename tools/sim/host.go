@@ -10,9 +10,10 @@ import (
 
 // host is one machine: power, disk, kernel, and a daemon while one runs.
 type host struct {
-	w  *world
-	id membership.NodeID
-	r  *rng
+	w       *world
+	id      membership.NodeID
+	r       *rng
+	witness bool // it is the witness: no kernel, and no machine of a node
 
 	on    bool
 	boots int
@@ -30,8 +31,17 @@ type host struct {
 	runs   uint64
 	frozen int // stopped as a whole: nothing runs, nothing answers
 	paused int // the daemon alone is not run
+	// stalled: its main loop alone is not run, and its prober answers, whatever that is.
+	stalled int
+	stills  uint64        // of the reasons above, this many were ended before their time
+	illAt   time.Duration // when it last stood still, in whatever way
 
-	wants      []bool    // by lockspace, now
+	wants    []bool // by lockspace, now
+	file     string // the configuration that it begins with; empty: it is not configured
+	agreed   agreedText
+	lacks    string // a fence agent that is not installed
+	machines int    // that it was before
+
 	stayOff    bool      // after a cut it is not powered on before the end of the faults
 	unattended bool      // only a reboot helps, and somebody must do it
 	diedWith   []*kspace // what the kernel held at the last power cut
@@ -40,7 +50,13 @@ type host struct {
 func newHost(w *world, id membership.NodeID) *host {
 	h := &host{w: w, id: id, r: stream(w.opt.Seed, "host", uint64(id))}
 	h.ppm = int64(h.r.Intn(401)) - 200
+	if h.witness = id.IsWitness(); h.witness {
+		return h
+	}
 	h.wants = make([]bool, len(w.plan.spaces))
+	if int(id) <= w.plan.nodes-w.plan.reserve {
+		h.file = sheet{Config: w.plan.config(0)}.text()
+	}
 	copy(h.wants, w.plan.wants[id-1])
 	return h
 }
@@ -60,13 +76,17 @@ func (h *host) worldAt(m membership.Mono) time.Duration {
 }
 
 func (h *host) powerOn() {
-	if h.on {
+	if h.on || h.file == "" && !h.witness {
+		return
+	}
+	if h.witness {
+		h.witnessOn()
 		return
 	}
 	h.on, h.onAt, h.boots = true, h.w.now, h.boots+1
 	h.boot = membership.BootID(fmt.Sprintf("n%db%d", h.id, h.boots))
 	h.base = membership.Mono(h.r.Between(time.Second, 1000*time.Second))
-	h.frozen, h.paused, h.unattended = 0, 0, false
+	h.frozen, h.paused, h.stalled, h.unattended = 0, 0, 0, false
 	h.kern = newKernel(h)
 	h.tracef("power on, boot %s", h.boot)
 	h.w.note(uint64(h.id)<<8 | 1)
@@ -77,6 +97,10 @@ func (h *host) powerOn() {
 // powerCut ends everything on the host at this moment, except what is on the disk.
 func (h *host) powerCut(why string) {
 	if !h.on {
+		return
+	}
+	if h.witness {
+		h.witnessOff(why)
 		return
 	}
 	h.tracef("POWER CUT of %s: %s", h.boot, why)
@@ -163,16 +187,31 @@ func (h *host) freeze(for_ time.Duration) {
 	h.still(&h.frozen, for_)
 }
 
+func (h *host) stall(for_ time.Duration) {
+	h.tracef("daemon's main loop stands still for %v", for_)
+	h.still(&h.stalled, for_)
+}
+
+// resume ends a pause and a stall before their time.
+func (h *host) resume() {
+	h.stills++
+	h.paused, h.stalled, h.illAt = 0, 0, h.w.now
+	h.w.net.changed()
+	h.d.pump()
+}
+
 // still counts one more reason to stand still, for a while or until the power goes.
 func (h *host) still(reasons *int, for_ time.Duration) {
 	*reasons++
+	h.illAt = h.w.now
 	h.w.net.changed()
-	boots := h.boots
+	boots, stills := h.boots, h.stills
 	h.w.after(for_, func() {
-		if h.boots != boots || *reasons == 0 {
+		if h.boots != boots || h.stills != stills || *reasons == 0 {
 			return
 		}
 		*reasons--
+		h.illAt = h.w.now
 		h.w.net.changed()
 		h.d.pump()
 	})
@@ -182,6 +221,6 @@ func (h *host) still(reasons *int, for_ time.Duration) {
 func (h *host) wipe() {
 	if !h.on {
 		h.tracef("disk is wiped")
-		h.disk = nil
+		h.disk, h.agreed = nil, agreedText{}
 	}
 }

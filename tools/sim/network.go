@@ -33,6 +33,9 @@ type conn struct {
 
 func newNetwork(w *world) *network {
 	n := &network{w: w, r: stream(w.opt.Seed, "network", 0), n: w.plan.nodes}
+	if w.plan.witness {
+		n.n++
+	}
 	for range w.plan.links {
 		n.cuts = append(n.cuts, make([]int, n.n*n.n))
 	}
@@ -45,7 +48,7 @@ func (n *network) conn(a, b membership.NodeID) (*conn, int) {
 	if a > b {
 		a, b, side = b, a, 1
 	}
-	i := int(a-1)*n.n + int(b-1)
+	i := n.place(a)*n.n + n.place(b)
 	if n.conns[i] == nil {
 		n.conns[i] = &conn{a: n.w.host(a), b: n.w.host(b)}
 	}
@@ -56,15 +59,15 @@ func (n *network) conn(a, b membership.NodeID) (*conn, int) {
 func (n *network) cut(link int, from, to membership.NodeID, by int) {
 	for l := range n.cuts {
 		if link < 0 || l == link {
-			n.cuts[l][int(from-1)*n.n+int(to-1)] += by
+			n.cuts[l][n.place(from)*n.n+n.place(to)] += by
 		}
 	}
 }
 
 // splitBy calls cut for every direction between those who are in and those who are not.
 func (n *network) splitBy(in func(*host) bool, cut func(from, to *host)) {
-	for _, a := range n.w.hosts {
-		for _, b := range n.w.hosts {
+	for _, a := range n.w.all() {
+		for _, b := range n.w.all() {
 			if in(a) != in(b) {
 				cut(a, b)
 			}
@@ -73,7 +76,7 @@ func (n *network) splitBy(in func(*host) bool, cut func(from, to *host)) {
 }
 
 func (n *network) path(link int, from, to membership.NodeID) bool {
-	return n.cuts[link][int(from-1)*n.n+int(to-1)] == 0
+	return n.cuts[link][n.place(from)*n.n+n.place(to)] == 0
 }
 
 // anyPath says whether a packet gets through on some link.
@@ -86,14 +89,19 @@ func (n *network) anyPath(from, to membership.NodeID) bool {
 	return false
 }
 
-// dlmPath: the DLM's TCP needs both directions of link 0.
+// dlmPath: the DLM's TCP needs both directions of link 0, or with a stable address of
+// any one; that its route follows takes no time here.
 func (n *network) dlmPath(a, b membership.NodeID) bool {
-	return n.path(0, a, b) && n.path(0, b, a) && n.ports[int(a-1)*n.n+int(b-1)]+n.ports[int(b-1)*n.n+int(a-1)] == 0
+	carries := false
+	for l := range n.cuts {
+		carries = carries || (l == 0 || n.w.plan.stable) && n.path(l, a, b) && n.path(l, b, a)
+	}
+	return carries && n.ports[n.place(a)*n.n+n.place(b)]+n.ports[n.place(b)*n.n+n.place(a)] == 0
 }
 
 // closePort adds (1) or takes away (-1) a closed port of the DLM.
 func (n *network) closePort(from, to membership.NodeID, by int) {
-	n.ports[int(from-1)*n.n+int(to-1)] += by
+	n.ports[n.place(from)*n.n+n.place(to)] += by
 }
 
 // changed looks at everything again after power, daemons or paths have changed.
@@ -101,7 +109,7 @@ func (n *network) changed() {
 	n.w.probes.refresh()
 	for a := range n.n {
 		for b := a + 1; b < n.n; b++ {
-			c, _ := n.conn(membership.NodeID(a+1), membership.NodeID(b+1))
+			c, _ := n.conn(n.at(a), n.at(b))
 			n.look(c)
 		}
 	}
@@ -120,6 +128,12 @@ func (n *network) whole(c *conn) bool {
 }
 
 func (n *network) look(c *conn) {
+	if strangers(c.a, c.b) {
+		if c.up[0] || c.up[1] {
+			n.close(c, "not configured any more")
+		}
+		return
+	}
 	whole := n.whole(c)
 	if c.up[0] || c.up[1] {
 		switch {
@@ -136,7 +150,7 @@ func (n *network) look(c *conn) {
 			n.flush(c)
 		}
 	}
-	if whole && !c.dialing && c.a.d != nil && c.b.d != nil && (!c.up[0] || !c.up[1]) {
+	if whole && !c.dialing && c.talks() && (!c.up[0] || !c.up[1]) {
 		n.dial(c, n.r.Between(100*time.Millisecond, 1000*time.Millisecond))
 	}
 }
@@ -145,7 +159,7 @@ func (n *network) dial(c *conn, after time.Duration) {
 	c.dialing = true
 	n.w.after(after, func() {
 		c.dialing = false
-		if !n.whole(c) || c.a.d == nil || c.b.d == nil || c.up[0] && c.up[1] {
+		if !n.whole(c) || !c.talks() || c.up[0] && c.up[1] || strangers(c.a, c.b) {
 			return
 		}
 		if c.a.paused+c.b.paused > 0 {
@@ -189,7 +203,7 @@ func (n *network) reset(id membership.NodeID) { n.each(id, true) }
 func (n *network) silent(id membership.NodeID) { n.each(id, false) }
 
 func (n *network) each(id membership.NodeID, tell bool) {
-	for _, h := range n.w.hosts {
+	for _, h := range n.w.all() {
 		if h.id == id {
 			continue
 		}

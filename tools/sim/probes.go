@@ -22,6 +22,7 @@ type pair struct {
 	heard time.Duration // the last answer before that; -1 none
 	phase time.Duration // of its ticks
 	run   *daemon       // the prober's
+	still time.Duration // the peer's daemon had not gone on since then, by the last sample; -1: it had
 }
 
 func newProbes(w *world) *probes {
@@ -30,7 +31,7 @@ func newProbes(w *world) *probes {
 	p.know = make([]uint64, p.n*p.n)
 	r := stream(w.opt.Seed, "probes", 0)
 	for i := range p.pairs {
-		p.pairs[i].heard = -1
+		p.pairs[i].heard, p.pairs[i].still = -1, -1
 		p.pairs[i].phase = r.Between(0, w.plan.timing.Interval)
 	}
 	return p
@@ -62,7 +63,7 @@ func (p *probes) refresh() {
 
 func (p *probes) look(q *pair, link int, a, b *host) {
 	if q.run != a.d {
-		q.run, q.ok, q.heard = a.d, false, -1
+		q.run, q.ok, q.heard, q.still = a.d, false, -1, -1
 		p.know[int(a.id-1)*p.n+int(b.id-1)] = 0
 	}
 	ok := p.answers(link, a, b)
@@ -85,6 +86,9 @@ func (p *probes) answers(link int, a, b *host) bool {
 // last is when the newest answer up to now came, of a pair that answers.
 func (p *probes) last(q *pair, now time.Duration) time.Duration {
 	every := p.w.plan.timing.Interval
+	if q.run != nil {
+		every = q.run.cfg.Timing.Interval
+	}
 	rtt := p.rtt()
 	k := (now - rtt - q.phase) / every
 	for ; k >= 0; k-- {
@@ -133,9 +137,14 @@ func (p *probes) sample(a, b *host, link int) membership.Sample {
 	s.Heard, s.RTT, s.Answered = a.monoAt(heard), p.rtt(), s.Sent
 	if b.d != nil && b.d.n != nil {
 		s.View = b.d.n.View()
-		if b.paused > 0 || b.d.busy {
-			s.DaemonAge = max(0, heard-b.d.stepped)
+	}
+	if q.ok {
+		if q.still = -1; b.paused > 0 || b.stalled > 0 || b.d.busy {
+			q.still = b.d.stepped
 		}
+	}
+	if q.still >= 0 { // as its last answer said, whatever became of it since
+		s.DaemonAge = max(0, heard-q.still)
 	}
 	return s
 }

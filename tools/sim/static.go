@@ -41,6 +41,7 @@ func (d *daemon) openStatic() bool {
 		d.w.violate("machine", "the group of node %d does not start: %v", d.h.id, err)
 		return false
 	}
+	d.cfg = d.w.plan.config(d.h.id)
 	d.group = listed{m}
 	return true
 }

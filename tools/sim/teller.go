@@ -42,6 +42,8 @@ func (t *teller) node(word string) *host {
 		return t.f.leader()
 	case "actor":
 		return t.w.devs.actor
+	case "witness":
+		return t.w.witness
 	}
 	if h := t.names[word]; h != nil {
 		return h
@@ -100,6 +102,8 @@ func (t *teller) tell() {
 		t.w.after(l.duration(1), t.tell)
 	case "running":
 		t.await(l, t.w.now+l.duration(1), func() string { return t.w.check.missing() })
+	case "version":
+		t.await(l, t.w.now+l.duration(1), func() string { return t.w.check.worksBy(uint64(l.num(2))) })
 	case "expect":
 		t.await(l, t.w.now+l.duration(1), func() string { return t.saw(l) })
 	case "never":
@@ -179,6 +183,10 @@ func (t *teller) act(l line) string {
 		h.daemonCrash("story")
 	case "pause":
 		h.pause(l.duration(2))
+	case "stall":
+		h.stall(l.duration(2))
+	case "resume":
+		h.resume()
 	case "freeze":
 		h.freeze(l.duration(2))
 	case "hang-stop":
@@ -204,6 +212,13 @@ func (t *teller) actMore(l line, h *host) string {
 		if l.words[0] == "cut" {
 			n.cut(-1, o.id, h.id, 1)
 		}
+	case "cut-link":
+		o, link := t.node(l.words[2]), slices.Index(linkNames, l.words[3])
+		if link >= len(n.cuts) {
+			return "there is one link"
+		}
+		n.cut(link, h.id, o.id, 1)
+		n.cut(link, o.id, h.id, 1)
 	case "close-port":
 		n.closePort(h.id, t.node(l.words[2]).id, 1)
 	case "isolate", "split":
@@ -235,13 +250,29 @@ func (t *teller) actMore(l line, h *host) string {
 		if !h.kern.withdraw(l.words[2]) {
 			return "it does not withdraw"
 		}
+	case "reconfigure", "lacks", "add", "remove", "replace", "drain", "undrain":
+		return t.configure(l, h)
+	case "override":
+		t.w.check.overridden()
+		h.d.give(node.Operator{Command: "quorum-override", Who: "story"})
 	case "leave":
 		h.d.give(node.Operator{Command: "leave"})
+	case "rejoin":
+		return h.rejoin()
+	case "rivals":
+		return h.stands()
 	case "ack", "fence-node":
 		cmd := map[string]string{"ack": "fence-ack", "fence-node": "fence-node"}[l.words[0]]
+		if o := t.node(l.words[2]); l.words[0] == "ack" && o.on {
+			t.w.check.falseProof = true
+		}
 		h.d.give(node.Operator{Command: cmd, Node: t.node(l.words[2]).id, Who: "story"})
 	case "hold":
 		h.hold(t.node(l.words[2]), l.duration(3))
+	case "maintenance":
+		h.maintain(l.duration(2))
+	case "maintenance-off":
+		h.maintainNoMore(func(node.Reply) {})
 	case "release":
 		h.release(t.node(l.words[2]))
 	case "fencing", "fencing-of":

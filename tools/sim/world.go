@@ -35,6 +35,7 @@ func (v Violation) String() string { return v.Name + ": " + v.Text }
 type Result struct {
 	Seed      uint64
 	Nodes     int
+	Fewer     bool          // by the rules of its quorum fewer than a majority may go on
 	Steps     uint64        // inputs that nodes were stepped with
 	Virtual   time.Duration // how long the run was in the world's time
 	Hash      uint64        // of everything that happened: equal for equal runs
@@ -56,14 +57,16 @@ type world struct {
 	seq    uint64
 	steps  uint64
 	events uint64
+	notes  uint64 // of configurations that operators proposed
 	talks  uint64 // conversations of kernels
 	hash   uint64
 
-	hosts  []*host // node i+1
-	net    *network
-	probes *probes
-	check  *checker
-	devs   *devices
+	hosts   []*host // node i+1
+	witness *host   // nil: there is none
+	net     *network
+	probes  *probes
+	check   *checker
+	devs    *devices
 
 	healed    time.Duration // since when there is no fault; 0: there may be one
 	bad       *Violation
@@ -92,6 +95,9 @@ func (w *world) logged(e membership.Event) {
 	if w.opt.Told != nil {
 		w.opt.Told(w.now, e)
 	}
+	if e.Kind == membership.KindLied {
+		w.check.lied(e)
+	}
 	if w.milestone != nil {
 		w.milestone(e)
 	}
@@ -112,7 +118,7 @@ func Run(opt Options) Result {
 		w.plan = opt.Story.plan()
 	}
 	if opt.Static {
-		w.plan.manual = true
+		w.plan.manual, w.plan.witness, w.plan.reserve = true, false, 0 // the list has all nodes
 	}
 	w.check = newChecker(w)
 	w.net = newNetwork(w)
@@ -121,16 +127,23 @@ func Run(opt Options) Result {
 	for i := range w.plan.nodes {
 		w.hosts = append(w.hosts, newHost(w, membership.NodeID(i+1)))
 	}
+	if w.plan.witness {
+		w.witness = newHost(w, membership.FirstWitness)
+	}
 	w.tracef("%s", w.plan)
 	w.begin()
 	w.loop()
-	return Result{Seed: opt.Seed, Nodes: w.plan.nodes, Steps: w.steps, Virtual: w.now, Hash: w.hash, Violation: w.bad}
+	return Result{Seed: opt.Seed, Nodes: w.plan.nodes, Fewer: w.plan.fewer() || w.plan.witness || w.plan.reserve > 0, Steps: w.steps, Virtual: w.now, Hash: w.hash, Violation: w.bad}
 }
 
 func (w *world) begin() {
 	r := stream(w.opt.Seed, "begin", 0)
 	for _, h := range w.hosts {
 		w.after(r.Between(0, 1500*time.Millisecond), h.powerOn)
+	}
+	if w.witness != nil {
+		w.after(0, w.witness.powerOn)
+		w.after(2*time.Second, w.enrol)
 	}
 	if w.opt.Story != nil {
 		w.opt.Story.start(w)
@@ -163,6 +176,9 @@ func (w *world) at(t time.Duration, do func()) {
 func (w *world) after(d time.Duration, do func()) { w.at(w.now+d, do) }
 
 func (w *world) host(n membership.NodeID) *host {
+	if n.IsWitness() && w.witness != nil {
+		return w.witness
+	}
 	if n < 1 || int(n) > len(w.hosts) {
 		return nil
 	}

@@ -101,6 +101,12 @@ func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int 
 	for _, w := range cfg.Warnings {
 		r.note("%s", w)
 	}
+	if cfg.Group != config.GroupStatic {
+		r.ok("quorum: %s", cfg.QuorumText())
+	}
+	for _, n := range cfg.Notes {
+		r.note("%s", n)
+	}
 	running := m.Running()
 	if running {
 		r.note("quorated is running: its ports are not tried, nor the DLM's port of its peers")
@@ -110,6 +116,11 @@ func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int 
 		r.bad(err.Error(), "")
 	} else {
 		r.ok("secret %s", cfg.KeyFile)
+	}
+	if cfg.Group != config.GroupStatic {
+		if _, err := cfg.Agreeable(); err != nil {
+			r.bad(err.Error(), "")
+		}
 	}
 	if cfg.Group == config.GroupStatic {
 		m.members(r, cfg)
@@ -125,6 +136,7 @@ func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int 
 	}
 	empty := m.lockspaces(r, running)
 	m.foreign(r, running)
+	m.reversePath(r, cfg)
 	if !running {
 		m.ports(r, cfg, empty)
 	}

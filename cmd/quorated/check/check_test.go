@@ -90,6 +90,7 @@ func (w *world) machine(t *testing.T) Machine {
 const text = `
 [cluster]
 name = "tank"
+dlm_address = "first"
 [[node]]
 name = "alpha"
 id = 1
@@ -101,6 +102,7 @@ addr = ["10.0.0.2", "10.0.1.2"]
 [[fence]]
 nodes = ["alpha", "beta"]
 agent = "fence_x"
+options = { plug = "{name}" }
 `
 
 var stories = []struct {
@@ -192,7 +194,7 @@ func TestNoKernel(t *testing.T) {
 // TestStatic: a list of members in the place of devices and of a state directory.
 func TestStatic(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "quorate.toml")
-	list := strings.NewReplacer("[[fence]]\nnodes = [\"alpha\", \"beta\"]\nagent = \"fence_x\"\n", "",
+	list := strings.NewReplacer("[[fence]]\nnodes = [\"alpha\", \"beta\"]\nagent = \"fence_x\"\noptions = { plug = \"{name}\" }\n", "",
 		"name = \"tank\"\n", "name = \"tank\"\ngroup = \"static\"\nmembers = \"/etc/quorate/members\"\n").Replace(text)
 	for _, s := range []struct {
 		name, text, members string

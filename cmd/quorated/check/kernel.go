@@ -127,12 +127,12 @@ func (m Machine) watchdog(r *report) {
 	name, err := fs.ReadFile(m.Root, "sys/class/watchdog/watchdog0/identity")
 	switch {
 	case err == nil && !strings.Contains(strings.ToLower(string(name)), "software"):
-		r.note("watchdog: %s", strings.TrimSpace(string(name)))
+		r.note("watchdog: %s; quorated does not use it", strings.TrimSpace(string(name)))
 	case err == nil:
-		r.note("watchdog: %s: in software, so it proves nothing of a machine that hangs", strings.TrimSpace(string(name)))
+		r.note("watchdog: %s: in software, so it proves nothing of a machine that hangs; quorated does not use it", strings.TrimSpace(string(name)))
 	case m.exists("dev/watchdog0"), m.exists("dev/watchdog"):
-		r.note("watchdog: there is one")
+		r.note("watchdog: there is one; quorated does not use it")
 	default:
-		r.note("watchdog: none")
+		r.note("watchdog: none; quorated does not use one")
 	}
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,6 +19,7 @@ import (
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
 )
 
 // connectTimeout is for one connection: a SYN may be lost once.
@@ -45,12 +49,12 @@ func (m Machine) ports(r *report, cfg config.Config, dlm bool) {
 		try("probe", "udp", a, cfg.ProbePort)
 	}
 	if dlm {
-		try("DLM", "tcp", me.Addrs[0], cfg.DLMPort)
+		try("DLM", "tcp", cfg.DLMAddr(me), cfg.DLMPort)
 	}
 }
 
-// path is one connection to try.
-type path struct {
+// way is one connection to try.
+type way struct {
 	name     string
 	what     string
 	from     netip.Addr
@@ -64,19 +68,19 @@ func (m Machine) peers(ctx context.Context, r *report, cfg config.Config, dlm bo
 	if !ok {
 		return
 	}
-	var paths []path
+	var paths []way
 	for _, n := range cfg.Nodes {
 		if n.ID == cfg.Self {
 			continue
 		}
 		for i, a := range n.Addrs {
-			paths = append(paths, path{n.Name, "daemon", me.Addrs[i], netip.AddrPortFrom(a, cfg.Port), false})
+			paths = append(paths, way{n.Name, "daemon", me.Addrs[i], netip.AddrPortFrom(a, cfg.Port), false})
 		}
-		if dlm {
-			paths = append(paths, path{n.Name, "DLM", me.Addrs[0], netip.AddrPortFrom(n.Addrs[0], cfg.DLMPort), true})
+		if dlm && !cfg.DLMNetwork.IsValid() { // else the addresses are made by a quorated that runs
+			paths = append(paths, way{n.Name, "DLM", me.Addrs[0], netip.AddrPortFrom(n.Addrs[0], cfg.DLMPort), true})
 		}
 	}
-	errs := parallel(paths, func(p path) error {
+	errs := parallel(paths, func(p way) error {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()
 		return m.Network.Connect(ctx, p.from, p.to)
@@ -86,7 +90,7 @@ func (m Machine) peers(ctx context.Context, r *report, cfg config.Config, dlm bo
 	}
 }
 
-func (p path) say(r *report, err error) {
+func (p way) say(r *report, err error) {
 	switch {
 	case err == nil:
 		r.ok("%s: %s port %s answers", p.name, p.what, p.to)
@@ -117,6 +121,35 @@ func parallel[T any](all []T, f func(T) error) []error {
 	}
 	wg.Wait()
 	return errs
+}
+
+// reversePath looks for what may drop the DLM's packets while a link dies: those of a node that
+// takes another link already than this one does.
+func (m Machine) reversePath(r *report, cfg config.Config) {
+	if !cfg.DLMNetwork.IsValid() || cfg.NoKernel || cfg.DLMNetwork.Addr().Is6() {
+		return
+	}
+	mode := func(name string) string {
+		data, _ := fs.ReadFile(m.Root, "proc/sys/net/ipv4/conf/"+name+"/rp_filter") // none: it filters nothing
+		return strings.TrimSpace(string(data))
+	}
+	r.ok("the DLM's address is %s, of dlm_network %s: quorated makes it, and nothing tries it now", cfg.DLMAddr(node(cfg)), cfg.DLMNetwork)
+	dirs, _ := fs.Glob(m.Root, "proc/sys/net/ipv4/conf/*") // the pattern is well-formed
+	var strict []string
+	for _, d := range dirs {
+		name := path.Base(d)
+		if all := mode("all"); name != "all" && name != "default" && name != "lo" && all != "2" && (mode(name) == "1" || mode(name) == "0" && all == "1") {
+			strict = append(strict, name)
+		}
+	}
+	if len(strict) > 0 {
+		r.note("rp_filter is strict on %s: where the nodes change links at different moments, the DLM's packets are dropped; run: sysctl net.ipv4.conf.all.rp_filter=2, and write it into /etc/sysctl.d", strings.Join(strict, ", "))
+	}
+}
+
+func node(cfg config.Config) membership.Node {
+	n, _ := cfg.Node(cfg.Self)
+	return n
 }
 
 type realNetwork struct{}

@@ -21,9 +21,10 @@ const (
 	DefaultPath      = "/etc/quorate/quorate.toml"
 	DefaultKeyFile   = "/etc/quorate/quorate.key"
 	DefaultStateDir  = "/var/lib/quorate"
-	DefaultPort      = 21060 // TCP, between daemons
-	DefaultProbePort = 21061 // UDP, liveness
-	DefaultDLMPort   = 21064 // TCP, the kernel's DLM; its own default too
+	DefaultPort      = 21060  // TCP, between daemons
+	DefaultProbePort = 21061  // UDP, liveness
+	DefaultDLMPort   = 21064  // TCP, the kernel's DLM; its own default too
+	DefaultReflector = "auto" // the kernel answers probes where it can
 
 	// MaxSize is the largest file that is read, in bytes.
 	MaxSize = 1 << 20
@@ -76,22 +77,31 @@ type Config struct {
 	membership.Config // Self is 0 until Bind
 
 	Path      string // where it was read from
+	Text      string // what was read
 	KeyFile   string // the cluster's secret, 0600
 	Port      uint16
 	ProbePort uint16
 	DLMPort   uint16
-	StateDir  string
-	NoKernel  bool   // kernel = "none": a member whose kernel has no part in it
-	Group     string // who orders and decides: GroupRaft or GroupStatic
+	DLMFirst  bool // dlm_address = "first" is written
+	// DLMNetwork has the nodes' addresses for the DLM, with dlm_address = "stable"; else
+	// it is not valid, and the first addresses are.
+	DLMNetwork netip.Prefix
+	StateDir   string
+	NoKernel   bool   // kernel = "none": a member whose kernel has no part in it
+	Group      string // who orders and decides: GroupRaft or GroupStatic
 	// MembersFile has the list of members, with GroupStatic; empty: all nodes.
 	MembersFile string
-	EventsTo    string // host:port that gets a datagram of JSON for each event; empty: nobody
+	// Reflector is where this node's kernel answers probes: auto, native or generic; off: nowhere.
+	Reflector string
+	EventsTo  string // host:port that gets a datagram of JSON for each event; empty: nobody
 
 	// ProfileWhy says how the liveness profile was chosen.
 	ProfileWhy string
 	// Warnings are things that work and that an operator should know of.
 	Warnings []string
-	Digest   Digest
+	// Notes are what follows from the file without being written there.
+	Notes  []string
+	Digest Digest
 }
 
 // Load reads and parses the file.
@@ -99,11 +109,24 @@ func Load(path string) (Config, error) {
 	data, err := read(path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("%w: copy the reference quorate.toml there, edit [[node]] and [[fence]], and give every node the same file", err)
+			err = fmt.Errorf("%w: copy the reference quorate.toml.example (in /etc/quorate) there, or make one with `quorate config import`, edit [[node]] and [[fence]], and give every node the same file", err)
 		}
 		return Config{}, &OpError{Op: "read configuration", Path: path, Err: err}
 	}
-	return Parse(path, data)
+	c, err := Parse(path, data)
+	if err == nil {
+		err = ownValues(c)
+	}
+	return c, err
+}
+
+// Read returns a file's text.
+func Read(path string) (string, error) {
+	data, err := read(path)
+	if err != nil {
+		return "", &OpError{Op: "read configuration", Path: path, Err: err}
+	}
+	return string(data), nil
 }
 
 func read(path string) ([]byte, error) {
@@ -131,12 +154,14 @@ func Parse(name string, data []byte) (Config, error) {
 		return Config{}, Faults{syntaxFault(name, err)}
 	}
 	p := &parser{file: name, lines: locate(string(data))}
-	c := Config{Path: name}
+	c := Config{Path: name, Text: string(data)}
 	root := &table{p: p, m: tree}
 	p.cluster(root.sub("cluster"), &c)
 	c.Nodes = p.nodes(root.list("node"), tree["node"] != nil)
+	p.stable(root.sub("cluster"), c)
 	p.fences(root.list("fence"), &c)
 	p.fenceless(root.sub("cluster"), tree["fence"] != nil, c)
+	p.quorum(root.sub("quorum"), &c, tree["witness"] != nil)
 	p.liveness(root.sub("liveness"), &c)
 	p.edges(root.sub("events"), root.sub("state"), &c)
 	root.done()
@@ -184,12 +209,14 @@ func (p *parser) cluster(t *table, c *Config) {
 	if c.ProbePort == c.Port || c.ProbePort == c.DLMPort {
 		t.fault("probe_port", "probe_port %d is used twice: give port, probe_port and dlm_port different numbers", c.ProbePort)
 	}
-	c.StartupGrace = t.dur("startup_grace", 10*time.Second, time.Second, time.Hour)
+	c.JoinGrace = t.dur("join_grace", 30*time.Second, time.Second, time.Hour)
+	c.StartupFencing = membership.Startup(t.oneOf("startup_fencing", string(membership.StartupNeeded), string(membership.StartupNeeded), string(membership.StartupWait)))
 	c.JoinTimeout = t.dur("join_timeout", 10*time.Second, time.Second, 10*time.Minute)
 	c.ManualFence = t.oneOf("fencing", "agents", "agents", "manual") == "manual"
 	c.NoKernel = t.oneOf("kernel", "dlm", "dlm", "none") == "none"
 	c.KeyFile = t.file("key_file", DefaultKeyFile)
 	p.group(t, c)
+	p.dlmAddress(t, c)
 	t.done()
 }
 
@@ -215,6 +242,9 @@ func warnings(c Config) []string {
 		if len(c.Nodes) > 1 && slices.ContainsFunc(n.Addrs, netip.Addr.IsLoopback) {
 			out = append(out, fmt.Sprintf("node %s has a loopback address, which other machines cannot reach: write its address on the network", n.Name))
 		}
+	}
+	if w := stableWarning(c); w != "" {
+		out = append(out, w)
 	}
 	return out
 }

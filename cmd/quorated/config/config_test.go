@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/quorum"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
@@ -63,13 +64,14 @@ func TestReferenceIsComplete(t *testing.T) {
 	if all.EventsTo == "" {
 		t.Error("send_to was not set by the uncommented reference")
 	}
-	all.EventsTo, all.ProfileWhy, plain.ProfileWhy = "", "", ""
+	all.EventsTo, all.ProfileWhy, plain.ProfileWhy, all.Text, plain.Text = "", "", "", "", ""
 	if !reflect.DeepEqual(plain, all) {
 		t.Errorf("a default in the reference is not the default:\n%+v\n%+v", plain, all)
 	}
 	// And every key of the parser is in the reference.
-	for _, key := range []string{"name", "port", "probe_port", "dlm_port", "startup_grace", "join_timeout", "fencing", "kernel", "group", "members", "key_file", "id", "addr",
-		"nodes", "agent", "level", "timeout", "verify", "options", "plugs", "profile", "interval", "dead_after", "stall_limit", "recovery_stall", "send_to", "dir"} {
+	for _, key := range []string{"name", "port", "probe_port", "dlm_port", "dlm_address", "dlm_network", "join_grace", "startup_fencing", "join_timeout", "fencing", "kernel", "group", "members", "key_file", "id", "addr",
+		"nodes", "agent", "level", "timeout", "verify", "unfence", "delay", "random_delay", "monitor", "options", "plugs", "profile", "interval", "dead_after", "stall_limit", "recovery_stall", "reflector", "send_to", "dir",
+		"votes", "expected_votes", "two_node", "wait_for_all", "auto_tie_breaker", "last_man_standing", "last_man_standing_window", "leave_removes_vote", "takeover_delay"} {
 		if !regexp.MustCompile(`(?m)^#? ?` + key + ` = `).MatchString(text) {
 			t.Errorf("key %s is not in the reference", key)
 		}
@@ -78,10 +80,10 @@ func TestReferenceIsComplete(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	c := parse(t, two)
-	if c.Port != 21060 || c.ProbePort != 21061 || c.DLMPort != 21064 || c.StartupGrace != 10*time.Second || c.JoinTimeout != 10*time.Second {
+	if c.Port != 21060 || c.ProbePort != 21061 || c.DLMPort != 21064 || c.JoinGrace != 30*time.Second || c.JoinTimeout != 10*time.Second {
 		t.Errorf("defaults: %+v", c)
 	}
-	if !c.ManualFence || c.StateDir != DefaultStateDir || c.KeyFile != DefaultKeyFile || c.EventsTo != "" {
+	if !c.ManualFence || c.StateDir != DefaultStateDir || c.KeyFile != DefaultKeyFile || c.EventsTo != "" || c.Reflector != "auto" {
 		t.Errorf("defaults: %+v", c)
 	}
 	want := membership.Timing{Profile: "safe", Interval: 400 * time.Millisecond, DeadAfter: 2 * time.Second, LinkSettle: 2800 * time.Millisecond,
@@ -119,9 +121,9 @@ options = { ip = "{name}-{id}.{node}", password = "{braces}", verbose = true, re
 plugs = { alpha = "p1", 2 = "p2" }
 `)
 	want := []membership.Device{
-		{Nodes: []membership.NodeID{1}, Agent: "fence_x", Level: 1, Timeout: 30 * time.Second,
+		{Nodes: []membership.NodeID{1}, Agent: "fence_x", Level: 1, Timeout: 30 * time.Second, Monitor: time.Minute,
 			Options: map[string]string{"ip": "alpha-1.alpha", "password": "{braces}", "verbose": "1", "retries": "3", "plug": "p1"}},
-		{Nodes: []membership.NodeID{2}, Agent: "fence_x", Level: 1, Timeout: 30 * time.Second,
+		{Nodes: []membership.NodeID{2}, Agent: "fence_x", Level: 1, Timeout: 30 * time.Second, Monitor: time.Minute,
 			Options: map[string]string{"ip": "beta-2.beta", "password": "{braces}", "verbose": "1", "retries": "3", "plug": "p2"}},
 	}
 	if !reflect.DeepEqual(c.Devices, want) {
@@ -140,6 +142,43 @@ func TestFenceVerify(t *testing.T) {
 	}
 }
 
+func TestFenceTimes(t *testing.T) {
+	const dev = two + "[[fence]]\nnodes = [1, 2]\nagent = \"fence_x\"\ntimeout = \"10s\"\n"
+	for text, want := range map[string][4]time.Duration{ // delay, random_delay, monitor, and the lease of one use
+		"":                        {0, 0, time.Minute, 20 * time.Second},
+		"delay = \"5s\"\n":        {5 * time.Second, 0, time.Minute, 25 * time.Second},
+		"random_delay = \"3s\"\n": {0, 3 * time.Second, time.Minute, 23 * time.Second},
+		"monitor = \"5m\"\n":      {0, 0, 5 * time.Minute, 20 * time.Second},
+		"monitor = \"off\"\n":     {0, 0, 0, 20 * time.Second},
+		"monitor = \"0s\"\n":      {0, 0, 0, 20 * time.Second},
+	} {
+		for _, d := range parse(t, dev+text).Devices {
+			if got := [4]time.Duration{d.Delay, d.RandomDelay, d.Monitor, d.Lease()}; got != want {
+				t.Errorf("%q: %v, want %v", text, got, want)
+			}
+		}
+	}
+}
+
+// TestTwoPowerSupplies: reboot cuts nothing where another device feeds the node as well.
+func TestTwoPowerSupplies(t *testing.T) {
+	const pdus = two + "[[fence]]\nnodes=[1,2]\nagent=\"fence_a\"\n[[fence]]\nnodes=[2]\nagent=\"fence_b\"\n"
+	parse(t, pdus)
+	parse(t, pdus+"level=2\noptions={action=\"reboot\"}\n") // a level of its own
+	_, err := Parse("f", []byte(pdus+"options={action=\"reboot\"}\n"))
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), `"reboot" for node "beta", which has several devices of level 1`) || strings.Contains(err.Error(), "alpha") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestSecretFilePath: a path is no secret, and may have the node's name in it.
+func TestSecretFilePath(t *testing.T) {
+	c := parse(t, two+"[[fence]]\nnodes=[1,2]\nagent=\"fence_x\"\noptions={password_file=\"/etc/quorate/{name}\", passwd_script=\"/{x}\"}\n")
+	if o := c.Devices[1].Options; o["password_file"] != "/etc/quorate/beta" || o["passwd_script"] != "/{x}" {
+		t.Errorf("%v", o)
+	}
+}
+
 func TestWarnings(t *testing.T) {
 	if w := parse(t, two).Warnings; len(w) != 1 || !strings.Contains(w[0], "manual") {
 		t.Errorf("%v", w)
@@ -149,6 +188,17 @@ func TestWarnings(t *testing.T) {
 	}
 	if w := parse(t, reference(t)).Warnings; w != nil {
 		t.Errorf("the reference warns: %v", w)
+	}
+}
+
+func TestStartupFencing(t *testing.T) {
+	c := parse(t, two)
+	wait := parse(t, strings.Replace(two, "[cluster]", "[cluster]\nstartup_fencing = \"wait\"\njoin_grace = \"2m\"", 1))
+	if c.StartupFencing != membership.StartupNeeded || wait.StartupFencing != membership.StartupWait || wait.JoinGrace != 2*time.Minute {
+		t.Errorf("%q %q %v", c.StartupFencing, wait.StartupFencing, wait.JoinGrace)
+	}
+	if got := Diff(c.Digest, wait.Digest); !slices.Equal(got, []string{"cluster.join_grace", "cluster.startup_fencing"}) {
+		t.Errorf("differs in %v", got)
 	}
 }
 
@@ -291,7 +341,14 @@ func TestDigest(t *testing.T) {
 		{"own to the node", `#dir = "/var/lib/quorate"`, `dir = "/srv"`, nil},
 		{"port", "#port = 21060", "port = 9", []string{"cluster.port"}},
 		{"address", "10.0.1.3", "10.0.1.9", []string{"node.gamma.addr"}},
+		{"votes", "#votes = 1", "votes = 2", []string{"node.alpha.votes"}},
+		{"rule", "#last_man_standing = false", "last_man_standing = true", []string{"quorum.last_man_standing", "quorum.last_man_standing_window"}},
 		{"plug", `beta = "2"`, `beta = "7"`, []string{"node.beta.fence"}},
+		{"path of a secret", `password_file = "/etc/quorate/ipmi`, `password_file = "/etc/quorate/{name}`, []string{"node.alpha.fence", "node.beta.fence", "node.gamma.fence"}},
+		{"verify", `#verify = true`, `verify = false`, []string{"node.alpha.fence", "node.beta.fence", "node.gamma.fence"}},
+		{"unfence", `#unfence = false`, `unfence = true`, []string{"node.alpha.fence", "node.beta.fence", "node.gamma.fence"}},
+		{"delay", `#delay = "0s"`, `delay = "5s"`, []string{"node.alpha.fence", "node.beta.fence", "node.gamma.fence"}},
+		{"monitor", `#monitor = "1m"`, `monitor = "off"`, []string{"node.alpha.fence", "node.beta.fence", "node.gamma.fence"}},
 		{"name of a node", `name = "alpha"`, `name = "alpha2"`, nil},
 		{"profile", `#profile = "auto"`, `profile = "vm"`, []string{"liveness.dead_after", "liveness.interval"}},
 	}
@@ -300,7 +357,7 @@ func TestDigest(t *testing.T) {
 			if tt.name == "name of a node" {
 				text := strings.ReplaceAll(strings.ReplaceAll(reference(t), `"alpha"`, `"alpha2"`), "alpha = ", "alpha2 = ")
 				got := Diff(base.Digest, parse(t, text).Digest)
-				if len(got) != 6 || got[0] != "node.alpha.addr" || got[5] != "node.alpha2.id" {
+				if len(got) != 8 || got[0] != "node.alpha.addr" || got[7] != "node.alpha2.votes" {
 					t.Errorf("%v", got)
 				}
 				return
@@ -358,6 +415,7 @@ func TestSuggest(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(two))
+	f.Add([]byte(fenced(4, "[quorum]\nexpected_votes = 4\nauto_tie_breaker = [\"b\", 1]\nlast_man_standing = true\nleave_removes_vote = true\ntakeover_delay = \"1s\"\n")))
 	if data, err := os.ReadFile("../dist/quorate.toml"); err == nil {
 		f.Add(data)
 	}
@@ -390,6 +448,9 @@ func FuzzParse(f *testing.F) {
 			if n.ID == 0 || n.Name == "" || len(n.Addrs) != len(c.Nodes[0].Addrs) || len(n.Addrs) == 0 || i > 0 && c.Nodes[i-1].ID >= n.ID {
 				t.Fatalf("accepted node %+v", n)
 			}
+		}
+		if err := quorum.New(c.Config).Check(); err != nil {
+			t.Fatalf("accepted: %v", err)
 		}
 		for _, d := range c.Devices {
 			if len(d.Nodes) != 1 || d.Agent == "" || d.Timeout <= 0 {

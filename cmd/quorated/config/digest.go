@@ -52,7 +52,8 @@ func digest(c Config) Digest {
 		"cluster.port":            fmt.Sprint(c.Port),
 		"cluster.probe_port":      fmt.Sprint(c.ProbePort),
 		"cluster.dlm_port":        fmt.Sprint(c.DLMPort),
-		"cluster.startup_grace":   c.StartupGrace.String(),
+		"cluster.join_grace":      c.JoinGrace.String(),
+		"cluster.startup_fencing": string(c.StartupFencing),
 		"cluster.join_timeout":    c.JoinTimeout.String(),
 		"cluster.fencing":         fmt.Sprint(c.ManualFence),
 		"liveness.interval":       c.Timing.Interval.String(),
@@ -65,6 +66,8 @@ func digest(c Config) Digest {
 		values["cluster.group"] = c.Group
 		values["cluster.members"] = c.MembersFile
 	}
+	quorumDigest(values, c)
+	stableDigest(values, c)
 	for _, n := range c.Nodes {
 		values["node."+n.Name+".id"] = idString(n.ID)
 		values["node."+n.Name+".addr"] = joinAddrs(n.Addrs)
@@ -86,17 +89,18 @@ func hashed(values map[string]string) Digest {
 }
 
 // fences gives a node's devices in one canonical text. Of secrets only the key
-// counts: a hash of a short password could be searched for.
+// counts: a hash of a short password could be searched for. A file of one counts
+// with its path, and what is in it does not.
 func fences(devices []membership.Device, id membership.NodeID) string {
 	var b strings.Builder
 	for _, d := range devices {
 		if !slices.Contains(d.Nodes, id) {
 			continue
 		}
-		fmt.Fprintf(&b, "%s %d %s\n", d.Agent, d.Level, d.Timeout)
+		fmt.Fprintf(&b, "%s %d %s %v %s %s %s %v\n", d.Agent, d.Level, d.Timeout, !d.SkipVerify, d.Delay, d.RandomDelay, d.Monitor, d.Unfence)
 		for _, k := range slices.Sorted(maps.Keys(d.Options)) {
 			v := d.Options[k]
-			if SecretOption(k) {
+			if SecretOption(k) && !secretFile(k) {
 				v = ""
 			}
 			fmt.Fprintf(&b, " %q=%q\n", k, v)

@@ -15,5 +15,6 @@
 //
 // Digest lets two nodes compare their files key by key without showing what is
 // in them; the values of secrets are not part of it, and neither are the keys
-// that may differ between nodes (state.dir, cluster.key_file, events.send_to).
+// that may differ between nodes (state.dir, cluster.key_file, events.send_to,
+// liveness.reflector).
 package config

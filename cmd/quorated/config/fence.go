@@ -27,13 +27,17 @@ func SecretOption(key string) bool { return agent.SecretOption(key) }
 // to expand when it matters.
 func (p *parser) fences(tables []*table, c *Config) {
 	covered := map[membership.NodeID]bool{}
+	var of []*table // of each device
 	for _, t := range tables {
 		for _, d := range p.fence(t, c.Nodes) {
 			covered[d.Nodes[0]] = true
 			c.Devices = append(c.Devices, d)
+			of = append(of, t)
 		}
 		t.done()
 	}
+	rebootsHalf(c, of)
+	c.Notes = append(c.Notes, alike(*c)...)
 	if c.ManualFence || c.Group == GroupStatic || len(c.Nodes) < 2 {
 		return
 	}
@@ -54,8 +58,8 @@ func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
 		t.fault("agent", "agent = %q: write the name of a program (fence_…) or an absolute path", program)
 	}
 	level, _ := t.number("level", 1, 1, 9)
-	timeout := t.dur("timeout", 30*time.Second, time.Second, 10*time.Minute)
-	skip := !t.boolean("verify", true)
+	of := membership.Device{Agent: program, Level: int(level), Timeout: t.dur("timeout", 30*time.Second, time.Second, 10*time.Minute), SkipVerify: !t.boolean("verify", true),
+		Delay: t.dur("delay", 0, 0, maxFenceDelay), RandomDelay: t.dur("random_delay", 0, 0, maxFenceDelay), Unfence: t.boolean("unfence", false), Monitor: t.durOrOff("monitor", time.Minute, 5*time.Second, 24*time.Hour)}
 	options := p.options(t)
 	victims := p.victims(t, nodes)
 	plugs := p.plugs(t, nodes, victims)
@@ -65,9 +69,51 @@ func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
 		if plug, ok := plugs[n.ID]; ok {
 			opts["plug"] = plug
 		}
-		out = append(out, membership.Device{Nodes: []membership.NodeID{n.ID}, Agent: program, Level: int(level), Options: opts, Timeout: timeout, SkipVerify: skip})
+		d := of
+		d.Nodes, d.Options = []membership.NodeID{n.ID}, opts
+		out = append(out, d)
 	}
 	return out
+}
+
+// maxFenceDelay is the longest delay before off: everybody waits for it.
+const maxFenceDelay = 5 * time.Minute
+
+// durOrOff is dur, and 0 where off was written in its place.
+func (t *table) durOrOff(key string, def, lo, hi time.Duration) time.Duration {
+	if s, ok := t.m[key].(string); ok && (s == "off" || s == "0" || s == "0s") {
+		t.known = append(t.known, key)
+		return 0
+	}
+	return t.dur(key, def, lo, hi)
+}
+
+// rebootsHalf refuses reboot for one of several devices of a node in one level:
+// the first would be on again before the second is off.
+func rebootsHalf(c *Config, of []*table) {
+	for i, d := range c.Devices {
+		same := func(o membership.Device) bool { return o.Nodes[0] == d.Nodes[0] && o.Level == d.Level }
+		if d.Options["action"] != "reboot" || !slices.ContainsFunc(c.Devices[:i], same) && !slices.ContainsFunc(c.Devices[i+1:], same) {
+			continue
+		}
+		of[i].fault("options.action", `action = "reboot" for node %q, which has several devices of level %d: with two power supplies the first is on again before the second is off, and nothing was cut: `+
+			`remove action (off is the default), or give one device another level`, c.Name(d.Nodes[0]), d.Level)
+	}
+}
+
+// alike are devices of several nodes that are given the same options for each: nothing
+// tells the agent whom to cut off, and it may cut off another one.
+func alike(c Config) (notes []string) {
+	for i, d := range c.Devices {
+		same := func(o membership.Device) bool {
+			return o.Nodes[0] != d.Nodes[0] && o.Agent == d.Agent && maps.Equal(o.Options, d.Options)
+		}
+		if j := slices.IndexFunc(c.Devices, same); j > i {
+			notes = append(notes, fmt.Sprintf(`%s is given the same options for %s and for %s, so that nothing tells it which of them to cut off: `+
+				`write plugs = { … }, or {name} or {id} in an option (plug = "{name}")`, filepath.Base(d.Agent), c.Name(d.Nodes[0]), c.Name(c.Devices[j].Nodes[0])))
+		}
+	}
+	return notes
 }
 
 // boolean returns true or false.
@@ -93,14 +139,27 @@ func (p *parser) options(t *table) map[string]string {
 			t.fault(at, "option %q cannot be given to an agent: write a name of letters, digits, _ and -", k)
 		case strings.ContainsAny(v, "\n\r\x00"):
 			t.fault(at, "option %q has a line break in it, and agents read one option a line: write it on one line", k)
-		case strings.HasSuffix(k, "_file") && SecretOption(strings.TrimSuffix(k, "_file")):
-			t.fault(at, `option %q is reserved: write %s_script = "/path" (fence-agents run it and read what it prints) or %s = "…"`,
-				k, strings.TrimSuffix(k, "_file"), strings.TrimSuffix(k, "_file"))
+		case secretFile(k):
+			p.secretFile(t, k, options)
 		case k == "action" && v != "off" && v != "reboot":
 			t.fault(at, `action = %q: write action = "off" (checked afterwards with the agent's status) or "reboot"`, v)
 		}
 	}
 	return options
+}
+
+func secretFile(key string) bool { _, ok := agent.SecretFile(key); return ok }
+
+// secretFile checks an option that names the file with another one's value.
+func (p *parser) secretFile(t *table, key string, options map[string]string) {
+	option, _ := agent.SecretFile(key)
+	at := "options." + key
+	if _, both := options[option]; both {
+		t.fault(at, "options %q and %q are both given: remove one", option, key)
+	}
+	if path := options[key]; !filepath.IsAbs(path) {
+		t.fault(at, `%s = %q is not an absolute path: write %s = "/etc/quorate/…", a file of root's, mode 0600, with the value on its only line`, key, path, key)
+	}
 }
 
 // victims returns the nodes of a section, in the order written.
@@ -154,12 +213,12 @@ func (p *parser) plugs(t *table, nodes, victims []membership.Node) map[membershi
 	return out
 }
 
-// expand fills {name}, {node} and {id} in, except in secrets.
+// expand fills {name}, {node} and {id} in, except in secrets; a file of one is none.
 func (p *parser) expand(t *table, options map[string]string, n membership.Node) map[string]string {
 	out := make(map[string]string, len(options)+1)
 	for _, k := range slices.Sorted(maps.Keys(options)) {
 		v := options[k]
-		if SecretOption(k) {
+		if SecretOption(k) && !secretFile(k) {
 			out[k] = v
 			continue
 		}

@@ -57,6 +57,7 @@ func (p *parser) liveness(t *table, c *Config) {
 	}
 	p.timing(t, tm)
 	c.Timing = tm
+	c.Reflector = t.oneOf("reflector", DefaultReflector, DefaultReflector, "native", "generic", "off")
 	c.PathLimit = t.dur("path_limit", 15*time.Second, 5*time.Second, 10*time.Minute)
 	t.done()
 }

@@ -2,12 +2,12 @@ package config
 
 import (
 	"cmp"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/quorum"
 )
 
 // nodes reads the [[node]] sections and returns them by id.
@@ -21,9 +21,11 @@ func (p *parser) nodes(tables []*table, given bool) []membership.Node {
 	}
 	seen := map[string]string{}
 	nodes := make([]membership.Node, 0, len(tables))
-	for _, t := range tables {
+	p.nodeAt = map[membership.NodeID]int{}
+	for i, t := range tables {
 		n := p.node(t)
 		t.done()
+		p.nodeAt[n.ID] = i
 		p.unique(t, n, seen)
 		p.likeFirst(t, n, nodes)
 		nodes = append(nodes, n)
@@ -43,11 +45,13 @@ func (p *parser) node(t *table) membership.Node {
 	case strings.Trim(n.Name, "0123456789") == "":
 		t.fault("name", "name = %q is all digits and would be taken for an id: write a name with a letter", n.Name)
 	}
-	id, ok := t.number("id", 0, 1, math.MaxInt32)
+	id, ok := t.number("id", 0, 1, int64(membership.FirstWitness)-1) // what is above is kept for witnesses
 	if _, given := t.m["id"]; !ok && !given {
 		t.fault("id", "node %q without an id: write id = 1 (or another number that no other node has; never change it later)", n.Name)
 	}
 	n.ID = membership.NodeID(id)
+	votes, _ := t.number("votes", 1, 0, quorum.MaxVotes)
+	n.Votes = int(votes)
 	n.Addrs = p.addrs(t, n.Name)
 	return n
 }

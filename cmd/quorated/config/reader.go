@@ -25,6 +25,7 @@ type parser struct {
 	file   string
 	lines  map[string]int
 	faults Faults
+	nodeAt map[membership.NodeID]int // which [[node]] section a node is, from 0
 }
 
 // fault notes a fault of the key at path, for example node[1].addr.

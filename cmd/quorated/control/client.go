@@ -20,8 +20,9 @@ const maxAnswer = 64 << 20
 
 // Client asks one daemon. It is not safe for concurrent use.
 type Client struct {
-	path string
-	conn net.Conn // made by Dial for the first request; nil afterwards
+	path  string
+	conn  net.Conn // made by Dial for the first request; nil afterwards
+	limit time.Duration
 }
 
 // Dial connects to the daemon's socket. The error is ErrDown when nobody
@@ -31,7 +32,7 @@ func Dial(path string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{path: path, conn: conn}, nil
+	return &Client{path: path, conn: conn, limit: answerLimit}, nil
 }
 
 func dial(path string) (net.Conn, error) {
@@ -43,6 +44,8 @@ func dial(path string) (net.Conn, error) {
 		return nil, &OpError{"connect to", path, fmt.Errorf("%w: see `systemctl status quorated`, start it with `systemctl start quorated`", ErrDown)}
 	case errors.Is(err, os.ErrPermission):
 		return nil, &OpError{"connect to", path, fmt.Errorf("%w: use sudo, or join group %s to look without changing", os.ErrPermission, Group)}
+	case errors.Is(err, syscall.EAGAIN):
+		return nil, &OpError{"connect to", path, fmt.Errorf("%w: it takes no more connections: it stands still, or has too much to do; see `systemctl status quorated`", ErrDown)}
 	}
 	return nil, &OpError{"connect to", path, fmt.Errorf("%w: %w", ErrDown, err)}
 }
@@ -69,10 +72,11 @@ func (c *Client) send(ctx context.Context, req Request) (br *bufio.Reader, end f
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	end = func() { stop(); _ = conn.Close() }
+	w := &waiter{conn: conn, path: c.path, limit: c.limit, looks: !Changes(req.Command) && !req.Follow}
 	data, err := json.Marshal(req)
 	if err == nil {
 		// An early refusal (too many clients) is an answer already on its way.
-		_, err = conn.Write(append(data, '\n'))
+		_, err = w.Write(append(data, '\n'))
 		if errors.Is(err, syscall.EPIPE) {
 			err = nil
 		}
@@ -81,25 +85,30 @@ func (c *Client) send(ctx context.Context, req Request) (br *bufio.Reader, end f
 		end()
 		return nil, nil, c.gone(ctx, err)
 	}
-	return bufio.NewReader(conn), end, nil
+	return bufio.NewReader(w), end, nil
 }
 
 func (c *Client) gone(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if errors.Is(err, ErrDown) {
+		return &OpError{"talk to", c.path, err}
+	}
 	return &OpError{"talk to", c.path, fmt.Errorf("%w: the connection broke before the answer (%w); see `systemctl status quorated`", ErrDown, err)}
 }
 
 // Call asks and returns the answer. A refusal is an ErrRefused that wraps the
-// daemon's words; the answer is returned with it.
+// daemon's words; the answer is returned with it. A daemon that stands still is an
+// ErrDown after ten seconds; what takes longer by design is waited for as long as the
+// daemon answers other questions.
 func (c *Client) Call(ctx context.Context, req Request) (Response, error) {
 	br, end, err := c.send(ctx, req)
 	if err != nil {
 		return Response{}, err
 	}
 	defer end()
-	line, err := readLine(br)
+	line, err := readLine(br, maxAnswer)
 	if err != nil {
 		return Response{}, c.gone(ctx, err)
 	}
@@ -114,7 +123,7 @@ func (c *Client) Call(ctx context.Context, req Request) (Response, error) {
 }
 
 // Follow calls f with each event after since, until f returns an error, ctx
-// ends or the daemon ends the stream.
+// ends, or the daemon ends the stream or stands still.
 func (c *Client) Follow(ctx context.Context, since uint64, f func(membership.Event) error) error {
 	br, end, err := c.send(ctx, Request{Command: "events", Since: since, Follow: true})
 	if err != nil {
@@ -122,7 +131,7 @@ func (c *Client) Follow(ctx context.Context, since uint64, f func(membership.Eve
 	}
 	defer end()
 	for {
-		line, err := readLine(br)
+		line, err := readLine(br, maxAnswer)
 		if err != nil {
 			return c.gone(ctx, err)
 		}
@@ -148,12 +157,17 @@ type refusal string
 func (r refusal) Error() string        { return string(r) }
 func (r refusal) Is(target error) bool { return target == ErrRefused }
 
-// readLine reads a line of at most maxAnswer bytes.
-func readLine(br *bufio.Reader) ([]byte, error) {
+var errLong = errors.New("the line is too long")
+
+// readLine reads a line of at most limit bytes.
+func readLine(br *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := br.ReadSlice('\n')
 		line = append(line, part...)
+		if len(line) > limit {
+			return nil, errLong
+		}
 		if err == nil {
 			return line, nil
 		}
@@ -162,9 +176,6 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
-		}
-		if len(line) > maxAnswer {
-			return nil, errors.New("answer too large")
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,7 +143,7 @@ func TestOnlyRootChanges(t *testing.T) {
 	}
 	r := start(t, &handler{}, user)
 	for command, changes := range commands {
-		_, err := call(t, r.path, Request{Command: command, Node: 1})
+		_, err := call(t, r.path, Request{Command: command, Node: 1, Epoch: 1})
 		if changes != errors.Is(err, ErrRefused) || changes && !strings.Contains(err.Error(), "needs root, and you are uid 1000") {
 			t.Errorf("%s: %v", command, err)
 		}
@@ -163,10 +164,11 @@ func TestBadRequests(t *testing.T) {
 		`{"command":"shutdown"}` + "\n":                  "unknown command",
 		`{"command":"fence-ack"}` + "\n":                 "without a node",
 		`{"command":"hold","for":30000000000}` + "\n":    "without a node",
+		`{"command":"key-drop"}` + "\n":                  "without an epoch",
 		`{"command":"release"}` + "\n":                   "without a node",
 		`{"command":"status","node":4294967295}` + "\n":  "out of range",
 		`{"command":"why","lockspace":"a\u0007"}` + "\n": "printable",
-		strings.Repeat("x", MaxRequest+1):                "larger than 65536",
+		strings.Repeat("x", MaxChange+1):                 "larger than 2097152",
 	}
 	for text, want := range tests {
 		conn, err := net.Dial("unix", r.path)
@@ -285,7 +287,7 @@ func TestSlowFollower(t *testing.T) {
 	var end streamEnd
 	br := bufio.NewReader(conn)
 	for {
-		line, err := readLine(br)
+		line, err := readLine(br, maxAnswer)
 		if err != nil {
 			break
 		}
@@ -429,7 +431,7 @@ func TestServeSaysWhenItsListenerBreaks(t *testing.T) {
 }
 
 func TestChanges(t *testing.T) {
-	for c, want := range map[string]bool{"status": false, "leave": true, "fence-ack": true, "fence-node": true, "": true, "new": true} {
+	for c, want := range map[string]bool{"status": false, "leave": true, "fence-ack": true, "fence-node": true, "quorum-override": true, "": true, "new": true} {
 		if Changes(c) != want {
 			t.Errorf("%q", c)
 		}
@@ -437,7 +439,7 @@ func TestChanges(t *testing.T) {
 }
 
 func FuzzParseRequest(f *testing.F) {
-	for _, s := range []string{`{"command":"status"}`, `{"command":"fence-ack","node":3,"who":"root"}`, `{"command":"events","since":5,"follow":true}`,
+	for _, s := range []string{`{"command":"status"}`, `{"command":"fence-ack","node":3,"who":"root"}`, `{"command":"quorum-override"}`, `{"command":"events","since":5,"follow":true}`,
 		`{"command":"why","lockspace":"home"}`, `[]`, `null`, `{"command":"leave","force":true}{}`} {
 		f.Add([]byte(s))
 	}
@@ -453,7 +455,7 @@ func FuzzParseRequest(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := ParseRequest(data); err != nil || again != r {
+		if again, err := ParseRequest(data); err != nil || !reflect.DeepEqual(again, r) {
 			t.Fatalf("%+v became %+v: %v", r, again, err)
 		}
 	})

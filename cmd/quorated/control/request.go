@@ -12,13 +12,16 @@ import (
 	"unicode"
 )
 
-// commands are all commands; true: it changes something and needs uid 0.
+// commands are all commands; true: it changes something, or runs programs, and needs uid 0.
 var commands = map[string]bool{
-	"status": false, "events": false, "why": false, "fence-history": false, "version": false,
-	"leave": true, "fence-ack": true, "fence-node": true, "init": true, "hold": true, "release": true,
+	"status": false, "events": false, "why": false, "links": false, "fence-history": false, "version": false, "config-show": false,
+	"leave": true, "config-apply": true, "drain": true, "undrain": true, "fence-ack": true, "fence-node": true, "fence-test": true, "init": true, "rejoin": true, "hold": true, "release": true,
+	"quorum-override": true, "witness-add": true, "witness-remove": true,
+	"maintenance-on": true, "maintenance-off": true,
+	"key-rotate": true, "key-switch": true, "key-drop": true, "key-reload": true,
 }
 
-// Changes says whether a command changes something. Unknown ones do.
+// Changes says whether a command changes something, or runs programs. Unknown ones do.
 func Changes(command string) bool {
 	changes, known := commands[command]
 	return changes || !known
@@ -42,11 +45,17 @@ func ParseRequest(line []byte) (Request, error) {
 	if r.Node > math.MaxInt32 {
 		return Request{}, fmt.Errorf("node id %d is out of range", r.Node)
 	}
-	if r.Node == 0 && slices.Contains([]string{"fence-ack", "fence-node", "hold", "release"}, r.Command) {
+	if r.Node == 0 && slices.Contains([]string{"fence-ack", "fence-node", "hold", "release", "drain", "undrain"}, r.Command) {
 		return Request{}, fmt.Errorf("%s without a node", r.Command)
+	}
+	if r.Command == "key-drop" && r.Epoch == 0 {
+		return Request{}, fmt.Errorf("%s without an epoch", r.Command)
 	}
 	if len(r.Lockspace) > 64 || strings.ContainsFunc(r.Lockspace, func(c rune) bool { return !unicode.IsPrint(c) }) {
 		return Request{}, errors.New("lockspace name is not 1 to 64 printable characters")
+	}
+	if r.Token != "" && r.Command != "witness-add" || len(r.Token) > 4096 {
+		return Request{}, errors.New("witness-add, and nothing else, takes the token of a witness, of at most 4 KiB")
 	}
 	r.Who = "" // only the server knows
 	return r, nil

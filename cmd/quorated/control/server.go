@@ -18,6 +18,8 @@ import (
 const (
 	// MaxRequest is the largest request, in bytes, with its line end.
 	MaxRequest = 64 << 10
+	// MaxChange is the same for root, whose request may carry a configuration.
+	MaxChange = 2 << 20
 
 	maxClients     = 64
 	maxUsers       = 48               // of them, so that root finds a place
@@ -181,10 +183,13 @@ func (s *server) request(ctx context.Context, conn net.Conn, who caller) (Reques
 	if ctx.Err() != nil {
 		return Request{}, nil, ctx.Err()
 	}
-	br := bufio.NewReaderSize(conn, MaxRequest)
-	line, err := br.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		return Request{}, nil, fmt.Errorf("request is larger than %d bytes", MaxRequest)
+	br, limit := bufio.NewReaderSize(conn, 4096), MaxRequest
+	if who.err == nil && who.UID == 0 {
+		limit = MaxChange
+	}
+	line, err := readLine(br, limit)
+	if errors.Is(err, errLong) {
+		return Request{}, nil, fmt.Errorf("request is larger than %d bytes", limit)
 	}
 	if err != nil {
 		return Request{}, nil, err
@@ -197,7 +202,7 @@ func (s *server) request(ctx context.Context, conn net.Conn, who caller) (Reques
 		return Request{}, nil, fmt.Errorf("cannot tell who asks: %w", who.err)
 	}
 	if Changes(req.Command) && who.UID != 0 {
-		return Request{}, nil, fmt.Errorf("%s changes the cluster and needs root, and you are uid %d: try again with sudo", req.Command, who.UID)
+		return Request{}, nil, fmt.Errorf("%s needs root, and you are uid %d: try again with sudo", req.Command, who.UID)
 	}
 	req.Who = who.String()
 	if ctx.Err() == nil {

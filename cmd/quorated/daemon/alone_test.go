@@ -31,14 +31,24 @@ type alone struct {
 	kernel *dlmtest.Kernel
 	cfg    config.Config
 	ended  chan error
+	cancel context.CancelFunc
+	log    slog.Handler // of the next start
 }
 
 func newAlone(t *testing.T) *alone {
 	t.Helper()
+	a := prepareAlone(t)
+	a.start("")
+	return a
+}
+
+// prepareAlone has the configuration, and no daemon yet.
+func prepareAlone(t *testing.T) *alone {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: the control socket is root's")
 	}
-	a := &alone{t: t, dir: t.TempDir(), kernel: dlmtest.New(configfstest.Linux6_18, 1), ended: make(chan error, 1)}
+	a := &alone{t: t, dir: t.TempDir(), kernel: dlmtest.New(configfstest.Linux6_18, 1), ended: make(chan error, 1), log: slog.DiscardHandler}
 	if err := secret.WriteFile(a.path("key")); err != nil {
 		t.Fatal(err)
 	}
@@ -70,19 +80,26 @@ dir = %q
 		t.Skip(err)
 	}
 	a.cfg = cfg
+	return a
+}
+
+// start runs the daemon. The program that answers probes is pinned below pins; empty:
+// there is none.
+func (a *alone) start(pins string) {
+	a.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel = cancel
 	ready := make(chan struct{})
 	go func() {
-		a.ended <- Run(ctx, Options{Config: cfg, Socket: a.path("sock"), Log: slog.New(slog.DiscardHandler), Fencer: manual.New(cfg.Config),
-			Ready: func() { close(ready) }, fake: a.kernel.Options})
+		a.ended <- Run(ctx, Options{Config: a.cfg, Socket: a.path("sock"), Log: slog.New(a.log), Fencer: manual.New(a.cfg.Config),
+			Ready: func() { close(ready) }, fake: a.kernel.Options, pins: pins})
 	}()
-	t.Cleanup(cancel)
+	a.t.Cleanup(cancel)
 	select {
 	case <-ready:
 	case err := <-a.ended:
-		t.Fatal(err)
+		a.t.Fatal(err)
 	}
-	return a
 }
 
 func (a *alone) path(name string) string { return filepath.Join(a.dir, name) }

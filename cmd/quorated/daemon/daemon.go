@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,8 +28,11 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/comm/tcp"
 	"github.com/quorate/quorate/membership/group/raft"
+	"github.com/quorate/quorate/membership/links"
+	"github.com/quorate/quorate/membership/probe"
 	"github.com/quorate/quorate/membership/probe/udp"
 	"github.com/quorate/quorate/membership/secret"
+	"github.com/quorate/quorate/membership/witness"
 )
 
 // ErrBroken says that the daemon stopped because it could not go on safely.
@@ -52,6 +56,9 @@ type Options struct {
 	// fake is of tests: their kernel in the place of the real one. The process
 	// stays an ordinary one then.
 	fake func(dlm.Options) dlm.Options
+	// pins, of tests, is below which the kernel's program is pinned; empty with a fake
+	// kernel: there is none.
+	pins string
 }
 
 // Daemon is the edge of one node.
@@ -61,29 +68,42 @@ type Daemon struct {
 	log    *slog.Logger
 	id     node.Identity
 	node   *node.Node
-	fault  func() error // of the group: why it cannot go on
-	store  *raft.Store  // nil: a group without a log
+	fault  func() error                  // of the group: why it cannot go on
+	store  *raft.Store                   // nil: a group without a log
+	shown  atomic.Pointer[config.Config] // cfg, for those outside the loop
+	group  membership.Group
 	comm   *tcp.Comm
 	prober *udp.Prober
-	kernel kernel
-	events *eventLog
-	fencer membership.Fencer
+	carry  *links.Machine // which links carry; the loop's own
+	stable *stableAddress // nil: the DLM uses the first addresses
+	// reflector answers the peers' probes in the kernel.
+	reflector reflector
+	keys      *keyring
+	// witness keeps the connection to the cluster's witness, if there is one.
+	witness *witness.Client
+	kernel  kernel
+	events  *eventLog
+	fencer  membership.Fencer
 	// members watches the list of members; nil: there is none.
 	members *memberList
 	socket  net.Listener // the control socket, until it is served
 
 	inputs chan node.Input
 	asks   chan func()
+	silent chan struct{} // a peer's deadline has passed
 	done   chan struct{} // closed when the loop has ended
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup // agents and other slow effects
 	runCtx context.Context
 
-	noDisk  bool            // a record could not be written: none is any more
-	ask     uint64          // last operator token
-	wallAt  membership.Mono // when the wall clock was last read, and told to the machine
-	wall    time.Time       // what it said
+	stopAsk context.CancelFunc            // of the device that is asked; nil: none is
+	tests   map[uint64]context.CancelFunc // `quorate fence test`, by token
+	noDisk  bool                          // a record could not be written: none is any more
+	ask     uint64                        // last operator token
+	wallAt  membership.Mono               // when the wall clock was last read, and told to the machine
+	wall    time.Time                     // what it said
 	replies map[uint64]chan node.Reply
+	cancels map[membership.FenceJob]context.CancelFunc // of the jobs that run
 	exit    *node.Exit
 }
 
@@ -98,7 +118,7 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	for try := 1; ; try++ {
 		err := runOnce(ctx, opt)
-		if !givenUp(err) || try == maxAnew {
+		if !raft.GivenUp(err) || try == maxAnew {
 			return err
 		}
 		opt.Log.Error("the log is given up; joining anew under another raft id", "err", err)
@@ -106,16 +126,6 @@ func Run(ctx context.Context, opt Options) error {
 			return errors.Join(err, rerr)
 		}
 	}
-}
-
-// givenUp says whether an error is of a log that must not be gone on with.
-func givenUp(err error) bool {
-	for _, of := range []error{raft.ErrCorrupt, raft.ErrTruncated, raft.ErrMoved, raft.ErrRolledBack, raft.ErrReplaced} {
-		if errors.Is(err, of) {
-			return true
-		}
-	}
-	return false
 }
 
 const maxAnew = 3
@@ -126,7 +136,7 @@ func runOnce(ctx context.Context, opt Options) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	d := &Daemon{opt: opt, cfg: opt.Config, log: opt.Log, fencer: opt.Fencer, cancel: cancel, runCtx: ctx,
-		inputs: make(chan node.Input, inputQueue), asks: make(chan func(), 16), done: make(chan struct{}), replies: map[uint64]chan node.Reply{}}
+		inputs: make(chan node.Input, inputQueue), asks: make(chan func(), 16), silent: make(chan struct{}, 1), done: make(chan struct{}), replies: map[uint64]chan node.Reply{}, cancels: map[membership.FenceJob]context.CancelFunc{}, tests: map[uint64]context.CancelFunc{}}
 	if err := d.open(); err != nil {
 		d.closeAll(true)
 		return err
@@ -145,6 +155,10 @@ func (d *Daemon) open() (err error) {
 	if d.events, err = newEventLog(d.log, d.cfg.EventsTo); err != nil {
 		return fmt.Errorf("[events] send_to = %q: %w", d.cfg.EventsTo, err)
 	}
+	restored, conf, err := d.openStore()
+	if err != nil {
+		return err
+	}
 	if d.id, err = identify(d.cfg); err != nil {
 		return err
 	}
@@ -153,7 +167,7 @@ func (d *Daemon) open() (err error) {
 		return err
 	}
 	now := boottime()
-	opt := node.Options{Config: d.cfg.Config, Identity: d.id, Break: d.opt.Break}
+	opt := node.Options{Config: d.cfg.Config, Conf: conf, Identity: d.id, Break: d.opt.Break}
 	if opt.Break != "" {
 		d.log.Error(Planted(opt.Break))
 		d.note(membership.KindDegraded, "", Planted(opt.Break))
@@ -161,17 +175,29 @@ func (d *Daemon) open() (err error) {
 	if d.cfg.Group == config.GroupStatic {
 		err = d.openStatic(&opt)
 	} else {
-		err = d.openRaft(&opt)
+		err = d.openRaft(&opt, restored)
 	}
 	if err != nil {
 		return err
 	}
-	if err := d.openNetwork(key); err != nil {
+	d.group = opt.Group
+	d.openReflector()
+	opt.Identity = d.id
+	keys, err := key.ProbeKeys()
+	if err != nil {
 		return err
 	}
+	if err := d.openNetwork(key, keys); err != nil {
+		return err
+	}
+	if opt.Keys, err = d.openKeys(key); err != nil {
+		return err
+	}
+	d.openWitness()
 	if d.socket, err = control.Listen(d.opt.Socket); err != nil {
 		return err
 	}
+	d.startReflector(keys)
 	if opt.Recovers, err = d.openKernel(); err != nil {
 		return err
 	}
@@ -186,17 +212,29 @@ func Planted(rule string) string {
 	return "THIS BUILD OF QUORATED LEAVES OUT A SAFETY RULE (" + rule + ") AND DESTROYS DATA: it is for tests; install another"
 }
 
-// openRaft opens the log. A log that has to start anew gets a fresh raft id.
-func (d *Daemon) openRaft(opt *node.Options) error {
+// openStore opens the log, of a group that has one, and finds the configuration that
+// was agreed on.
+func (d *Daemon) openStore() (restored raft.Restored, conf *node.Replicated, err error) {
+	d.workBy(d.cfg, nil)
+	if d.cfg.Group == config.GroupStatic {
+		return restored, nil, nil
+	}
 	dir := logDir(d.cfg)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+		return restored, nil, fmt.Errorf("state directory: %w", err)
 	}
-	store, restored, err := raft.Open(dir)
-	if err != nil {
-		return err
+	if d.store, restored, err = raft.Open(dir); err != nil {
+		return restored, nil, err
 	}
-	d.store = store
+	conf, err = d.begin(restored.Identity.ClusterID)
+	return restored, conf, err
+}
+
+// clusterID is that of the group, once it is formed.
+func (d *Daemon) clusterID() string { return d.group.Status().ClusterID }
+
+// openRaft makes the group of a log. A log that has to start anew gets a fresh raft id.
+func (d *Daemon) openRaft(opt *node.Options, restored raft.Restored) error {
 	was, err := wasFormed(d.cfg)
 	if err != nil {
 		return err
@@ -204,15 +242,11 @@ func (d *Daemon) openRaft(opt *node.Options) error {
 	if restored.Identity.ClusterID != "" {
 		d.noteFormed()
 	}
-	ids := make([]membership.NodeID, 0, len(d.cfg.Nodes))
-	for _, n := range d.cfg.Nodes {
-		ids = append(ids, n.ID)
-	}
-	m, effs, err := raft.New(raft.Config{Self: d.cfg.Self, Nodes: ids, ConfigHash: sha256.Sum256([]byte(d.cfg.Digest.Total)), Name: d.cfg.Name,
+	m, effs, err := raft.New(raft.Config{Self: d.cfg.Self, Nodes: d.cfg.IDs(), ConfigHash: sha256.Sum256([]byte(d.cfg.Digest.Total)), Name: func(id membership.NodeID) string { return d.cfg.Name(id) },
 		NewID: random64(), NewClusterID: fmt.Sprintf("%016x%016x", random64(), random64()), Seed: random64(),
-		Heartbeat: max(5*d.cfg.Timing.Interval, 100*time.Millisecond),
+		Heartbeat: node.Heartbeat(d.cfg.Timing),
 		// The detector drives elections; raft's own timer is for what it cannot see.
-		Backstop: max(5*d.cfg.Timing.DeadAfter, time.Second), Lost: was && restored.Identity.ClusterID == ""}, restored)
+		Backstop: node.Backstop(d.cfg.Timing), Careless: d.opt.Break == node.Careless, Lost: was && restored.Identity.ClusterID == ""}, restored)
 	if err != nil {
 		return err
 	}
@@ -221,18 +255,15 @@ func (d *Daemon) openRaft(opt *node.Options) error {
 	return nil
 }
 
-func (d *Daemon) openNetwork(key secret.Secret) (err error) {
+func (d *Daemon) openNetwork(key secret.Secret, keys []probe.Key) (err error) {
 	d.comm, err = tcp.New(tcp.Options{Self: d.cfg.Self, Cluster: d.cfg.Cluster, Nodes: d.cfg.Nodes, Secret: key, Handler: handler{d},
 		Instance: d.id.Instance, ConfigHash: sha256.Sum256([]byte(d.cfg.Digest.Total)), Port: int(d.cfg.Port), Logger: d.log, Refused: d.refused})
 	if err != nil {
 		return err
 	}
-	keys, err := key.ProbeKeys()
-	if err != nil {
-		return err
-	}
+	d.carry = links.New(d.cfg.Timing)
 	d.prober, err = udp.New(udp.Options{Self: d.cfg.Self, Nodes: d.cfg.Nodes, Interval: d.cfg.Timing.Interval, Keys: keys,
-		Instance: d.id.Instance, Port: int(d.cfg.ProbePort), LockMemory: d.opt.fake == nil, Logger: d.log})
+		Instance: d.id.Instance, Epoch: d.id.Epoch, Port: int(d.cfg.ProbePort), LockMemory: d.opt.fake == nil, Arrivals: d.arrivals(), Logger: d.log})
 	return err
 }
 
@@ -247,11 +278,10 @@ func (d *Daemon) openKernel() (recovers bool, err error) {
 		d.kernel, err = openNone(sysDLM, func(in lockspace.Input) { d.async(func() { d.kernelSays(in) }) })
 		return true, err
 	}
-	addrs := map[membership.NodeID][]netip.Addr{}
-	for _, n := range d.cfg.Nodes {
-		addrs[n.ID] = n.Addrs[:1] // the DLM's TCP uses no other
+	if err := d.openStable(); err != nil {
+		return false, err
 	}
-	opt := dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: addrs, Port: d.cfg.DLMPort, Log: d.log, Events: d.kernelEvent}
+	opt := dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: dlmAddrs(d.cfg), Port: d.cfg.DLMPort, Log: d.log, Events: d.kernelEvent}
 	if d.opt.fake != nil {
 		opt = d.opt.fake(opt)
 	}
@@ -268,6 +298,10 @@ type handler struct{ d *Daemon }
 
 func (h handler) Connected(p membership.NodeID) { h.d.post(node.Connected{Peer: p}) }
 func (h handler) Message(p membership.NodeID, data []byte) {
+	if line, ok := node.HandedKey(data); ok {
+		h.d.handed(line)
+		return
+	}
 	h.d.post(node.Received{From: p, Data: data})
 }
 func (h handler) Disconnected(p membership.NodeID, err error) {
@@ -297,9 +331,22 @@ func (d *Daemon) fail(err error) { d.cancel(fmt.Errorf("%w: %w", ErrBroken, err)
 
 func (d *Daemon) serve(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
+	if d.opt.fake == nil {
+		if err := goRealtime(); err != nil {
+			d.log.Warn(err.Error())
+		} else {
+			g.Go(func() error { return d.keepRealtime(gctx) })
+		}
+	}
 	g.Go(func() error { return d.comm.Run(gctx) })
+	g.Go(func() error { return d.witness.Run(gctx) })
 	g.Go(func() error { return d.prober.Run(gctx) })
+	g.Go(func() error { return d.runReflector(gctx) })
+	g.Go(func() error { return d.watchSilences(gctx) })
 	g.Go(func() error { return d.watchPaths(gctx) })
+	g.Go(func() error { return d.watchHints(gctx) })
+	g.Go(func() error { return d.keepStable(gctx) })
+	g.Go(func() error { return d.keys.run(gctx) })
 	g.Go(func() error { return control.Serve(gctx, d.socket, d) })
 	g.Go(func() error {
 		defer close(d.done)
@@ -351,6 +398,8 @@ func (d *Daemon) closeAll(clean bool) {
 			d.log.Warn("the kernel's DLM was not left clean", "err", err)
 		}
 	}
+	d.endReflector(d.exit != nil && d.exit.Clean)
+	d.closeStable()
 	if c, ok := d.fencer.(io.Closer); ok {
 		if err := c.Close(); err != nil {
 			d.log.Warn("agents that waited to be needed", "err", err)

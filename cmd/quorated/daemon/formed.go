@@ -36,30 +36,28 @@ func noteFormed(cfg config.Config) error {
 	if was, err := wasFormed(cfg); was || err != nil {
 		return err
 	}
-	path := formedPath(cfg)
-	tmp := path + ".new"
 	text := cfg.Cluster + "\n# This node was in the cluster of that name: where its log is lost it forms no new one (quorate init).\n"
-	err := writeDurably(tmp, text)
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err == nil {
-		err = secret.SyncDir(filepath.Dir(path))
-	}
-	if err != nil {
+	if err := replaceDurably(formedPath(cfg), text); err != nil {
 		return fmt.Errorf("an empty log will not be known as a lost one: %w", err)
 	}
 	return nil
 }
 
-// writeDurably writes a file that a loss of power does not leave empty.
-func writeDurably(path, text string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+// replaceDurably writes a file so that after a loss of power it is the old one or the new one.
+func replaceDurably(path, text string) error {
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(next, path)
+	}
+	if err == nil {
+		err = secret.SyncDir(filepath.Dir(path))
+	}
+	return err
 }
 
 // setAside keeps a log that is given up beside the new one, in the place of an
@@ -69,5 +67,16 @@ func setAside(dir string) error {
 	if err := os.RemoveAll(old); err != nil {
 		return err
 	}
-	return os.Rename(dir, old)
+	if err := os.Rename(dir, old); err != nil {
+		return err
+	}
+	// What was agreed on is not the log's fault: the others are where that says.
+	k, ok, err := readKept(old)
+	if err != nil || !ok {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return keep(dir, k)
 }

@@ -85,7 +85,7 @@ func startJob(e lockspace.Start) dlm.StartJob {
 
 // troubleText says what a peer does not answer to the kernel's DLM.
 func (d *Daemon) troubleText(t dlm.Trouble) string {
-	return fmt.Sprintf("DLM port to %s: %s", d.cfg.Name(t.Node), t.Text)
+	return fmt.Sprintf("DLM port to %s: %s", d.cfgNow().Name(t.Node), t.Text)
 }
 
 // pathLook is how often the DLM's connections are looked at. It costs a millisecond of
@@ -139,7 +139,7 @@ func (d *Daemon) blame(s *control.Status) {
 		}
 		member := slices.ContainsFunc(s.Nodes, func(n control.NodeStatus) bool { return n.ID == t.Node && n.State == "member" })
 		if len(late) == 0 && member && t.Again > 0 {
-			s.Warnings = append(s.Warnings, d.troubleText(t))
+			warn(s, []string{d.troubleText(t)})
 		}
 	}
 }
@@ -263,8 +263,11 @@ func (d *Daemon) quiesce() {
 
 // joinErrno is what a mount or program sees when its join is refused.
 func joinErrno(why string) syscall.Errno {
-	if strings.HasSuffix(why, lockspace.AnotherName) {
+	switch {
+	case strings.HasSuffix(why, lockspace.AnotherName):
 		return syscall.EEXIST
+	case why == node.Drained:
+		return syscall.ECANCELED
 	}
 	return syscall.ETIMEDOUT
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
+	"github.com/quorate/quorate/membership/links"
 )
 
 const (
@@ -18,23 +21,18 @@ const (
 
 // loop owns the machine.
 func (d *Daemon) loop(ctx context.Context) error {
-	if d.opt.fake == nil {
-		if err := goRealtime(); err != nil {
-			d.log.Warn(err.Error())
-		}
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var armed membership.Mono // what the timer runs to
+	silent := false
 	for {
 		// Reading a clock costs more than the rest of this on some virtual machines.
 		now := boottime()
-		if dl := d.node.Deadline(); now >= dl {
-			if err := d.step(node.Timer{Samples: d.prober.Snapshot()}); err != nil {
-				return err
-			}
+		if err := d.look(now, silent); err != nil {
+			return err
 		}
-		d.prober.Progress(d.node.View())
+		silent = false
+		d.progress(now)
 		if at := d.nextTimer(now); at != armed {
 			timer.Reset(at.Sub(now))
 			armed = at
@@ -44,6 +42,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 			armed = 0
+		case <-d.silent:
+			silent = true
 		case f := <-d.asks:
 			f()
 		case in := <-d.inputs:
@@ -57,12 +57,32 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 }
 
+// look takes what the prober measured when that is due, or a peer has fallen silent: for
+// the machine, and for the links.
+func (d *Daemon) look(now membership.Mono, silent bool) error {
+	due, dl := d.node.Deadline(), d.carry.Deadline()
+	if silent {
+		due = min(due, now)
+	}
+	if now < due && (dl == 0 || now < dl) {
+		return nil
+	}
+	samples := d.prober.Snapshot()
+	if err := d.watchLinks(now, samples); err != nil || now < due {
+		return err
+	}
+	return d.step(node.Timer{Samples: samples})
+}
+
 // drain takes what has queued up, so that a timer never overtakes what came before it.
+// Who has that much to do is busy and does not stand still, so each step is progress.
 func (d *Daemon) drain() error {
 	for range inputQueue {
 		select {
 		case in := <-d.inputs:
-			if err := d.step(in); err != nil {
+			now := boottime()
+			d.progress(now)
+			if err := d.stepAt(now, in); err != nil {
 				return err
 			}
 		default:
@@ -74,6 +94,9 @@ func (d *Daemon) drain() error {
 
 func (d *Daemon) nextTimer(now membership.Mono) membership.Mono {
 	dl := d.node.Deadline()
+	if l := d.carry.Deadline(); l != 0 && (dl == 0 || l < dl) {
+		dl = l
+	}
 	if dl == 0 || dl > now.Add(maxTick) {
 		return now.Add(maxTick)
 	}
@@ -85,10 +108,14 @@ func (d *Daemon) setWall(now membership.Mono) {
 	d.node.SetWall(d.wall.UTC().Format(time.RFC3339))
 }
 
-func (d *Daemon) step(in node.Input) error {
-	now := boottime()
+func (d *Daemon) step(in node.Input) error { return d.stepAt(boottime(), in) }
+
+func (d *Daemon) stepAt(now membership.Mono, in node.Input) error {
 	if now >= d.wallAt.Add(wallTick) {
 		d.setWall(now)
+	}
+	if f, ok := in.(node.FenceDone); ok {
+		delete(d.cancels, f.Job)
 	}
 	if err := d.execute(now, d.node.Step(now, in)); err != nil {
 		return err
@@ -115,6 +142,10 @@ func (d *Daemon) execute(now membership.Mono, effs []node.Effect) error {
 	}
 	defer rest()
 	for _, e := range effs {
+		if d.changeKeys(e) {
+			begun = true
+			continue
+		}
 		switch e := e.(type) {
 		case node.Persist:
 			rest()
@@ -125,7 +156,7 @@ func (d *Daemon) execute(now membership.Mono, effs []node.Effect) error {
 			if _, ok := node.GroupMessage(e.Data); ok && lost != nil {
 				continue
 			}
-			d.comm.Send(e.To, e.Data)
+			d.send(e)
 			begun = true
 		case node.Drive:
 			rest()
@@ -135,18 +166,36 @@ func (d *Daemon) execute(now membership.Mono, effs []node.Effect) error {
 			if e.Event.Kind == membership.KindFormed {
 				d.noteFormed()
 			}
+		case node.DialWitness:
+			d.dialWitness(e)
 		case node.LearnEpoch:
-			d.prober.SetEpoch(e.Peer, e.Instance)
+			d.learn(e.Peer, e.Instance, e.Epoch)
 		case node.Fence:
 			d.fence(e.Job)
 			begun = true
 			rest()
+		case node.Unfence:
+			d.unfence(e)
+		case node.AskDevice:
+			d.askDevice(e.Device)
+		case node.StopAsking:
+			d.stopAsking()
+		case node.CancelFence:
+			if cancel := d.cancels[e.Job]; cancel != nil {
+				cancel()
+			}
 		case node.PrepareFence:
 			if p, ok := d.fencer.(interface{ Prepare(membership.NodeID) }); ok {
 				p.Prepare(e.Victim)
 			}
 		case node.Reply:
 			d.reply(e)
+		case node.CheckConfig:
+			d.checkConfig(e)
+		case node.Reconfigure:
+			if err := d.reconfigure(e); err != nil {
+				return err
+			}
 		case node.Quiesce:
 			d.quiesce()
 		case node.Reopen:
@@ -180,18 +229,10 @@ func (d *Daemon) save(record any) error {
 	return err
 }
 
-// fence runs the agents; they end when the daemon does.
-func (d *Daemon) fence(job membership.FenceJob) {
-	d.async(func() {
-		r := d.fencer.Fence(d.runCtx, job)
-		d.post(node.FenceDone{Job: job, Result: r})
-	})
-}
-
 // noteFormed is for the next start; this one works without.
 func (d *Daemon) noteFormed() {
 	d.async(func() {
-		if err := noteFormed(d.cfg); err != nil {
+		if err := noteFormed(d.opt.Config); err != nil {
 			d.log.Warn("note that this node was in a cluster", "err", err)
 		}
 	})
@@ -227,10 +268,16 @@ func (d *Daemon) Handle(ctx context.Context, req control.Request) control.Respon
 	switch req.Command {
 	case "status", "why":
 		return d.status(ctx)
+	case "links":
+		return control.Response{Links: d.linksReport()}
+	case "config-show":
+		return d.configShow(ctx, req)
 	case "version":
 		return control.Response{Text: Version}
 	case "events":
 		return control.Response{Events: d.events.since(req.Since)}
+	case "fence-test":
+		return d.fenceTest(ctx, req.Node)
 	case "fence-history":
 		var r control.Response
 		if err := d.do(ctx, func() { r.History = d.node.History() }); err != nil {
@@ -238,32 +285,52 @@ func (d *Daemon) Handle(ctx context.Context, req control.Request) control.Respon
 		}
 		return r
 	}
-	return d.operate(ctx, req)
+	if req.Command == "witness-add" {
+		return d.addWitness(ctx, req)
+	}
+	return d.operate(ctx, req, nil)
 }
 
 func (d *Daemon) status(ctx context.Context) control.Response {
 	var s control.Status
 	samples := d.prober.Snapshot()
-	if err := d.do(ctx, func() { s = d.node.Status(boottime(), samples) }); err != nil {
+	var lost, long []links.Changed
+	if err := d.do(ctx, func() {
+		s, lost, long = d.node.Status(boottime(), samples), d.carry.Lost(boottime()), d.carry.LosesLong()
+	}); err != nil {
 		return control.Response{Error: "the daemon is ending"}
 	}
+	report := d.linksReport()
+	warn(&s, lostLinks(lost, d.cfgNow()), longLost(long, d.cfgNow(), boottime()), d.stableWarnings(), daemonWarnings(report, d.cfgNow().Timing, s.Nodes))
 	d.blame(&s)
-	s.Group = d.cfg.Group
+	s.Group = d.cfgNow().Group
 	s.Warnings = append(s.Warnings, d.prober.Status().Warnings...)
-	s.Warnings = append(s.Warnings, d.cfg.Warnings...)
+	s.Warnings = append(s.Warnings, d.cfgNow().Warnings...)
+	s.Notes = append(s.Notes, d.fileDiffers(s.Config)...)
+	s.Notes = append(s.Notes, linkNotes(report)...)
+	s.Notes = append(s.Notes, reflectorNotes(d.cfgNow().Reflector, report.Reflectors)...)
 	if d.opt.Break != "" {
 		s.Warnings = append(s.Warnings, Planted(d.opt.Break))
 	}
 	return control.Response{Status: &s}
 }
 
+// warn adds what is not as it should be in the cluster, which is degraded by it.
+func warn(s *control.Status, warnings ...[]string) {
+	s.Warnings = slices.Concat(s.Warnings, slices.Concat(warnings...))
+	if len(s.Warnings) > 0 {
+		s.Level = max(s.Level, control.Degraded)
+	}
+}
+
 // operate hands an operator's wish to the machine and waits for its answer.
-func (d *Daemon) operate(ctx context.Context, req control.Request) control.Response {
+func (d *Daemon) operate(ctx context.Context, req control.Request, w *cluster.Witness) control.Response {
 	c := make(chan node.Reply, 1)
 	err := d.do(ctx, func() {
 		d.ask++
 		d.replies[d.ask] = c
-		in := node.Operator{Token: d.ask, Command: req.Command, Node: req.Node, For: req.For, Who: req.Who}
+		in := node.Operator{Token: d.ask, Command: req.Command, Node: req.Node, For: req.For, Epoch: req.Epoch, Force: req.Force, Who: req.Who,
+			Text: req.Text, Version: req.Version, Nodes: req.Nodes, Witness: w}
 		d.async(func() { d.post(in) })
 	})
 	if err != nil {
@@ -272,14 +339,14 @@ func (d *Daemon) operate(ctx context.Context, req control.Request) control.Respo
 	gone := "the daemon is ending"
 	select {
 	case r := <-c:
-		return control.Response{Error: r.Err, Text: r.Text}
+		return control.Response{Error: r.Err, Text: r.Text, Again: r.Again}
 	case <-ctx.Done():
 		gone = "gave up waiting"
 	case <-d.done:
 	}
 	select {
 	case r := <-c: // of a leave: the answer comes with the end
-		return control.Response{Error: r.Err, Text: r.Text}
+		return control.Response{Error: r.Err, Text: r.Text, Again: r.Again}
 	default:
 		return control.Response{Error: gone}
 	}
@@ -292,5 +359,5 @@ func (d *Daemon) Events(since uint64) ([]membership.Event, <-chan membership.Eve
 
 // Leave asks for a clean leave, as SIGTERM does. It returns why it was refused.
 func (d *Daemon) Leave(ctx context.Context) string {
-	return d.operate(ctx, control.Request{Command: "leave", Who: "SIGTERM"}).Error
+	return d.operate(ctx, control.Request{Command: "leave", Who: "SIGTERM"}, nil).Error
 }

@@ -23,6 +23,7 @@ type kernel interface {
 	RemovePeer(membership.Incarnation) error
 	RenewPeer(i membership.Incarnation, lockspace string, epoch uint64) error
 	Troubles() []dlm.Trouble
+	Conns() []dlm.Conn
 	Quiesce() error
 	Resume() error
 	Halt(reason string) error
@@ -57,6 +58,7 @@ func openNone(sys string, says func(lockspace.Input)) (kernel, error) {
 	return noKernel{says}, nil
 }
 
+func (noKernel) Conns() []dlm.Conn                                      { return nil }
 func (noKernel) Troubles() []dlm.Trouble                                { return nil }
 func (noKernel) Stop(string, uint64) error                              { return errNoKernel }
 func (noKernel) Start(dlm.StartJob) error                               { return errNoKernel }

@@ -80,12 +80,12 @@ func TestBlame(t *testing.T) {
 		t.Errorf("what a wait says is a warning too: %q", s.Warnings)
 	}
 	s = control.Status{Nodes: nodes}
-	if d.blame(&s); len(s.Warnings) != 0 {
-		t.Errorf("of a SYN that was sent just now: %q", s.Warnings)
+	if d.blame(&s); len(s.Warnings) != 0 || s.Level != control.OK {
+		t.Errorf("of a SYN that was sent just now: %q, level %d", s.Warnings, s.Level)
 	}
 	d.kernel = troubled{again: 1}
-	if d.blame(&s); !slices.Equal(s.Warnings, []string{said}) {
-		t.Errorf("with everything running: %q", s.Warnings)
+	if d.blame(&s); !slices.Equal(s.Warnings, []string{said}) || s.Level != control.Degraded {
+		t.Errorf("with everything running: %q, level %d", s.Warnings, s.Level)
 	}
 	s = control.Status{Nodes: []control.NodeStatus{{ID: 3, State: "fencing"}}}
 	if d.blame(&s); len(s.Warnings) != 0 {

@@ -3,6 +3,7 @@
 // makes the manual pages that the tool does not make of its commands.
 //
 //	quorated.service   /usr/lib/systemd/system/
+//	quorate-witness.service  the same, for another machine
 //	61-quorate.rules   /usr/lib/udev/rules.d/
 //	modules-load.conf  /usr/lib/modules-load.d/quorate.conf
 //	sysusers.conf      /usr/lib/sysusers.d/quorate.conf

@@ -19,9 +19,9 @@ func TestReference(t *testing.T) {
 }
 
 // unit reads the unit's settings: "Service.Type": ["notify"].
-func unit(t *testing.T) map[string][]string {
+func unit(t *testing.T, name string) map[string][]string {
 	t.Helper()
-	data, err := os.ReadFile("quorated.service")
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func unit(t *testing.T) map[string][]string {
 
 // TestUnitKeepsItsPromises: what the design says of signals and order.
 func TestUnitKeepsItsPromises(t *testing.T) {
-	u := unit(t)
+	u := unit(t, "quorated.service")
 	for key, want := range map[string]string{
 		"Service.Type": "notify", "Service.SendSIGKILL": "no", "Service.OOMScoreAdjust": "-1000", "Service.KillMode": "process",
 		"Service.LimitMEMLOCK": "infinity", "Service.RuntimeDirectory": "quorate", "Service.RuntimeDirectoryPreserve": "yes",
@@ -131,5 +131,19 @@ func TestModules(t *testing.T) {
 	data, err := os.ReadFile("modules-load.conf")
 	if err != nil || !slices.Contains(strings.Split(string(data), "\n"), "dlm") {
 		t.Errorf("dlm is not loaded: %v", err)
+	}
+}
+
+// TestWitnessUnitNeedsNothing: a user of its own, one directory, no capability.
+func TestWitnessUnitNeedsNothing(t *testing.T) {
+	u := unit(t, "quorate-witness.service")
+	for key, want := range map[string]string{
+		"Service.DynamicUser": "yes", "Service.StateDirectory": "quorate-witness", "Service.StateDirectoryMode": "0700", "Service.CapabilityBoundingSet": "",
+		"Service.NoNewPrivileges": "yes", "Service.ProtectSystem": "strict", "Service.Type": "notify", "Service.Restart": "always",
+		"Service.ExecStart": "/usr/sbin/quorated --witness --state /var/lib/quorate-witness",
+	} {
+		if got := strings.Join(u[key], " "); got != want {
+			t.Errorf("%s=%s, want %s", key, got, want)
+		}
 	}
 }

@@ -103,6 +103,10 @@ quorated - cluster membership, quorum and fencing for the kernel's DLM
 quorated [-config file] [-node name] [-socket socket] [-debug]
 
 quorated -check | -version
+
+quorated -witness [-state directory] [-listen address] [-name name]
+
+quorated -witness token [-for duration] [-advertise host:port] | list | forget id
 # DESCRIPTION
 One quorated runs on each node, as root, started by systemd. Together they agree on
 who is in the cluster, prove that a lost node is really off, and drive the DLM in
@@ -110,6 +114,10 @@ their kernels, so that GFS2 and everything else on the DLM runs on. Whom to agre
 with, and how to cut nodes off, is in quorate.toml(5).
 
 quorate(8) shows what it does and what it waits for, and steers it.
+
+With -witness it is something else: a vote for other machines' clusters, without root,
+kernel or configuration. token prints a line that is good for one cluster, once; quorate
+witness add on a node takes it. list names the clusters that were enrolled, and forget drops one.
 
 SIGTERM asks it to leave the cluster cleanly. While lockspaces are in use here that
 is refused, and it stays: unmount first. By hand: quorate leave. systemctl stop is
@@ -129,11 +137,13 @@ a configuration that cannot work; systemd does not start it again
 = /etc/quorate/quorate.toml
 the configuration, quorate.toml(5)
 = /etc/quorate/quorate.key
-the cluster's secret, mode 0600, the same on every node; made by quorate keygen
+the cluster's secret, mode 0600, the same on every node; made by quorate keygen, changed by quorate key rotate
 = /etc/quorate/formed
 says that this node was in a cluster, so that an empty log is known as a lost one
 = /var/lib/quorate
 its log: this node's vote, and its copy of what was agreed
+= /var/lib/quorate-witness
+of a witness: its certificate, and for each cluster what it said of itself, and its log
 = /run/quorate/quorated.sock
 the control socket
 # SEE ALSO

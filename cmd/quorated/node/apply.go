@@ -39,7 +39,12 @@ func (n *Node) restore(e membership.GroupRestore) {
 		return
 	}
 	n.compacted = e.Index
+	n.drainedAt = 0
 	n.followList()
+	n.followConfig()
+	n.followWitness(0)
+	n.followElectorate()
+	n.followVoters()
 	for _, r := range n.st.Nodes {
 		n.noteAdmitted(r.Node)
 	}
@@ -48,6 +53,7 @@ func (n *Node) restore(e membership.GroupRestore) {
 	}
 	n.newView()
 	n.followHolds()
+	n.followMaintenance()
 }
 
 // State encodes the replicated state, as a snapshot holds it.
@@ -92,38 +98,60 @@ func (n *Node) apply(index uint64, c cluster.Command) {
 	}
 	o := n.st.Apply(index, c, holds, n.quorum)
 	if n.brk == skipHold {
-		n.st.Holds = nil
+		n.st.Holds, n.st.Maintenance = nil, nil
 	}
-	n.answerHold(c, o)
+	n.answerAsk(c, o)
 	if o.Refused != "" {
+		n.answerConfig(c, o)
 		return
 	}
 	n.followList()
+	n.followWitness(index)
+	n.followElectorate()
+	n.followVoters()
+	if c.Takeover != nil {
+		n.endShots(n.takeover)
+		n.takeover = nil
+		if c.By == n.Self() {
+			n.attempts = nil // it has them
+		}
+	}
 	for _, k := range o.Evicted {
 		n.clock(k.Victim)
 		n.emit(membership.Event{Kind: membership.KindEvicted, Subject: k.Victim.Node, Index: index, Incident: incident(k.Index),
 			Text: fmt.Sprintf("%v %s; %s", k.Victim, k.Reason, needs(k))})
 	}
 	if o.View != nil {
-		n.set.View(index, *o.View)
-		if n.brk == skipFence {
-			n.set.Lost = nil
-			n.set.Proved(index, membership.Incarnation{})
-		}
-		for _, id := range o.View.Joined {
-			n.noteAdmitted(id)
-		}
-		n.newView()
-		n.emit(membership.Event{Kind: membership.KindView, Index: index, View: o.View.Number, Text: viewText(*o.View)})
+		n.viewed(index, *o.View)
 	}
 	n.heldNow(index, o)
+	n.maintainedNow(index, o)
+	n.configured(index, o)
+	n.answerConfig(c, o)
+	n.drained(index, o)
 	n.fencing(index, o)
+	n.unfenceApplied(index, o)
 	for _, i := range o.Proved {
+		n.clock(i).proved = n.now
 		n.set.Proved(index, i)
 		k := n.st.Case(i)
 		n.emit(membership.Event{Kind: membership.KindFenced, Subject: i.Node, Index: index, Incident: incident(k.Index), Text: n.proofText(i, *k.Proof)})
 	}
 	n.notices(index)
+}
+
+// viewed follows a view that an entry made.
+func (n *Node) viewed(index uint64, v membership.View) {
+	n.set.View(index, v)
+	if n.brk == skipFence {
+		n.set.Lost = nil
+		n.set.Proved(index, membership.Incarnation{})
+	}
+	for _, id := range v.Joined {
+		n.noteAdmitted(id)
+	}
+	n.newView()
+	n.emit(membership.Event{Kind: membership.KindView, Index: index, View: v.Number, Text: viewText(v)})
 }
 
 func (n *Node) noteAdmitted(id membership.NodeID) {
@@ -167,6 +195,9 @@ func (n *Node) newView() {
 	}
 	n.verdict = nil
 	n.viewSince = n.now
+	if n.Member() && n.st.View.Quorate {
+		n.seasoned, n.override = true, "" // an operator's word was for what came before
+	}
 	n.liveness(liveness.ViewIn{View: n.st.View, Weight: w})
 	if b := n.Evicted() || n.left(); b != n.barred {
 		n.giveJudge()
@@ -183,11 +214,22 @@ func (n *Node) fencing(index uint64, o cluster.Outcome) {
 		mine := n.jobs[jobKey{j.Victim, j.Attempt}]
 		if j.Actor == n.Self() && n.Member() && mine != nil && !mine.run {
 			mine.run = true
-			n.do(Fence{Job: membership.FenceJob{Victim: j.Victim, Attempt: j.Attempt, Deadline: mine.deadline}})
+			if t := n.takeover; t != nil && t.shots != nil {
+				// Of the end of the log, which is ordered since a takeover says so: that has the proof.
+				mine.result = &membership.FenceResult{Err: "not begun: a takeover had it fenced"}
+			} else {
+				mine.began = membership.FenceJob{Victim: j.Victim, Attempt: j.Attempt, Deadline: mine.deadline, After: n.st.Case(j.Victim).Lied}
+				n.do(Fence{Job: mine.began})
+			}
+		} else if n.brk == doubleActor && n.Member() {
+			n.do(Fence{Job: membership.FenceJob{Victim: j.Victim, Attempt: j.Attempt, Deadline: n.now.Add(fenceStart)}})
 		}
 	}
 	for _, j := range o.Ended {
 		n.clock(j.Victim).ended = n.now
+		if mine := n.jobs[jobKey{j.Victim, j.Attempt}]; mine != nil && mine.run && mine.result == nil {
+			n.stray(mine.began) // proved otherwise
+		}
 		delete(n.jobs, jobKey{j.Victim, j.Attempt})
 		e := membership.Event{Kind: membership.KindFenceEnd, Subject: j.Victim.Node, Index: index, Incident: n.incident(j.Victim),
 			Text: fmt.Sprintf("attempt %d by node %d", j.Attempt, j.Actor.Node)}

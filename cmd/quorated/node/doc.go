@@ -4,6 +4,10 @@
 // the edge (cmd/quorated) or the simulator (tools/sim) executes in the order
 // given. Two nodes stepped alike answer alike.
 //
+// Of what is agreed it has a policy (who counts, and the witness's vote), a
+// configuration, and the keys' names; it judges entries by these as of the entry, and
+// its own links by what it knows now.
+//
 // It is level-triggered. After every input it compares what is agreed with what
 // it knows (its kernel, its links, its peers' hellos, its running agents) and
 // proposes what is missing; a proposal that was lost is made again. Entries are
@@ -15,7 +19,16 @@
 // # The leader's duties
 //
 // Whoever leads the group proposes evictions (liveness' verdict, new boots,
-// restarted daemons, overrun steps), admissions, expired fencing leases and the
-// removal of joiners that do not finish. Every member proposes for itself its
-// lockspaces' answers, the fencing that it is the actor of, and its leave.
+// restarted daemons, overrun steps), admissions and what has to be switched on for
+// them, expired leases, the ends of holds, the removal of joiners that do not finish,
+// the votes that do not count any more, and the decision on a change of the
+// configuration. Every member proposes for itself its lockspaces' answers, the fencing
+// that it is the actor of, its word on a change, its leave, and what its operators ask
+// for.
+//
+// # Without a quorum
+//
+// Where a rule lets fewer go on, nothing can be ordered: a takeover (takeover.go) has
+// all others proved gone first, and what it did is the first entry of the next
+// generation. Keys (keys.go) need no agreement: each node goes by what all have said.
 package node

@@ -34,6 +34,10 @@ func (n *Node) fenceBegin(c *cluster.Case) {
 		n.wake(at)
 		return
 	}
+	if n.shotAt(c.Victim.Node) { // by an agent of a takeover that was given up
+		n.wake(n.now.Add(retryAfter))
+		return
+	}
 	key := jobKey{c.Victim, c.Attempts + 1}
 	j := n.jobs[key]
 	if j == nil || !j.run && n.now >= j.deadline {
@@ -50,29 +54,57 @@ func (n *Node) nextAttempt(c *cluster.Case) membership.Mono {
 	if c.Round == 0 {
 		return 0
 	}
-	wait := min(time.Second<<min(c.Round-1, 10), backoffMax)
-	return n.clock(c.Victim).ended.Add(wait)
+	return n.clock(c.Victim).ended.Add(backoff(c.Round))
 }
 
-// lease bounds a job against a victim: time to start, and its devices' own
-// timeouts (off, and asking whether it is off). 0: no device.
+// backoff is the wait after so many failures in a row, 1 or more.
+func backoff(failed int) time.Duration { return min(time.Second<<min(failed-1, 10), backoffMax) }
+
+// lease bounds a job against a victim: time to start, what its devices may take
+// one after the other, and how long their word is looked into. 0: no device.
 func (n *Node) lease(victim membership.NodeID) time.Duration {
 	var sum time.Duration
 	for _, d := range n.cfg.Devices {
 		if slices.Contains(d.Nodes, victim) {
-			sum += 2 * d.Timeout
+			sum += d.Lease()
 		}
 	}
 	if sum == 0 {
 		return 0
 	}
-	return fenceStart + sum
+	return fenceStart + sum + n.lieWait()
+}
+
+// offBy is when an agent against a victim that began then has switched it off, or has
+// failed: its devices' delays and timeouts, one after the other. Past that it is asked
+// whether the victim is off, as long as the lease allows.
+func (n *Node) offBy(victim membership.NodeID, began membership.Mono) membership.Mono {
+	at := began
+	for _, d := range n.cfg.Devices {
+		if slices.Contains(d.Nodes, victim) {
+			at = at.Add(d.MaxDelay() + d.Timeout)
+		}
+	}
+	if n.now >= at {
+		return began.Add(n.lease(victim))
+	}
+	return at
 }
 
 func (n *Node) fenceDone(in FenceDone) {
+	switch {
+	case n.strayDone(in):
+		return
+	case in.Job.Attempt >= firstShot:
+		n.shotDone(in)
+		return
+	}
 	if j := n.jobs[jobKey{in.Job.Victim, in.Job.Attempt}]; j != nil {
 		r := in.Result
-		j.result = &r
+		j.result, j.ended = &r, min(in.Ended, n.now)
+	}
+	if in.Samples != nil && in.Ended > n.lookedAt {
+		n.samples = in.Samples
 	}
 }
 
@@ -81,9 +113,12 @@ func (n *Node) fenceEnd(c *cluster.Case) {
 	if j == nil || j.result == nil {
 		return
 	}
-	r := j.result
+	r, lied, ok := n.judged(c.Victim, *j.result, j.ended)
+	if !ok {
+		return
+	}
 	n.propose(fmt.Sprintf("fenced %v %d", c.Victim, c.Job.Attempt), cluster.Command{FenceEnd: &cluster.FenceEnd{
-		Victim: c.Victim, Attempt: c.Job.Attempt, OK: r.OK, Agent: r.Agent, Output: r.Output, Err: r.Err, Took: r.Took}})
+		Victim: c.Victim, Attempt: c.Job.Attempt, OK: r.OK, Agent: r.Agent, Output: r.Output, Err: r.Err, Lied: lied, Took: r.Took}})
 }
 
 const (
@@ -150,4 +185,29 @@ func (n *Node) fenceAtOnce(deps []membership.Departure) {
 			n.fenceBegin(&cluster.Case{Victim: d.Incarnation})
 		}
 	}
+}
+
+// delayed is how long the first level's devices may still keep their off back.
+func (n *Node) delayed(c *cluster.Case) time.Duration {
+	level, sum := 0, time.Duration(0)
+	for _, d := range n.cfg.Devices {
+		switch {
+		case !slices.Contains(d.Nodes, c.Victim.Node) || level != 0 && d.Level > level:
+		case level == 0 || d.Level < level:
+			level, sum = d.Level, d.MaxDelay()
+		default:
+			sum += d.MaxDelay()
+		}
+	}
+	return max(sum-n.now.Sub(n.clock(c.Victim).jobSeen), 0)
+}
+
+// Fencing says whether this node runs an agent against somebody now.
+func (n *Node) Fencing() bool {
+	for _, j := range n.jobs {
+		if j.run && j.result == nil {
+			return true
+		}
+	}
+	return false
 }

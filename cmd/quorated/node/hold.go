@@ -10,23 +10,12 @@ import (
 	"github.com/quorate/quorate/membership/liveness"
 )
 
-// askLimit is how long an operator waits for a hold to be agreed.
-const askLimit = 10 * time.Second
-
 // holdClock is until when a hold is in force by this node's own count, which
 // began when this run of the daemon learned of it.
 type holdClock struct {
 	node  membership.NodeID
 	index uint64
 	until membership.Mono
-}
-
-// holdAsk is an operator's hold, or the end of one, that is not agreed yet.
-type holdAsk struct {
-	token uint64
-	at    membership.Mono
-	order cluster.Command
-	text  string // the answer when it is agreed
 }
 
 // askHold has a freeze announced. It is answered when that is agreed and applied
@@ -41,9 +30,9 @@ func (n *Node) askHold(in Operator) {
 		n.refuseOperator(in, "a hold lasts from %s to %s, not %s; announce a longer freeze again before the first hold ends",
 			membership.Short(cluster.MinHold), membership.Short(cluster.MaxHold), membership.Short(in.For))
 	default:
-		h := &cluster.Hold{Incarnation: m, For: in.For, Who: in.Who + " on " + n.cfg.Name(n.cfg.Self), Ask: fmt.Sprintf("%d/%x/%d", n.cfg.Self, n.id.Instance, in.Token)}
-		n.asks = append(n.asks, holdAsk{in.Token, n.now, cluster.Command{Hold: h},
-			fmt.Sprintf("%s is held for %s: it may stand still now; `quorate node release %s` ends it sooner", name, membership.Short(in.For), name)})
+		h := &cluster.Hold{Incarnation: m, For: in.For, Who: n.askedBy(in), Ask: n.askName(in)}
+		n.askFor(in, cluster.Command{Hold: h},
+			fmt.Sprintf("%s is held for %s: it may stand still now; `quorate node release %s` ends it sooner", name, membership.Short(in.For), name))
 	}
 }
 
@@ -57,51 +46,7 @@ func (n *Node) askRelease(in Operator) {
 		return
 	}
 	end := &cluster.HoldEnd{Incarnation: m, Index: h.Index, Who: in.Who}
-	n.asks = append(n.asks, holdAsk{in.Token, n.now, cluster.Command{HoldEnd: end}, fmt.Sprintf("%s is held no more", name)})
-}
-
-// holdKey names a hold's entry among all that are proposed; empty: it is another one.
-func holdKey(c cluster.Command) string {
-	switch {
-	case c.Hold != nil:
-		return "hold " + c.Hold.Ask
-	case c.HoldEnd != nil:
-		return fmt.Sprintf("hold-end %d", c.HoldEnd.Index)
-	}
-	return ""
-}
-
-// holdWishes proposes what operators asked for here, and gives up after a while.
-func (n *Node) holdWishes() {
-	n.asks = slices.DeleteFunc(n.asks, func(a holdAsk) bool {
-		if n.now < a.at.Add(askLimit) {
-			n.wake(a.at.Add(askLimit))
-			n.propose(holdKey(a.order), a.order)
-			return false
-		}
-		n.do(Reply{Token: a.token, Err: fmt.Sprintf("not agreed within %v: %s; see `quorate why`, and `quorate nodes` for whether it was after all",
-			askLimit, orElse(n.group.Status().Waiting, "the entry was not ordered"))})
-		return true
-	})
-}
-
-// answerHold tells the operator what became of an entry.
-func (n *Node) answerHold(c cluster.Command, o cluster.Outcome) {
-	key := holdKey(c)
-	if key == "" {
-		return
-	}
-	n.asks = slices.DeleteFunc(n.asks, func(a holdAsk) bool {
-		if holdKey(a.order) != key {
-			return false
-		}
-		r := Reply{Token: a.token, Text: a.text}
-		if o.Refused != "" {
-			r = Reply{Token: a.token, Err: o.Refused}
-		}
-		n.do(r)
-		return true
-	})
+	n.askFor(in, cluster.Command{HoldEnd: end}, fmt.Sprintf("%s is held no more", name))
 }
 
 // endHolds is the leader's: it has those ended whose time is over by its count.
@@ -113,7 +58,7 @@ func (n *Node) endHolds() {
 		}
 		m, _ := n.st.View.Find(c.node)
 		end := cluster.Command{HoldEnd: &cluster.HoldEnd{Incarnation: m, Index: c.index}}
-		n.propose(holdKey(end), end)
+		n.propose(askKey(end), end)
 	}
 }
 
@@ -126,8 +71,7 @@ func (n *Node) heldNow(index uint64, o cluster.Outcome) {
 		if h.Incarnation.Node == n.cfg.Self && n.leads() {
 			// Before this node freezes: nothing waits for an election then.
 			n.handOver(func(m membership.Incarnation) bool {
-				p := n.peers[m.Node]
-				return p != nil && p.connected && n.st.Held(m) == nil
+				return n.known(m.Node) && n.st.Held(m) == nil
 			})
 		}
 	}

@@ -47,7 +47,7 @@ type holder struct {
 }
 
 func newHolder(t *testing.T) *holder {
-	cfg := membership.Config{Self: 1, Nodes: []membership.Node{{ID: 1, Name: "n1"}, {ID: 2, Name: "n2"}, {ID: 3, Name: "n3"}},
+	cfg := membership.Config{Self: 1, Nodes: []membership.Node{{ID: 1, Name: "n1", Votes: 1}, {ID: 2, Name: "n2", Votes: 1}, {ID: 3, Name: "n3", Votes: 1}},
 		Timing: membership.Timing{Interval: 40 * time.Millisecond, DeadAfter: 200 * time.Millisecond, LinkSettle: time.Second, StallLimit: time.Minute, RecoveryStall: time.Minute}}
 	h := &holder{t: t, g: &echo{leader: 1}, m: []membership.Incarnation{{Node: 1, Boot: "a"}, {Node: 2, Boot: "b"}, {Node: 3, Boot: "c"}}}
 	h.n, _ = New(1, Options{Config: cfg, Group: h.g, Identity: Identity{Boot: "a", Instance: 1, Machine: "a"}})

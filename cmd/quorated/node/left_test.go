@@ -66,7 +66,7 @@ func TestALeaveWithoutAQuorumEnds(t *testing.T) {
 func TestALeaveThatTakesTheQuorumAwayWaits(t *testing.T) {
 	me, other := membership.Incarnation{Node: 1, Boot: "a"}, membership.Incarnation{Node: 2, Boot: "b"}
 	n := &Node{st: cluster.New(), set: lockspace.New(), policy: quorum.Majority(1, 2, 3), quorate: true, leader: 2, now: 1000,
-		peers: map[membership.NodeID]*peer{}, cfg: membership.Config{Self: 1, Nodes: []membership.Node{{ID: 1}, {ID: 2}, {ID: 3}}},
+		peers: map[membership.NodeID]*peer{}, cfg: membership.Config{Self: 1, Nodes: []membership.Node{{ID: 1, Votes: 1}, {ID: 2, Votes: 1}, {ID: 3, Votes: 1}}},
 		id: Identity{Boot: "a", Instance: 1}, flights: map[string]flight{}, wished: map[string]bool{}}
 	n.st.View = membership.View{Number: 3, Members: []membership.Incarnation{me, other}}
 	n.st.Nodes = []cluster.NodeRecord{{Node: 1, Instance: 1, Last: me}, {Node: 2, Instance: 1, Last: other}}

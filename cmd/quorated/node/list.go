@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
-	"github.com/quorate/quorate/membership/liveness"
 	"github.com/quorate/quorate/membership/quorum"
 )
 
@@ -66,10 +64,7 @@ func (n *Node) followList() {
 	if n.list == nil {
 		return
 	}
-	if p := n.listPolicy(); !maps.Equal(p.Votes, n.policy.Votes) {
-		n.policy = p
-		n.liveness(liveness.PolicyIn{Policy: p})
-	}
+	n.followVotes(n.listPolicy())
 	g, ok := n.group.(interface {
 		Members(members []membership.NodeID) error
 	})

@@ -10,12 +10,14 @@ import (
 	"github.com/quorate/quorate/membership/cluster"
 	"github.com/quorate/quorate/membership/liveness"
 	"github.com/quorate/quorate/membership/quorum"
+	"github.com/quorate/quorate/membership/rotation"
 )
 
 // Identity is what a node knows of itself when its daemon starts.
 type Identity struct {
 	Boot     membership.BootID
 	Instance uint64 // random, of this run of the daemon
+	Epoch    uint64 // of its answers to probes, which may be older than this run; 0: Instance
 	Machine  string // of the machine, whatever boots on it
 	Version  string
 	Kernel   string
@@ -32,11 +34,15 @@ type Options struct {
 	// List makes membership the word of a list instead of a majority's of the
 	// configured nodes; nil for a group that agrees.
 	List *List
+	// Conf makes the configuration one that the members agree on; nil: it is each node's file.
+	Conf *Replicated
 	// Recovers says that the kernel can be told of a leave whose journal is to be
 	// replayed: see lockspace.Member.
 	Recovers bool
 	// Boot are effects of the group's own construction, to be executed first.
 	Boot []membership.GroupEffect
+	// Keys are what this node has loaded of the secret; without any it says nothing of keys.
+	Keys rotation.Loaded
 	// Break names a safety rule that the machine leaves out, one of Rules. It
 	// exists to show that the simulator finds it.
 	Break string
@@ -48,10 +54,20 @@ const (
 	skipStop   = "skip-stop"
 	skipQuorum = "skip-quorum"
 	skipHold   = "skip-hold"
+	skipLie    = "skip-lie"
+
+	// Of a takeover: its generation is not durable; an agent's start is a proof; several
+	// fence a victim at once.
+	skipGeneration = "skip-generation"
+	earlyProof     = "early-proof"
+	doubleActor    = "double-actor"
 )
 
+// Careless is the rule that the group leaves out (raft.Config.Careless).
+const Careless = skipGeneration
+
 // Rules are what Options.Break can be, besides empty.
-var Rules = []string{skipFence, skipStop, skipQuorum, skipHold}
+var Rules = []string{skipFence, skipStop, skipQuorum, skipHold, skipLie, skipGeneration, earlyProof, doubleActor}
 
 // Times of the machine itself; all else is in membership.Config.
 const (
@@ -74,9 +90,11 @@ type Node struct {
 	brk      string
 	recovers bool // as in Options
 
+	conf *configState // nil: the configuration is a file's, for as long as the daemon runs
+
 	list    *List               // nil: a majority decides
 	listWhy string              // why the leader does not have it ordered
-	grouped []membership.NodeID // the list that the group was given last
+	grouped []membership.NodeID // the nodes that the group was given last
 
 	st    *cluster.State
 	set   *lockspace.Set
@@ -94,6 +112,7 @@ type Node struct {
 	stepping bool
 
 	peers      map[membership.NodeID]*peer
+	met        map[membership.NodeID]bool // a peer has heard it since that peer's daemon started
 	leader     membership.NodeID
 	term       uint64
 	quorate    bool // judged from own links
@@ -109,29 +128,61 @@ type Node struct {
 	holds      []holdClock                           // as State.Holds
 	noDisk     string                                // why the log cannot be written; empty: it can
 	unheld     map[membership.NodeID]membership.Mono // when its last hold ended
-	asks       []holdAsk
+	asks       []ask
 	cases      map[membership.Incarnation]*caseClock
 	jobs       map[jobKey]*job
+	takeover   *takeover
+	noTakeover string                            // why there is none
+	strays     map[membership.Incarnation]uint64 // agents of a takeover that was given up, by attempt
+	shotSeq    uint64
+	attempts   []cluster.Record // of takeovers, that failed and are in no log; see tried
+	woke       membership.Mono  // when it last noticed that this daemon had stood still
+	seasoned   bool             // this run was in a quorate view
 	leaving    *leaving
-	fenced     bool // SelfFence was asked for
+	drainAt    membership.Mono     // when a drained node may try again to leave
+	drainedAt  uint64              // index of the entry that drained this node; 0: none, or it came with a snapshot
+	override   string              // who overrode the quorum here; empty: nobody
+	fenced     bool                // SelfFence was asked for
+	samples    []membership.Sample // the newest
+	retimed    membership.Mono     // when the times of the configuration changed last
+	lookedAt   membership.Mono     // when liveness looked at its samples last
+	unfences   map[membership.NodeID]*unfencing
+	unclocks   map[membership.NodeID]*unfenceClock
+	watches    []*watch // by device of the configuration
+	asking     int      // device that is asked, plus 1; -1: and is to stop; 0: none
+	monitorAt  membership.Mono
 	prepareAt  membership.Mono
 	prepared   map[membership.Incarnation]membership.Mono // when
 	compacted  uint64
 	viewSince  membership.Mono
-	unordered  waitClock // why nothing can be ordered
-	unlinked   waitClock // that this node hears too few
-	unadmitted waitClock // that it is no member
-	waitsFor   string    // last RecoveryWait given to liveness
+	unordered  waitClock        // why nothing can be ordered
+	unlinked   waitClock        // that this node hears too few
+	unadmitted waitClock        // that it is no member
+	witness    *witness         // the one to talk to; nil: none is known
+	hinted     *cluster.Witness // that a peer said is agreed, and is not known to be here yet
+	waitsFor   string           // last RecoveryWait given to liveness
+
+	maintained   holdClock           // as State.Maintenance; index 0: there is none
+	unmaintained membership.Mono     // when the last maintenance ended
+	rivals       []membership.NodeID // see rivalled; ascending
+	ownRivals    []membership.NodeID // those that this node's group has met
+	rivalSince   membership.Mono
+	unrivalled   membership.Mono // when there were none any more
+
+	rot    *rotation.Machine
+	keyErr string // why the last change of keys was not made
 }
 
 type peer struct {
 	connected bool
 	err       string
 	hello     *Hello
+	helloText []byte // what hello was read from
 	helloAt   membership.Mono
 	admitted  membership.Mono // when its newest admission was applied here
 	row       *liveness.Row
 	rowAt     membership.Mono
+	lives     []life // of which it said hello, the newest last
 	differs   []string
 	said      string // the refusal that was last logged
 }
@@ -153,8 +204,10 @@ type stage struct {
 type caseClock struct {
 	since   membership.Mono
 	ended   membership.Mono // of the last attempt
+	proved  membership.Mono // when its proof was ordered; 0: it is not, or was before this daemon started
 	job     uint64          // attempt that runs
 	jobSeen membership.Mono
+	lied    membership.Mono // when it was heard after an agent's proof; 0: it was not
 }
 
 type jobKey struct {
@@ -167,7 +220,9 @@ type job struct {
 	start, lease time.Duration
 	deadline     membership.Mono
 	run          bool
+	began        membership.FenceJob
 	result       *membership.FenceResult
+	ended        membership.Mono // when that came
 }
 
 // waitClock is since when this node waits for the same; empty: for nothing.
@@ -186,40 +241,44 @@ type leaving struct {
 	tokens   []uint64
 	quiesced bool
 	since    membership.Mono
+	drain    bool            // it was asked for by a drain
 	alone    membership.Mono // since when there is no quorum; 0 there is one
 }
 
 // New returns the machine of a node whose kernel holds nothing, and the effects
 // of its start.
 func New(now membership.Mono, o Options) (*Node, []Effect) {
-	votes := map[membership.NodeID]int{}
-	ids := make([]membership.NodeID, 0, len(o.Config.Nodes))
-	for _, n := range o.Config.Nodes {
-		votes[n.ID] = 1
-		ids = append(ids, n.ID)
-	}
-	slices.Sort(ids)
-	pol := quorum.Policy{Votes: votes}
+	ids := o.Config.IDs()
+	pol := quorum.New(o.Config)
 	if o.List != nil {
 		pol = quorum.Policy{All: true} // until there is an agreed list
 	}
 	n := &Node{
 		cfg: o.Config, id: o.Identity, group: o.Group, policy: pol, brk: o.Break, recovers: o.Recovers, list: o.List,
-		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, Instance: o.Identity.Instance}, now),
+		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, AnyLink: o.Config.AnyLink, Instance: o.Identity.Instance}, now),
 		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
 		now: now, started: now, helloAt: now,
 		unanswered: map[membership.NodeID]*vain{},
-		peers:      map[membership.NodeID]*peer{}, flights: map[string]flight{}, stages: map[string]*stage{},
+		peers:      map[membership.NodeID]*peer{}, met: map[membership.NodeID]bool{}, flights: map[string]flight{}, stages: map[string]*stage{},
 		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{},
-		unheld: map[membership.NodeID]membership.Mono{},
+		unheld: map[membership.NodeID]membership.Mono{}, strays: map[membership.Incarnation]uint64{},
+		unfences: map[membership.NodeID]*unfencing{}, unclocks: map[membership.NodeID]*unfenceClock{},
 	}
 	for _, id := range ids {
 		if id != n.cfg.Self {
 			n.peers[id] = &peer{}
 		}
 	}
+	n.rot = rotation.New(n.cfg.Self, ids, now)
+	if o.Conf != nil {
+		n.conf = &configState{Replicated: *o.Conf, agreed: o.Config}
+	}
 	n.quorate = pol.Quorate([]membership.NodeID{n.cfg.Self}).Quorate
+	if n.list == nil {
+		n.grouped = ids
+	}
 	n.emit(membership.Event{Kind: membership.KindUp, Text: fmt.Sprintf("quorated %s, kernel %s, profile %s", n.id.Version, n.id.Kernel, n.cfg.Timing.Profile)})
+	n.rotate(o.Keys)
 	n.repeats = n.group.Status().Applied
 	n.stepping = true
 	n.execute(o.Boot)
@@ -259,8 +318,12 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 	n.now = max(now, n.now)
 	switch in := in.(type) {
 	case Timer:
+		n.samples, n.lookedAt = in.Samples, n.now
 		n.prepare()
+		n.watchWitness()
+		n.monitor()
 		n.liveness(liveness.Observed{Samples: in.Samples, Blocked: n.blocked(in.Samples)})
+		n.liars()
 		if d := n.group.Deadline(); d != 0 && n.now >= d {
 			n.step(membership.GroupTimer{})
 		}
@@ -280,12 +343,22 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 		n.onQuiesced(in)
 	case FenceDone:
 		n.fenceDone(in)
+	case UnfenceDone:
+		n.unfenceDone(in)
+	case DeviceAnswered:
+		n.answered(in)
 	case DiskLost:
 		n.diskLost(in)
+	case Keys:
+		n.keysLoaded(in)
+	case KeysRead:
+		n.keysRead(in)
 	case Operator:
 		n.operator(in)
 	case Listed:
 		n.relisted(in)
+	case ConfigChecked:
+		n.configChecked(in)
 	case Seen:
 		n.emit(in.Event)
 	}
@@ -296,7 +369,7 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 // Deadline is when a Timer input is due.
 func (n *Node) Deadline() membership.Mono {
 	d := n.live.Deadline()
-	for _, o := range []membership.Mono{n.group.Deadline(), n.retryAt, n.helloAt} {
+	for _, o := range []membership.Mono{n.group.Deadline(), n.retryAt, n.helloAt, n.witnessDeadline()} {
 		if o != 0 && (d == 0 || o < d) {
 			d = o
 		}
@@ -349,16 +422,12 @@ func (n *Node) left() bool {
 func (n *Node) leads() bool { return n.leader == n.cfg.Self && n.leader != 0 }
 
 func (n *Node) quorum(ids []membership.NodeID) bool {
-	p := n.policy
-	if n.list != nil {
-		p = n.listPolicy() // in the middle of an entry, too
-	}
-	return n.brk == skipQuorum || p.Quorate(ids).Quorate
+	return n.brk == skipQuorum || agreedVotes(n.agreedPolicy(), ids).Quorate // in the middle of an entry, too
 }
 
 // without are the members besides these.
 func (n *Node) without(ids ...membership.NodeID) []membership.NodeID {
-	return slices.DeleteFunc(n.st.View.IDs(), func(id membership.NodeID) bool { return slices.Contains(ids, id) })
+	return membership.Without(n.st.View.IDs(), ids...)
 }
 
 // break_ stops the machine on a state that must not be.
@@ -424,6 +493,7 @@ func (n *Node) followLeader() {
 		n.leader, n.term = s.Leader, s.Term
 		n.liveness(liveness.Leader{Node: s.Leader})
 	}
+	n.followRivals(s.Rivals)
 	n.liveness(liveness.LogIn{Term: s.LastTerm, Index: s.LastIndex})
 }
 
@@ -442,9 +512,11 @@ func (n *Node) liveness(in liveness.Input) {
 		case liveness.QuorumChanged:
 			n.quorate = e.Have
 			linked := n.live.Linked()
-			n.emit(membership.Event{Kind: membership.KindQuorum, Text: n.names(linked) + " connected: " + n.policy.Quorate(linked).Text})
+			n.emit(membership.Event{Kind: membership.KindQuorum, Text: n.names(linked) + " connected: " + n.linkVotes().Text})
 		case liveness.Paused:
-			n.overslept(e.For)
+			n.woke = n.now
+			n.pathsMissed(e.For)
+			n.witnessMissed(e.For)
 			n.emit(membership.Event{Kind: membership.KindDegraded, Text: fmt.Sprintf("this daemon did not run for %v; what it did not hear in that time counts against nobody", e.For.Round(time.Millisecond))})
 		case liveness.JudgeChanged:
 			n.judge = e.Judge
@@ -455,6 +527,7 @@ func (n *Node) liveness(in liveness.Input) {
 
 func (n *Node) giveJudge() {
 	j := n.judge
+	j.Hears = n.hearsWitness(j.Hears)
 	j.Barred = n.Evicted() || n.left()
 	n.barred = j.Barred
 	n.step(j)
@@ -467,10 +540,4 @@ func (n *Node) convicted(deps []membership.Departure) {
 		}
 	}
 	n.verdict = deps
-}
-
-// unseen: a configured member that was never heard since this daemon started
-// has a grace; it may be booting as we are.
-func (n *Node) unseen(d membership.Departure) bool {
-	return n.live.Age(d.Incarnation.Node) < 0 && n.now < n.started.Add(n.cfg.StartupGrace)
 }

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +23,28 @@ func (n *Node) operator(in Operator) {
 		n.askHold(in)
 	case "release":
 		n.askRelease(in)
+	case "witness-add":
+		n.addWitness(in)
+	case "witness-remove":
+		n.removeWitness(in)
+	case "maintenance-on":
+		n.askMaintenance(in)
+	case "maintenance-off":
+		n.askMaintenanceEnd(in)
+	case "key-rotate", "key-switch", "key-drop", "key-reload":
+		n.operateKeys(in)
+	case "quorum-override":
+		n.overrideWait(in)
 	case "init":
 		n.initLost(in)
+	case "rejoin":
+		n.rejoin(in)
+	case "drain":
+		n.askDrain(in)
+	case "undrain":
+		n.askUndrain(in)
+	case "config-apply":
+		n.askConfig(in)
 	default:
 		n.do(Reply{Token: in.Token, Err: fmt.Sprintf("unknown command %q", in.Command)})
 	}
@@ -35,7 +57,7 @@ func (n *Node) refuseOperator(in Operator, format string, args ...any) {
 // order proposes an operator's entry once: what becomes of it is in the events.
 func (n *Node) order(in Operator, c cluster.Command, text string) {
 	if n.leader == 0 {
-		n.refuseOperator(in, "nothing can be agreed now: %s; try again, or see `quorate why`", orElse(n.group.Status().Waiting, "no leader"))
+		n.do(Reply{Token: in.Token, Again: true, Err: fmt.Sprintf("nothing can be agreed now: %s; try again, or see `quorate why`", cmp.Or(n.group.Status().Waiting, "no leader"))})
 		return
 	}
 	c.By, c.Wall = n.Self(), n.wall
@@ -55,24 +77,20 @@ func (n *Node) initLost(in Operator) {
 	n.do(Reply{Token: in.Token, Text: "the lost log is given up; a cluster is formed when all configured nodes are here and say the same"})
 }
 
-func orElse(s, or string) string {
-	if s == "" {
-		return or
-	}
-	return s
-}
-
 func (n *Node) fenceAck(in Operator) {
 	c := n.openCase(in.Node)
+	if n.acknowledge(in) || n.ackRival(in) {
+		return
+	}
 	if c == nil {
-		if n.refusedForQuorum(in) {
+		if n.ackUnseen(in) || n.refusedForQuorum(in) {
 			return
 		}
 		n.refuseOperator(in, "nothing of %s waits for proof; see `quorate nodes`", n.cfg.Name(in.Node))
 		return
 	}
 	n.order(in, cluster.Command{FenceAck: &cluster.FenceAck{Victim: c.Victim, Who: in.Who}},
-		fmt.Sprintf("acknowledged: %v is taken as gone", c.Victim))
+		fmt.Sprintf("acknowledged: %s is taken as gone; see `quorate status`", n.cfg.Name(c.Victim.Node)))
 }
 
 // refusedForQuorum refuses what is asked of a node where nothing can be agreed: the
@@ -82,7 +100,7 @@ func (n *Node) refusedForQuorum(in Operator) bool {
 		return false
 	}
 	n.refuseOperator(in, "no quorum: nothing can be agreed, and %s is not evicted; bring up %s; see `quorate why`",
-		n.cfg.Name(in.Node), orElse(strings.ReplaceAll(n.names(n.silent()), ", ", " or "), "the others"))
+		n.cfg.Name(in.Node), cmp.Or(strings.ReplaceAll(n.names(n.silent()), ", ", " or "), "the others"))
 	return true
 }
 
@@ -95,26 +113,50 @@ func (n *Node) openCase(id membership.NodeID) *cluster.Case {
 	return nil
 }
 
+// calls is how a node is named to an operator of this one.
+func (n *Node) calls(id membership.NodeID) string {
+	if id == n.cfg.Self {
+		return "this node"
+	}
+	return n.cfg.Name(id)
+}
+
 func (n *Node) fenceNode(in Operator) {
 	m, ok := n.st.View.Find(in.Node)
 	if !ok {
-		n.refuseOperator(in, "%s is not a member; see `quorate nodes`", n.cfg.Name(in.Node))
+		n.fenceAbsent(in)
 		return
 	}
 	if n.refusedForQuorum(in) {
 		return
 	}
 	if n.lease(in.Node) == 0 {
-		n.refuseOperator(in, "no fence device is configured for %s", n.cfg.Name(in.Node))
+		n.refuseOperator(in, "no fence device is configured for %s", n.calls(in.Node))
 		return
 	}
-	if rest := n.without(in.Node); !n.quorum(rest) {
-		n.refuseOperator(in, "without %s the members left (%s) are no quorum: bring another node up first; see `quorate nodes`", n.cfg.Name(in.Node), n.names(rest))
+	deps := []membership.Departure{{Incarnation: m, Reason: membership.ReasonOperator, Observers: []membership.NodeID{n.cfg.Self}}}
+	if rest := n.without(in.Node); !n.mayEvict(deps) {
+		n.refuseOperator(in, "without %s the members left (%s) are no quorum: bring another node up first; see `quorate nodes`", n.calls(in.Node), cmp.Or(n.names(rest), "nobody"))
 		return
 	}
-	n.order(in, cluster.Command{Evict: &cluster.Evict{View: n.st.View.Number, Fence: true,
-		Departures: []membership.Departure{{Incarnation: m, Reason: membership.ReasonOperator, Observers: []membership.NodeID{n.cfg.Self}}}}},
-		fmt.Sprintf("%v will be evicted and fenced; follow it with `quorate events --follow`", m))
+	n.order(in, cluster.Command{Evict: &cluster.Evict{View: n.st.View.Number, Fence: true, Alone: n.alone(deps), Departures: deps}},
+		fmt.Sprintf("%s will be evicted and fenced; follow it with `quorate events --follow`", n.calls(in.Node)))
+}
+
+// fenceAbsent answers who wants a node fenced that was evicted already.
+func (n *Node) fenceAbsent(in Operator) {
+	name := n.calls(in.Node)
+	switch c := n.lastCase(in.Node); {
+	case c != nil && c.Open():
+		n.do(Reply{Token: in.Token, Text: fmt.Sprintf("%s was evicted already, and is being fenced; follow it with `quorate events --follow`", name)})
+	case c != nil && c.Proof != nil:
+		n.do(Reply{Token: in.Token, Text: fmt.Sprintf("%s was evicted already, and is %s", name, n.fencedHow(in.Node))})
+	case c != nil && n.lease(in.Node) != 0:
+		n.order(in, cluster.Command{FenceNeed: &cluster.FenceNeed{Victim: c.Victim, Who: in.Who}},
+			fmt.Sprintf("%v was evicted already, and will be fenced; follow it with `quorate events --follow`", c.Victim))
+	default:
+		n.refuseOperator(in, "%s is not a member; see `quorate nodes`", name)
+	}
 }
 
 func (n *Node) askLeave(in Operator) {
@@ -188,6 +230,8 @@ func (n *Node) leaveWish() {
 		l.alone = n.now
 	}
 	switch {
+	case !n.Member() && n.votesStill() && n.now < l.since.Add(partner):
+		n.wake(l.since.Add(partner)) // its vote is about to be taken: that takes its own
 	case !n.Member():
 		n.end("left the cluster")
 	case l.alone != 0 && n.now >= l.alone.Add(lonely):
@@ -195,8 +239,19 @@ func (n *Node) leaveWish() {
 	case n.missed() && n.now < l.since.Add(partner):
 		n.wake(l.since.Add(partner))
 	default:
-		n.propose("leave", cluster.Command{Leave: &cluster.Leave{Incarnation: n.Self()}})
+		leave := &cluster.Leave{Incarnation: n.Self()}
+		if all := n.electorate(); len(n.policy.AfterLeave(all, n.cfg.Self)) < len(all) {
+			leave.Electorate = all
+		}
+		n.propose("leave", cluster.Command{Leave: leave})
 	}
+}
+
+// votesStill says whether this node's vote, which is to go with it, still counts in the group.
+func (n *Node) votesStill() bool {
+	g, ok := n.group.(interface{ Fault() error })
+	return n.policy.Rules.LeaveRemoves && len(n.st.Electorate) > 0 && !slices.Contains(n.st.Electorate, n.cfg.Self) &&
+		n.quorate && !(ok && g.Fault() != nil) && n.group.Status().Voter
 }
 
 // missed says that others use lockspaces and could not unmount any more when this

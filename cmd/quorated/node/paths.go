@@ -49,8 +49,8 @@ func (n *Node) paths(in Unanswered) {
 	}
 }
 
-// overslept: this node did not look for so long, and does not know what was answered meanwhile.
-func (n *Node) overslept(gap time.Duration) {
+// pathsMissed: this node did not look for so long, and does not know what was answered meanwhile.
+func (n *Node) pathsMissed(gap time.Duration) {
 	for _, v := range n.unanswered {
 		v.since = min(v.since.Add(gap), n.now)
 		if v.silent != 0 {
@@ -68,7 +68,7 @@ func (n *Node) blocked(samples []membership.Sample) (out []membership.NodeID) {
 		if v == nil {
 			continue
 		}
-		if n.now.Sub(heardOnPath(samples, c.ID)) >= n.cfg.Timing.DeadAfter {
+		if n.now.Sub(heardOnPath(samples, c.ID, n.cfg.AnyLink)) >= n.cfg.Timing.DeadAfter {
 			v.silent = n.now
 		}
 		if v.looks >= looksLeast && v.last >= v.until(n.cfg.PathLimit) && n.local.RunsWith(n.set, n.cfg.Self, c.ID) {
@@ -78,9 +78,10 @@ func (n *Node) blocked(samples []membership.Sample) (out []membership.NodeID) {
 	return out
 }
 
-// heardOnPath is a peer's last answer on link 0, or where it has none on any.
-func heardOnPath(samples []membership.Sample, id membership.NodeID) (at membership.Mono) {
-	zero := slices.ContainsFunc(samples, func(s membership.Sample) bool { return s.Peer == id && s.Link == 0 })
+// heardOnPath is a peer's last answer on the path of the DLM: on link 0, or where it has
+// none, or any will do, on any.
+func heardOnPath(samples []membership.Sample, id membership.NodeID, anyLink bool) (at membership.Mono) {
+	zero := !anyLink && slices.ContainsFunc(samples, func(s membership.Sample) bool { return s.Peer == id && s.Link == 0 })
 	for _, s := range samples {
 		if s.Peer == id && (s.Link == 0 || !zero) {
 			at = max(at, s.Heard)

@@ -90,7 +90,7 @@ func TestDataThatWereMissedMakeNoCut(t *testing.T) {
 	who[0] = 3
 	look(105*time.Second, 105*time.Second)
 	look(119*time.Second, 119*time.Second)
-	h.n.overslept(10 * time.Second)
+	h.n.pathsMissed(10 * time.Second)
 	look(125*time.Second, 125*time.Second)
 	look(130*time.Second, 130*time.Second, 3)
 }
@@ -107,6 +107,20 @@ func running(l *lockspace.Local, name string) {
 		if s, ok := e.(lockspace.Start); ok {
 			l.Step(2, lockspace.StartDone{Lockspace: name, Token: s.Token})
 			l.Step(3, lockspace.RecoverDone{Lockspace: name, Token: s.Token})
+		}
+	}
+}
+
+// The path is link 0's, where there is one and the DLM's address is on it.
+func TestHeardOnPath(t *testing.T) {
+	both := []membership.Sample{{Peer: 2, Link: 0, Heard: 5}, {Peer: 2, Link: 1, Heard: 9}, {Peer: 3, Link: 1, Heard: 7}}
+	for _, c := range []struct {
+		id      membership.NodeID
+		anyLink bool
+		want    membership.Mono
+	}{{2, false, 5}, {2, true, 9}, {3, false, 7}, {3, true, 7}, {4, false, 0}} {
+		if got := heardOnPath(both, c.id, c.anyLink); got != c.want {
+			t.Errorf("node %d, any link %v: %d, not %d", c.id, c.anyLink, got, c.want)
 		}
 	}
 }

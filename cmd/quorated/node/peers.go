@@ -1,13 +1,16 @@
 package node
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
 	"github.com/quorate/quorate/membership/liveness"
+	"github.com/quorate/quorate/membership/rotation"
 )
 
 // Protocol is the version of the messages between daemons.
@@ -18,6 +21,10 @@ const (
 	kindGroup = 'G'
 	kindRow   = 'R'
 	kindHello = 'H'
+	kindPing  = 'P' // to a witness
+	kindPong  = 'Q' // its answer
+	kindKey   = 'K' // the line of a key; the edge takes it, and it never gets here
+	kindGone  = 'D' // a key that is to be dropped
 )
 
 func envelope(kind byte, data []byte) []byte {
@@ -39,39 +46,62 @@ type Hello struct {
 	Protocol int               `json:"protocol"`
 	Boot     membership.BootID `json:"boot"`
 	Instance uint64            `json:"instance"`
+	Epoch    uint64            `json:"epoch,omitempty"` // of its answers to probes; 0: Instance
 	Machine  string            `json:"machine"`
 	Version  string            `json:"version"`
 	Digest   string            `json:"digest"`
 	Digests  map[string]string `json:"digests,omitempty"`
-	Leaving  bool              `json:"leaving,omitempty"`
-	Holding  []string          `json:"holding,omitempty"` // lockspaces in its kernel
+	// Config is the agreed version of the configuration that it works by; 0: its file's.
+	Config  uint64   `json:"config,omitempty"`
+	Leaving bool     `json:"leaving,omitempty"`
+	Holding []string `json:"holding,omitempty"` // lockspaces in its kernel
 	// Orders is who orders for it, and Listed the agreed list, where membership
 	// is a list's word.
 	Orders membership.NodeID   `json:"orders,omitempty"`
 	Listed []membership.NodeID `json:"listed,omitempty"`
+	// Witness is the agreed one, for who was away when it was agreed.
+	Witness *cluster.Witness `json:"witness,omitempty"`
+	// Member: this run is a member of a quorate view. Shooting are the nodes that its
+	// agents may be about to cut off without an entry that says so.
+	Member   bool                `json:"member,omitempty"`
+	Shooting []membership.NodeID `json:"shooting,omitempty"`
+	Keys     *rotation.Word      `json:"keys,omitempty"` // by epoch and fingerprint
+	// Rivals are those that it has met.
+	Rivals []membership.NodeID `json:"rivals,omitempty"`
+	// Barred are whom its sender, who leads, does not admit. It is for people alone.
+	Barred map[membership.NodeID]Barred `json:"barred,omitempty"`
 }
 
 const maxHello = 64 << 10
 
 func (n *Node) sayHello(to membership.NodeID) {
-	h := Hello{Protocol: Protocol, Boot: n.id.Boot, Instance: n.id.Instance, Machine: n.id.Machine, Version: n.id.Version,
-		Digest: n.id.Digest, Digests: n.id.Digests, Leaving: n.leaving != nil || n.left(), Holding: n.local.Holding()}
+	if b := n.hello(); b != nil {
+		n.do(Send{To: to, Data: b})
+	}
+}
+
+// hello is what this node says to everybody; nil: it is broken.
+func (n *Node) hello() []byte {
+	h := Hello{Protocol: Protocol, Boot: n.id.Boot, Instance: n.id.Instance, Epoch: n.id.Epoch, Machine: n.id.Machine, Version: n.id.Version,
+		Digest: n.id.Digest, Digests: n.id.Digests, Leaving: n.leaving != nil || n.left(), Holding: n.local.Holding(),
+		Member: n.Member() && n.seasoned, Shooting: n.shooting(), Keys: n.rot.Word(), Witness: n.st.Witness, Rivals: n.ownRivals, Barred: n.keptOut()}
+	if n.conf != nil {
+		h.Config = n.conf.Version
+	}
 	if n.list != nil {
 		h.Orders, h.Listed = n.leader, n.st.Listed
 	}
 	b, err := json.Marshal(h)
 	if err != nil {
 		n.break_("hello: " + err.Error())
-		return
+		return nil
 	}
-	n.do(Send{To: to, Data: envelope(kindHello, b)})
+	return envelope(kindHello, b)
 }
 
 func (n *Node) helloAll() {
-	for _, id := range n.peerIDs() {
-		if n.peers[id].connected {
-			n.sayHello(id)
-		}
+	if b := n.hello(); b != nil {
+		n.broadcast(b)
 	}
 	n.helloAt = n.now.Add(helloEvery)
 }
@@ -98,10 +128,12 @@ func (n *Node) peerIDs() []membership.NodeID {
 func (n *Node) connected(id membership.NodeID) {
 	p := n.peers[id]
 	if p == nil {
+		n.witnessConnected(id)
 		return
 	}
 	p.connected, p.err = true, ""
 	p.hello = nil // what was said before may be of another boot
+	n.rotate(rotation.Up{Node: id})
 	n.emit(membership.Event{Kind: membership.KindPeer, Subject: id, Text: "connected"})
 	n.sayHello(id)
 	n.step(membership.GroupLink{Peer: id, Up: true})
@@ -110,6 +142,7 @@ func (n *Node) connected(id membership.NodeID) {
 func (n *Node) disconnected(in Disconnected) {
 	p := n.peers[in.Peer]
 	if p == nil {
+		n.witnessDisconnected(in)
 		return
 	}
 	if p.connected || p.err != in.Err {
@@ -118,6 +151,8 @@ func (n *Node) disconnected(in Disconnected) {
 	p.err = in.Err
 	if p.connected {
 		p.connected = false
+		n.followRivals(n.ownRivals)
+		n.rotate(rotation.Down{Node: in.Peer})
 		n.step(membership.GroupLink{Peer: in.Peer})
 	}
 }
@@ -125,15 +160,21 @@ func (n *Node) disconnected(in Disconnected) {
 func (n *Node) received(in Received) {
 	p := n.peers[in.From]
 	if p == nil || len(in.Data) == 0 {
+		n.witnessReceived(in)
 		return
 	}
 	switch body := in.Data[1:]; in.Data[0] {
 	case kindGroup:
+		if n.shotAt(in.From) {
+			return // whoever comes back is agreed with when no agent can hit it any more
+		}
 		n.step(membership.GroupReceive{From: in.From, Data: body})
 	case kindRow:
 		n.gotRow(in.From, p, body)
 	case kindHello:
 		n.gotHello(in.From, p, body)
+	case kindGone:
+		n.gotGone(in.From, p, body)
 	default:
 		n.refusePeer(in.From, p, fmt.Sprintf("message of unknown kind %d", in.Data[0]))
 	}
@@ -144,6 +185,9 @@ func DecodeRow(b []byte) (liveness.Row, error) {
 	var r liveness.Row
 	if len(b) > maxHello {
 		return r, fmt.Errorf("row of %d bytes", len(b))
+	}
+	if r, ok := readRow(b); ok {
+		return r, nil
 	}
 	err := json.Unmarshal(b, &r)
 	return r, err
@@ -164,6 +208,7 @@ func (n *Node) gotRow(from membership.NodeID, p *peer, b []byte) {
 		return
 	}
 	p.row, p.rowAt = &r, n.now
+	n.meets(r)
 	n.liveness(liveness.RowIn{Row: r})
 }
 
@@ -182,22 +227,47 @@ func DecodeHello(b []byte) (Hello, error) {
 	return h, nil
 }
 
-func (n *Node) gotHello(from membership.NodeID, p *peer, b []byte) {
+// readHello decodes a hello, once as long as it stays the same: each peer says one every
+// second, and reading all of them anew was a tenth of an idle daemon's work.
+func (p *peer) readHello(b []byte) (*Hello, error) {
+	if p.hello != nil && bytes.Equal(b, p.helloText) {
+		return p.hello, nil
+	}
 	h, err := DecodeHello(b)
+	if err != nil {
+		return nil, err
+	}
+	p.helloText = append(p.helloText[:0], b...)
+	return &h, nil
+}
+
+func (n *Node) gotHello(from membership.NodeID, p *peer, b []byte) {
+	h, err := p.readHello(b)
 	if err != nil {
 		n.refusePeer(from, p, "hello that cannot be read: "+err.Error())
 		return
 	}
-	if p.hello == nil || p.hello.Instance != h.Instance {
-		n.do(LearnEpoch{Peer: from, Instance: h.Instance})
+	if h.Epoch == 0 {
+		h.Epoch = h.Instance
+	}
+	if p.hello == nil || p.hello.Instance != h.Instance || p.hello.Epoch != h.Epoch {
+		n.do(LearnEpoch{Peer: from, Instance: h.Instance, Epoch: h.Epoch})
 		n.sayHello(from)
 	}
 	if rec := n.st.Node(from); rec != nil && rec.Last.Boot != h.Boot && (p.hello == nil || p.hello.Boot != h.Boot) {
 		n.liveness(liveness.Anew{Node: from})
 	}
-	p.hello, p.helloAt = &h, n.now
-	p.differs = differing(n.id, h)
+	p.hello, p.helloAt = h, n.now
+	p.lived(life{h.Instance, h.Boot})
+	p.lived(life{h.Epoch, h.Boot})
+	p.differs = nil
+	if h.Config == 0 && (n.conf == nil || n.conf.Version == 0) { // what is agreed wins over every file
+		p.differs = differing(n.id, *h)
+	}
+	n.heardKeys(from, p, h.Keys)
 	n.outcast(from, p.hello)
+	n.followRivals(n.ownRivals)
+	n.hintWitness(h.Witness)
 }
 
 // differing names the configuration keys that a peer has otherwise.

@@ -69,3 +69,29 @@ func TestAConnectionForgetsWhatWasSaidBefore(t *testing.T) {
 		t.Fatal("nobody has said anything on this connection")
 	}
 }
+
+// TestHelloIsReadOnce: the same words are not read again; others, and those on a new
+// connection, are; and what cannot be read leaves what was said before.
+func TestHelloIsReadOnce(t *testing.T) {
+	n := two(t)
+	n.Step(2, Connected{Peer: 2})
+	n.hears(t, 3, "b1", 7)
+	first := n.peers[2].hello
+	if n.hears(t, 4, "b1", 7); n.peers[2].hello != first || n.peers[2].helloAt != 4 {
+		t.Errorf("%p %p at %d", first, n.peers[2].hello, n.peers[2].helloAt)
+	}
+	if n.hears(t, 5, "b1", 8); n.peers[2].hello.Instance != 8 {
+		t.Errorf("%+v", n.peers[2].hello)
+	}
+	for range 2 { // the second time it is no better
+		n.Step(6, Received{From: 2, Data: envelope(kindHello, []byte("{"))})
+		if p := n.peers[2]; p.hello.Instance != 8 || p.helloAt != 5 || p.said == "" {
+			t.Errorf("%+v at %d, %q", p.hello, p.helloAt, p.said)
+		}
+	}
+	n.Step(7, Disconnected{Peer: 2, Err: "reset"})
+	n.Step(8, Connected{Peer: 2})
+	if n.hears(t, 9, "b1", 8); n.peers[2].hello == nil || n.peers[2].helloAt != 9 {
+		t.Error("nothing was heard on the new connection")
+	}
+}

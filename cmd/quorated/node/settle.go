@@ -10,6 +10,8 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
 	"github.com/quorate/quorate/membership/liveness"
+	"github.com/quorate/quorate/membership/quorum"
+	"github.com/quorate/quorate/membership/rotation"
 )
 
 // settle compares what is agreed with what this node knows, until nothing is left to do.
@@ -17,6 +19,7 @@ func (n *Node) settle() {
 	if n.now >= n.helloAt {
 		n.helloAll()
 	}
+	n.rotate(rotation.Tick{})
 	n.retryAt = 0
 	for range 8 {
 		if n.broken {
@@ -27,8 +30,13 @@ func (n *Node) settle() {
 		n.kernel()
 		n.stageClocks()
 		n.fenceWishes()
+		n.unfenceWishes()
+		n.takeoverWishes()
+		n.drainWish()
 		n.leaveWish()
-		n.holdWishes()
+		n.proposeAsks()
+		n.endMaintenance()
+		n.configWishes()
 		n.refusedStart()
 		if n.leads() {
 			n.lead()
@@ -43,6 +51,8 @@ func (n *Node) settle() {
 			break
 		}
 	}
+	n.countWitness()
+	n.unmonitor()
 	n.zombie()
 	n.compact()
 	n.waitClocks()
@@ -91,7 +101,7 @@ func (n *Node) wake(at membership.Mono) {
 // kernel reconciles this node's lockspaces with the agreed ones.
 func (n *Node) kernel() {
 	effs, wishes := n.local.Reconcile(n.now, n.set, lockspace.Self{
-		Incarnation: n.Self(), Member: n.Member(), Evicted: n.Evicted(), Quorum: n.quorate || n.brk == skipQuorum, Recovers: n.recovers})
+		Incarnation: n.Self(), Member: n.Member(), Evicted: n.Evicted(), Quorum: n.quorate && !n.rivalled() || n.brk == skipQuorum, Recovers: n.recovers, Draining: n.draining(), DrainedAt: n.drainedAt})
 	for _, e := range effs {
 		if s, ok := e.(lockspace.Stop); ok && n.brk == skipStop {
 			n.local.Step(n.now, lockspace.StopDone{Lockspace: s.Lockspace, Token: s.Token})
@@ -144,17 +154,22 @@ func missing(c *lockspace.Change) []membership.NodeID {
 	if c.Opened != 0 {
 		want, have = lockspace.IDs(c.New), c.Done
 	}
-	return slices.DeleteFunc(slices.Clone(want), func(id membership.NodeID) bool { return slices.Contains(have, id) })
+	return membership.Without(want, have...)
 }
 
 // lead does the leader's duties.
 func (n *Node) lead() {
+	if n.orderFirst() {
+		return
+	}
 	n.orderList()
 	n.evictRestarted()
 	n.evictConvicted()
 	n.admitAll()
 	n.expireJobs()
 	n.endHolds()
+	n.dropDead()
+	n.leadConfig()
 	n.overrun()
 }
 
@@ -163,7 +178,22 @@ func (n *Node) evict(key string, deps []membership.Departure) {
 	if !n.mayEvict(deps) {
 		return
 	}
-	n.propose(fmt.Sprintf("evict %d %s", n.st.View.Number, key), cluster.Command{Evict: &cluster.Evict{View: n.st.View.Number, Departures: deps}})
+	n.propose(fmt.Sprintf("evict %d %s", n.st.View.Number, key), cluster.Command{Evict: &cluster.Evict{
+		View: n.st.View.Number, Departures: deps, Alone: n.alone(deps)}})
+}
+
+// alone: those whom an eviction leaves are no quorum, and may go on by a rule.
+func (n *Node) alone(deps []membership.Departure) bool {
+	if n.list != nil || n.policy.Witness != 0 {
+		return false
+	}
+	gone := make([]membership.NodeID, len(deps))
+	for i, d := range deps {
+		gone[i] = d.Incarnation.Node
+	}
+	rest := n.without(gone...)
+	rule, _ := n.policy.Takeover(rest, n.st.View.IDs())
+	return rule != quorum.NoRule && !n.quorum(rest)
 }
 
 func (n *Node) mayEvict(deps []membership.Departure) bool {
@@ -173,7 +203,7 @@ func (n *Node) mayEvict(deps []membership.Departure) bool {
 		gone = append(gone, d.Incarnation.Node)
 		again = again && (d.Reason == membership.ReasonRebooted || d.Reason == membership.ReasonRestarted)
 	}
-	return again || n.quorum(n.without(gone...))
+	return again || n.quorum(n.without(gone...)) || n.alone(deps)
 }
 
 // evictRestarted takes out the old incarnations of nodes that are here anew,
@@ -250,11 +280,7 @@ func (n *Node) machine(id membership.NodeID) string {
 
 func (n *Node) evictConvicted() {
 	deps := slices.DeleteFunc(slices.Clone(n.verdict), func(d membership.Departure) bool {
-		if n.unseen(d) {
-			n.wake(n.started.Add(n.cfg.StartupGrace))
-			return true
-		}
-		return !n.st.Member(d.Incarnation)
+		return n.spared(d.Incarnation.Node) || !n.st.Member(d.Incarnation)
 	})
 	if len(deps) == 0 {
 		return
@@ -287,6 +313,9 @@ func (n *Node) handOver(will func(membership.Incarnation) bool) {
 
 // admitAll admits who may come in; one admission a view.
 func (n *Node) admitAll() {
+	if len(n.awaited()) > 0 || n.rivalled() {
+		return
+	}
 	ids := append([]membership.NodeID{n.cfg.Self}, n.peerIDs()...)
 	for _, id := range ids {
 		boot, inst, ok := n.seen(id)
@@ -296,14 +325,20 @@ func (n *Node) admitAll() {
 		if rec := n.st.Node(id); rec != nil && rec.Left && rec.Last.Boot == boot && rec.Instance == inst {
 			continue // this run of its daemon has left, and is about to end
 		}
-		if why := n.inadmissible(id); why != "" {
-			if p := n.peers[id]; p != nil && why != quietly {
-				n.refusePeer(id, p, why)
+		if b := n.inadmissible(id); b.why != "" {
+			if b.soon {
+				n.wake(n.now.Add(100 * time.Millisecond))
+			}
+			if p := n.peers[id]; p != nil && !b.passes {
+				n.refusePeer(id, p, b.why)
 			}
 			continue
 		}
 		if p := n.peers[id]; p != nil {
 			p.said = ""
+		}
+		if !n.unfenced(id, boot) {
+			continue
 		}
 		n.propose(fmt.Sprintf("admit %d %d %d %s", n.st.View.Number, id, inst, boot), cluster.Command{Admit: &cluster.Admit{
 			Incarnation: membership.Incarnation{Node: id, Boot: boot}, Machine: n.machine(id), Instance: inst, View: n.st.View.Number}})
@@ -311,62 +346,62 @@ func (n *Node) admitAll() {
 	}
 }
 
-// quietly is a reason that passes by itself and is not logged.
-const quietly = "-"
-
 // inadmissible says why a node may not come in now.
-func (n *Node) inadmissible(id membership.NodeID) string {
-	if c := n.st.Blocked(id); c != nil {
-		return quietly
+func (n *Node) inadmissible(id membership.NodeID) bar {
+	switch c := n.st.Blocked(id); {
+	case c != nil:
+		return passing(n.blockedBy(c))
+	case n.shotAt(id):
+		return passing("a fence agent that was started before may be about to cut it off")
+	case n.unsettled(id) != 0:
+		return passing(fmt.Sprintf("nobody is admitted before %s, which was evicted, is proved gone", n.cfg.Name(n.unsettled(id))))
 	}
 	if id == n.cfg.Self {
 		if len(n.local.Holding()) > 0 || n.unlisted(id) {
-			return quietly
+			return passing("its kernel holds lockspaces, or it is not on the list of members")
 		}
-		return ""
+		return bar{}
 	}
 	p := n.peers[id]
 	switch {
 	case n.list != nil && len(n.st.Listed) == 0:
-		return quietly
+		return passing("no list of members was taken yet")
 	case n.unlisted(id):
-		return fmt.Sprintf("it is not on the list of members (%s): put it there, or stop its quorated", n.list.From)
+		return refusal("it is not on the list of members (%s): put it there, or stop its quorated", n.list.From)
 	case n.list != nil && p.hello.Orders != n.cfg.Self:
-		return fmt.Sprintf("by its list %s orders, by ours this node: make the lists the same, then restart its quorated", n.cfg.Name(p.hello.Orders))
+		return refusal("by its list %s orders, by ours this node: make the lists the same, then restart its quorated", n.cfg.Name(p.hello.Orders))
 	case p.hello.Protocol != Protocol:
-		return fmt.Sprintf("it speaks protocol %d, we speak %d: install the same quorated on all nodes", p.hello.Protocol, Protocol)
+		return refusal("it speaks protocol %d, we speak %d: install the same quorated on all nodes", p.hello.Protocol, Protocol)
 	case len(p.differs) > 0:
-		return "its configuration differs in " + strings.Join(p.differs, ", ") + ": make quorate.toml the same on all nodes"
+		return refusal("its configuration differs in %s: make quorate.toml the same on all nodes", strings.Join(p.differs, ", "))
 	case len(p.hello.Holding) > 0 && n.live.Age(id) > n.cfg.Timing.DeadAfter:
-		return quietly // it is gone: its hello is the last one of the life that was lost
+		return passing("it is gone") // its hello is the last one of the life that was lost
 	case len(p.hello.Holding) > 0:
-		return "its kernel holds lockspaces of an earlier time: " + strings.Join(p.hello.Holding, ", ") + "; reboot it"
+		return refusal("its kernel holds lockspaces of an earlier time: %s; reboot it", strings.Join(p.hello.Holding, ", "))
 	case p.hello.Leaving:
-		return quietly
-	case !n.live.Steady(id) || !n.fullyLinked(id, p):
-		n.wake(n.now.Add(100 * time.Millisecond))
-		return quietly
+		return passing("it is about to leave")
+	case n.behind(p) != "":
+		return passing(n.behind(p))
+	case !n.live.Steady(id):
+		return n.onProbation(id)
 	}
-	return ""
+	return n.unlinkedTo(id, p)
 }
 
-// fullyLinked: the node hears every member, by its own row.
-func (n *Node) fullyLinked(id membership.NodeID, p *peer) bool {
-	if !n.freshRow(p) {
-		return false
+// unsettled: by the rules fewer than a quorum may go on, and nobody is added to those
+// while an evicted node is unproved (S16), as long as there are members who can prove it.
+// It is that node; 0: there is none.
+func (n *Node) unsettled(id membership.NodeID) membership.NodeID {
+	r := n.policy.Rules
+	if !n.Member() || !r.TwoNode && !r.LastManStanding && r.TieBreaker.Mode == membership.TieNone {
+		return 0
 	}
-	for _, m := range n.st.View.Members {
-		if m.Node == id {
-			continue
-		}
-		ok := slices.ContainsFunc(p.row.Ages, func(a liveness.Age) bool {
-			return a.Peer == m.Node && a.Age >= 0 && a.Age <= n.cfg.Timing.DeadAfter
-		})
-		if _, _, here := n.seen(m.Node); !ok && here { // who is away anyway does not keep it out
-			return false
+	for k := range n.st.Cases {
+		if c := &n.st.Cases[k]; c.Victim.Node != id && c.Open() {
+			return c.Victim.Node
 		}
 	}
-	return true
+	return 0
 }
 
 // expireJobs closes jobs of which nothing was heard within their lease and a
@@ -377,21 +412,35 @@ func (n *Node) expireJobs() {
 		if c.Job == nil || n.st.Acting(c) {
 			continue
 		}
-		t := n.clock(c.Victim)
-		if t.job != c.Job.Attempt {
-			t.job, t.jobSeen = c.Job.Attempt, n.now
-		}
-		at := t.jobSeen.Add(c.Job.Lease + c.Job.Lease/4 + 5*time.Second)
-		if n.now < at {
+		if at := n.jobOverAt(c); n.now < at {
 			n.wake(at)
 			continue
 		}
-		if a := c.Job.Actor.Node; a != n.cfg.Self && n.live.Age(a) > n.cfg.Timing.DeadAfter {
-			continue // it may stand still, its agent with it: it is evicted, and proof of its end closes the job
+		if n.standsStill(c.Job.Actor) {
+			continue // and its agent with it: it is evicted, and proof of its end closes the job
 		}
 		n.propose(fmt.Sprintf("expire %v %d", c.Victim, c.Job.Attempt),
 			cluster.Command{FenceExpire: &cluster.FenceExpire{Victim: c.Victim, Attempt: c.Job.Attempt}})
 	}
+}
+
+// standsStill: nothing is heard of an actor, or never was since this node booted while
+// it is a member still. It may go on any time.
+func (n *Node) standsStill(actor membership.Incarnation) bool {
+	age := n.live.Age(actor.Node)
+	return actor.Node != n.cfg.Self && (age > n.cfg.Timing.DeadAfter || age < 0 && n.st.Member(actor))
+}
+
+// jobOver is how long after a job of that lease was seen to start nothing of it runs any more.
+func jobOver(lease time.Duration) time.Duration { return lease + lease/4 + 5*time.Second }
+
+// jobOverAt is when nothing of a case's job runs any more, by this node's clock.
+func (n *Node) jobOverAt(c *cluster.Case) membership.Mono {
+	t := n.clock(c.Victim)
+	if t.job != c.Job.Attempt {
+		t.job, t.jobSeen = c.Job.Attempt, n.now
+	}
+	return t.jobSeen.Add(jobOver(c.Job.Lease))
 }
 
 // overrun holds every step of a change to its deadline (S20).
@@ -423,8 +472,8 @@ func (n *Node) overrun() {
 // leader cannot tell: whoever waits for that start is as late. A hold's time does not count.
 func (n *Node) refusedStart() {
 	name, since := n.local.Refusing()
-	switch at := max(since, n.unheld[n.cfg.Self]).Add(recoverLimit); {
-	case since == 0 || !n.Member() || n.st.Held(n.Self()) != nil:
+	switch at := max(since, n.unheld[n.cfg.Self], n.unmaintained, n.unrivalled).Add(recoverLimit); {
+	case since == 0 || !n.Member() || n.st.Excused(n.Self()):
 	case n.now < at:
 		n.wake(at)
 	default:
@@ -438,7 +487,7 @@ func (n *Node) refuseJoiners(sp *lockspace.Space, joiners []lockspace.Member, at
 		return
 	}
 	for _, j := range joiners {
-		others := slices.DeleteFunc(lockspace.IDs(sp.Change.New), func(id membership.NodeID) bool { return id == j.Incarnation.Node })
+		others := membership.Without(lockspace.IDs(sp.Change.New), j.Incarnation.Node)
 		why := fmt.Sprintf("its kernel did not finish joining within %v; is the DLM's TCP port open between it and %v?", n.cfg.JoinTimeout, others)
 		m := lockspace.Message{Refuse: &lockspace.Refuse{Lockspace: sp.Name, Change: sp.Change.Seq, Joiner: j.Incarnation, Why: why}}
 		n.propose(fmt.Sprintf("refuse %s %d %v", sp.Name, sp.Change.Seq, j.Incarnation), entry(m))
@@ -456,15 +505,19 @@ func (n *Node) evictWithdrawn(sp *lockspace.Space) {
 	}
 }
 
-// overrunBy evicts who is late. In a hold nobody is: the limit counts from its end.
+// overrunBy evicts who is late. In a hold or a maintenance nobody is, nor while there are
+// rivals: the limit counts from its end. Nor is who is waited for.
 func (n *Node) overrunBy(late []membership.NodeID, since membership.Mono, limit time.Duration, sp *lockspace.Space, step string) {
+	if n.rivalled() {
+		return
+	}
 	var deps []membership.Departure
 	for _, id := range late {
 		m, ok := n.st.View.Find(id)
-		if !ok || n.st.Held(m) != nil {
+		if !ok || n.st.Excused(m) || n.spared(id) {
 			continue
 		}
-		if at := max(since, n.unheld[id]).Add(limit); n.now < at {
+		if at := max(since, n.unheld[id], n.unmaintained, n.unrivalled).Add(limit); n.now < at {
 			n.wake(at)
 			continue
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,15 +22,17 @@ func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.
 	s := control.Status{
 		Version: n.id.Version, Protocol: Protocol, Feature: cluster.Feature, Kernel: n.id.Kernel,
 		Cluster: n.cfg.Cluster, ID: g.ClusterID, Node: n.cfg.Self, Name: n.cfg.Name(n.cfg.Self), Boot: n.id.Boot,
-		Member: n.Member(), Quorate: n.quorate && n.Member() && n.st.View.Quorate, View: n.st.View.Number,
+		Member: n.Member(), Quorate: n.running(), View: n.st.View.Number,
 		Leader: g.Leader, Term: g.Term, Index: g.Applied, Votes: q.Have, Needed: q.Needed, Expected: q.Expected, Profile: n.cfg.Timing.Profile,
-		Promise: n.promise(),
+		Promise: n.promise(), Maintenance: n.maintenanceStatus(), Keys: n.keyStatus(),
 	}
 	for _, c := range n.cfg.Nodes {
 		s.Nodes = append(s.Nodes, n.nodeStatus(c, samples))
 	}
 	for _, sp := range n.set.Spaces {
-		s.Lockspaces = append(s.Lockspaces, n.lockspaceStatus(sp))
+		l := n.lockspaceStatus(sp)
+		l.Waits = append(n.spaceMaintenance(sp), l.Waits...)
+		s.Lockspaces = append(s.Lockspaces, l)
 	}
 	for _, name := range n.local.Names() {
 		if n.set.Space(name) == nil {
@@ -39,18 +42,25 @@ func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.
 			s.Lockspaces = append(s.Lockspaces, l)
 		}
 	}
-	s.Fencing = n.fenceStatus()
+	s.Fencing, s.Witness = n.fenceStatus(), n.witnessStatus()
+	if n.conf != nil {
+		s.Config = n.conf.Version
+	}
 	s.Waits, s.Warnings = n.clusterWaits(g), n.warnings()
 	s.Level = level(s)
+	s.Quorum = n.quorumReport(s.Quorate)
 	return s
 }
 
 // votes counts those of the members; without a quorum, of those that this node hears.
 func (n *Node) votes() quorum.Verdict {
-	if n.quorate {
+	if n.quorate && n.policy.Witness != 0 && !n.WitnessCounts() {
 		return n.policy.Quorate(n.st.View.IDs())
 	}
-	return n.policy.Quorate(n.live.Linked())
+	if n.quorate {
+		return agreedVotes(n.policy, n.st.View.IDs())
+	}
+	return n.linkVotes()
 }
 
 func level(s control.Status) control.Level {
@@ -80,6 +90,9 @@ func (n *Node) nodeStatus(c membership.Node, samples []membership.Sample) contro
 		}
 	}
 	ns.State, ns.Reason = n.stateOf(c.ID)
+	if k := n.lastCase(c.ID); k != nil && k.Proof != nil {
+		ns.Proved = k.Proof.How
+	}
 	if h, left := n.holdOf(c.ID); h != nil {
 		ns.HeldBy, ns.Hold = h.Who, left
 	}
@@ -95,6 +108,9 @@ func (n *Node) stateOf(id membership.NodeID) (state, reason string) {
 		if slices.Contains(n.live.Suspects(), id) {
 			return "suspect", "silent"
 		}
+		if slices.Contains(n.judge.Stalled, id) {
+			return "suspect", "its daemon stands still"
+		}
 		return "member", ""
 	}
 	if c := n.openCase(id); c != nil {
@@ -109,11 +125,13 @@ func (n *Node) stateOf(id membership.NodeID) (state, reason string) {
 	case n.unlisted(id) && (p == nil || !p.connected):
 		return "unlisted", ""
 	case p != nil && p.connected && (p.said != "" || len(p.differs) > 0):
-		return "refused", orElse(p.said, "its configuration differs")
-	case id == n.cfg.Self || p.connected:
+		return "refused", cmp.Or(p.said, "its configuration differs")
+	case id == n.cfg.Self || p.connected && slices.Contains(n.live.Hears(), id):
 		return "joining", ""
 	case rec != nil && rec.Left:
 		return "left", string(membership.ReasonLeft)
+	case p.connected:
+		return "absent", "silent" // its connection stands until that is noticed there, too
 	case rec != nil:
 		for _, c := range n.st.Cases {
 			if c.Victim.Node == id {
@@ -121,7 +139,7 @@ func (n *Node) stateOf(id membership.NodeID) (state, reason string) {
 			}
 		}
 	}
-	return "absent", orElse(reason, p.err)
+	return "absent", cmp.Or(reason, p.err)
 }
 
 func (n *Node) lockspaceStatus(sp *lockspace.Space) control.LockspaceStatus {
@@ -164,18 +182,16 @@ func (n *Node) changeWaits(sp *lockspace.Space, at time.Duration) (string, []con
 		state = "fencing"
 		ws = append(ws, n.fenceWait(what, v))
 	}
-	if !n.st.View.Quorate || !n.quorate {
+	if n.rivalled() {
+		ws = append(ws, n.rivalWait(what, at))
+	} else if !n.st.View.Quorate || !n.quorate {
 		ws = append(ws, control.Wait{What: what, For: "quorum", Since: at, Reason: n.votes().Text})
 	}
 	for _, i := range sp.Withdrawn() {
 		ws = append(ws, control.Wait{What: what, For: "view", Owner: i.Node, Since: at, Reason: fmt.Sprintf("the file system withdrew on %s, and the kernel of another "+
 			"member, older than Linux 6.18, replays the journals of the dead alone: %[1]s has to be evicted, or to reboot", n.cfg.Name(i.Node))})
 	}
-	for _, id := range missing(c) {
-		ws = append(ws, control.Wait{What: what, For: "stop", Owner: id, Since: at, Deadline: max(stopLimit-at, 0),
-			Reason: fmt.Sprintf("%s has not confirmed that its kernel stopped the lockspace", n.cfg.Name(id))})
-	}
-	return state, ws
+	return state, append(ws, n.stopWaits(what, c, control.Wait{Since: at})...)
 }
 
 const onlyWhenOff = " (only when it is off or cut from the disk)"
@@ -193,10 +209,15 @@ func (n *Node) fenceWait(what string, v membership.Incarnation) control.Wait {
 			break
 		}
 		w.Deadline = max(c.Job.Lease-n.now.Sub(n.clock(v).jobSeen), 0)
+		if why, left := n.doubt(c); why != "" {
+			w.Reason, w.Deadline = w.Reason+why, left
+		} else if d := n.delayed(c); d > 0 {
+			w.Reason += fmt.Sprintf("; off is delayed for up to %v more (delay, random_delay)", d.Round(time.Second))
+		}
 	case n.lease(v.Node) == 0:
 		w.Reason += "; no fence device is configured for it"
 	case c.LastErr != "":
-		w.Reason += fmt.Sprintf("; fencing failed %d times, last: %s", c.Attempts, c.LastErr)
+		w.Reason += fmt.Sprintf("; attempt %d to fence it failed: %s", c.Attempts, c.LastErr)
 		w.Deadline = max(n.nextAttempt(c).Sub(n.now), 0)
 	}
 	w.Command += onlyWhenOff
@@ -208,6 +229,8 @@ func (n *Node) localWaits(name string, since membership.Mono) []control.Wait {
 	w := control.Wait{What: "lockspace " + name, For: "view", Since: n.now.Sub(since)}
 	p, _, _ := n.local.Phase(name)
 	switch {
+	case n.rivalled():
+		w = n.rivalWait(w.What, w.Since)
 	case !n.quorate:
 		w.For, w.Reason = "quorum", "this node hears too few others for a quorum"
 	case !n.Member():
@@ -239,7 +262,7 @@ func (n *Node) fenceStatus() []control.FenceStatus {
 			LastErr: c.LastErr, Since: n.now.Sub(t.since), Index: c.Index, Actor: n.st.Actor(c)}
 		switch {
 		case c.Job != nil:
-			f.State, f.Actor = "running", c.Job.Actor.Node
+			f.State, f.Actor, f.Delay = "running", c.Job.Actor.Node, n.delayed(c)
 		case c.LastErr != "":
 			f.State, f.Next = "failed", max(n.nextAttempt(c).Sub(n.now), 0)
 		}
@@ -251,31 +274,37 @@ func (n *Node) fenceStatus() []control.FenceStatus {
 // clusterWaits are the waits of the node itself.
 func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	var ws []control.Wait
-	if g.Waiting != "" {
+	if n.rivalled() {
+		ws = append(ws, n.rivalWait("cluster", n.now.Sub(n.rivalSince)))
+	} else if g.Waiting != "" {
 		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: n.now.Sub(n.unordered.since)})
 	}
 	if !n.quorate {
 		ws = append(ws, control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom()})
 	}
-	if !n.Member() && n.quorate && g.Waiting == "" {
-		w := control.Wait{What: "this node", For: "join", Owner: g.Leader, Since: n.now.Sub(n.unadmitted.since), Reason: "the leader has not admitted it"}
+	if w := n.outside(g.Waiting); w != nil {
+		ws = []control.Wait{*w} // what it cannot order, or who has not admitted it, comes of that
+	} else if !n.Member() && n.quorate && g.Waiting == "" {
+		w := n.joinWait(g.Leader)
 		if c := n.st.Blocked(n.cfg.Self); c != nil {
 			n.blockedWait(&w, c)
 		}
+		if why, left, ok := n.unfenceWait(n.cfg.Self); ok {
+			w.For, w.Reason, w.Deadline = "unfencing", why, left
+		}
 		if p := n.peers[g.Leader]; p != nil && len(p.differs) > 0 {
-			w.For, w.Reason = "config", fmt.Sprintf("its quorate.toml differs from %s's in %v", n.cfg.Name(g.Leader), p.differs)
+			w.For, w.Command, w.Reason = "config", "", fmt.Sprintf("its quorate.toml differs from %s's in %v", n.cfg.Name(g.Leader), p.differs)
 		}
 		ws = append(ws, w)
 	}
 	ws = append(ws, n.listWaits()...)
-	for _, d := range n.verdict {
-		if n.unseen(d) {
-			ws = append(ws, control.Wait{What: "cluster", For: "view", Owner: d.Incarnation.Node, Since: n.now.Sub(n.started),
-				Deadline: max(n.started.Add(n.cfg.StartupGrace).Sub(n.now), 0),
-				Reason:   fmt.Sprintf("%s was a member and has not been heard since this daemon started; it is evicted when its grace ends", n.cfg.Name(d.Incarnation.Node))})
-		}
-	}
-	if n.quorate && n.Member() && n.st.View.Quorate {
+	ws = append(ws, n.keyWaits()...)
+	ws = append(ws, n.maintenanceWaits("cluster", n.st.View.IDs())...)
+	ws = append(ws, n.takeoverWaits()...)
+	ws = append(ws, n.graceWaits()...)
+	ws = append(ws, n.configWaits()...)
+	ws = append(ws, n.drainWaits()...)
+	if n.running() {
 		ws = append(ws, n.absentWaits()...)
 	}
 	return ws
@@ -284,19 +313,18 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 // hearsWhom says why this node has no quorum.
 func (n *Node) hearsWhom() string {
 	hears := "none of the other nodes"
-	if linked := slices.DeleteFunc(n.live.Linked(), func(id membership.NodeID) bool { return id == n.cfg.Self }); len(linked) > 0 {
+	if linked := membership.Without(n.live.Linked(), n.cfg.Self); len(linked) > 0 {
 		hears = n.names(linked) + " alone"
 	}
 	if silent := n.silent(); len(silent) > 0 {
 		hears += " (silent: " + n.names(silent) + ")"
 	}
-	return fmt.Sprintf("it hears %s; %s", hears, n.votes().Text)
+	return fmt.Sprintf("it hears %s%s; %s", hears, n.witnessHeard(), n.votes().Text)
 }
 
 // silent are the configured nodes with a vote that this node does not hear.
 func (n *Node) silent() []membership.NodeID {
-	linked := n.live.Linked()
-	return slices.DeleteFunc(n.peerIDs(), func(id membership.NodeID) bool { return n.policy.Votes[id] == 0 || slices.Contains(linked, id) })
+	return slices.DeleteFunc(membership.Without(n.peerIDs(), n.live.Linked()...), func(id membership.NodeID) bool { return n.policy.Votes[id] == 0 })
 }
 
 // absentWaits are the configured nodes that should be members and are not, or are
@@ -309,11 +337,17 @@ func (n *Node) absentWaits() []control.Wait {
 		state, reason := n.stateOf(id)
 		switch state {
 		case "suspect":
+			if n.awaitsStart(id) {
+				continue
+			}
 			w.For, w.Since, w.Reason = "answer", max(n.live.Age(id), 0), name+" is silent; it is evicted if it stays so"
 		case "evicted", "fencing":
 			w = n.fenceWait("cluster", n.openCase(id).Victim)
 		case "joining":
-			w.Reason = name + " is connected and no member yet"
+			n.joiningWait(&w, id)
+			if why, left, ok := n.unfenceWait(id); ok {
+				w.For, w.Reason, w.Deadline = "unfencing", why, left
+			}
 		case "refused":
 			w.Reason = name + " is no member: " + reason
 			if len(n.peers[id].differs) > 0 {
@@ -322,7 +356,7 @@ func (n *Node) absentWaits() []control.Wait {
 		case "left":
 			w.Reason, w.Command = name+" is no member: it left", "start quorated on "+name
 		case "absent":
-			w.Reason, w.Command = name+" is no member", "boot "+name+" and start quorated there"
+			w.Reason, w.Command = name+" is no member", n.bringBack(id)
 			if reason = strings.Join(slices.DeleteFunc([]string{reason, n.fencedHow(id)}, func(s string) bool { return s == "" }), "; "); reason != "" {
 				w.Reason += ": " + reason
 			}
@@ -358,7 +392,7 @@ func (n *Node) fencedHow(id membership.NodeID) string {
 		text = "fenced"
 	}
 	for _, r := range n.st.History {
-		if t, err := time.Parse(time.RFC3339, r.Wall); err == nil && r.Index == c.Proof.Index && r.Victim == c.Victim {
+		if t, err := time.Parse(time.RFC3339, r.Wall); err == nil && r.OK && r.Index == c.Proof.Index && r.Victim == c.Victim {
 			text += t.Local().Format(" at 2006-01-02 15:04:05")
 		}
 	}
@@ -373,21 +407,18 @@ func (n *Node) fencedHow(id membership.NodeID) string {
 
 // blockedWait says what of its earlier life keeps a node out.
 func (n *Node) blockedWait(w *control.Wait, c *cluster.Case) {
-	w.For = "fencing"
+	w.For, w.Reason = "fencing", n.blockedBy(c)
 	if c.Open() {
-		w.Reason = fmt.Sprintf("its earlier incarnation %v has to be proved gone first", c.Victim)
 		return
 	}
 	w.Owner = c.Job.Actor.Node
-	w.Reason = fmt.Sprintf("%s may still be fencing its earlier incarnation %v", n.cfg.Name(w.Owner), c.Victim)
 	if n.st.Acting(c) {
-		w.Reason += ", and has to be proved gone itself"
 		w.Command = "quorate fence ack " + n.cfg.Name(w.Owner) + onlyWhenOff
 	}
 }
 
 func (n *Node) warnings() []string {
-	out := n.listWarnings()
+	out := slices.Concat(n.maintenanceWarnings(), n.lieWarnings(), n.rivalWarnings(), n.listWarnings(), n.deviceWarnings())
 	for _, id := range n.peerIDs() {
 		p := n.peers[id]
 		if len(p.differs) > 0 {
@@ -404,11 +435,12 @@ func (n *Node) warnings() []string {
 				n.cfg.Name(id), n.cfg.Timing.DeadAfter, left.Round(time.Second)))
 		}
 	}
+	out = append(out, n.witnessWarnings()...)
 	if n.noDisk != "" {
 		out = append(out, "this node does not vote any more, since its log could not be written ("+n.noDisk+"): unmount, `quorate leave`, repair the file system of the state directory, then start quorated")
 	}
 	if n.Evicted() {
-		out = append(out, "this node was evicted: "+orElse(n.evictedWhy(), "see `quorate events`"))
+		out = append(out, "this node was evicted: "+cmp.Or(n.evictedWhy(), "see `quorate events`"))
 	}
 	return out
 }
@@ -420,10 +452,11 @@ func (n *Node) evictedWhy() string {
 	return ""
 }
 
-// History is the newest fencing history, oldest first.
+// History is the newest fencing history, oldest first: what was agreed, and what this node
+// tried in a takeover that is not over, or was given up.
 func (n *Node) History() []control.FenceRecord {
-	out := make([]control.FenceRecord, 0, len(n.st.History))
-	for _, r := range n.st.History {
+	out := make([]control.FenceRecord, 0, len(n.st.History)+len(n.attempts))
+	for _, r := range slices.Concat(n.st.History, n.attempts) {
 		out = append(out, control.FenceRecord{Victim: r.Victim, How: r.How, Actor: r.Actor, Who: r.Who, OK: r.OK, Wall: r.Wall,
 			Index: r.Index, Took: r.End.Took, Agent: r.End.Agent, Output: r.End.Output, Err: r.End.Err})
 	}

@@ -141,12 +141,16 @@ func TestADegradedClusterSaysWhoIsNoMember(t *testing.T) {
 	if w := h.wait(time.Minute, "cluster", "join"); w.Reason != "n3 is no member: it left" || w.Command != "start quorated on n3" {
 		t.Errorf("%+v", w)
 	}
-	h.n.peers[3].connected = true
-	if w := h.wait(time.Minute, "cluster", "join"); w.Reason != "n3 is connected and no member yet" {
+	h.n.peers[3].connected = true // that is not noticed yet
+	if w := h.wait(time.Minute, "cluster", "join"); w.Reason != "n3 is no member: it left" {
+		t.Errorf("%+v", w)
+	}
+	h.looks(66*time.Second, 2, 3)
+	if w := h.wait(66*time.Second, "cluster", "join"); w.Reason != "n3 is connected and no member yet" {
 		t.Errorf("%+v", w)
 	}
 	h.n.peers[3].differs = []string{"liveness.dead_after"}
-	if w := h.wait(time.Minute, "cluster", "join"); w.Reason != "n3 is no member: its configuration differs" || !strings.Contains(w.Command, "quorate.toml") {
+	if w := h.wait(66*time.Second, "cluster", "join"); w.Reason != "n3 is no member: its configuration differs" || !strings.Contains(w.Command, "quorate.toml") {
 		t.Errorf("%+v", w)
 	}
 }

@@ -3,10 +3,12 @@
 package realtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +17,9 @@ import (
 // 99. Threads that the runtime makes later inherit it from those that make them, and
 // so do programs that it starts. The error of the kernel, EPERM where it is not
 // allowed, is wrapped.
+//
+// A thread that has asked for more by itself, with SCHED_FIFO, keeps that; one whose
+// children are to begin with ordinary priority (SCHED_FLAG_RESET_ON_FORK), keeps that.
 //
 // The one is the runtime's monitor. Each time that the process wakes up it looks 50
 // times, 20 us apart, whether anything is stuck; before everybody else it takes
@@ -34,12 +39,8 @@ func Threads(priority uint32) error {
 				continue
 			}
 			fresh, done[tid] = true, true
-			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: priority}
-			if tid == monitor {
-				attr.Policy, attr.Priority = unix.SCHED_BATCH, 0
-			}
-			if err := unix.SchedSetAttr(tid, &attr, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("no real-time priority: %w", err)
+			if err := thread(tid, tid == monitor, priority); err != nil {
+				return err
 			}
 		}
 		if !fresh {
@@ -47,6 +48,41 @@ func Threads(priority uint32) error {
 		}
 	}
 	return nil
+}
+
+// thread gives one thread what it should have and has not.
+func thread(tid int, monitor bool, priority uint32) error {
+	want := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: priority}
+	if monitor {
+		want.Policy, want.Priority = unix.SCHED_BATCH, 0
+	}
+	if has, err := unix.SchedGetAttr(tid, 0); err == nil {
+		if has.Policy == want.Policy && has.Priority == want.Priority || has.Policy == unix.SCHED_FIFO && has.Priority > priority {
+			return nil
+		}
+		want.Flags = has.Flags & unix.SCHED_FLAG_RESET_ON_FORK
+	}
+	if err := unix.SchedSetAttr(tid, &want, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("no real-time priority: %w", err)
+	}
+	return nil
+}
+
+// Keep calls Threads every second until ctx ends. The runtime's monitor makes threads,
+// too, when one stays in a system call, and what it makes has its priority.
+func Keep(ctx context.Context, priority uint32) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if err := Threads(priority); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 func threads() (tids []int, err error) {

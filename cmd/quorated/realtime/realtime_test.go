@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +26,44 @@ func TestThreads(t *testing.T) {
 	}
 	t.Cleanup(func() { each(t, func(tid int) { set(t, tid, unix.SchedAttr{Policy: unix.SCHED_NORMAL}) }) })
 	if err := Threads(3); err != nil {
+		t.Fatal(err)
+	}
+	own, end := make(chan int), make(chan struct{})
+	go func() { // a thread that has asked for more
+		runtime.LockOSThread()
+		set(t, 0, unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: 4})
+		own <- unix.Gettid()
+		<-end
+	}()
+	fifo := <-own
+	defer close(end)
+	if err := Threads(3); err != nil {
+		t.Fatal(err)
+	}
+	forks := make(chan int)
+	go func() { // a thread that forks, of the monitor's making
+		runtime.LockOSThread()
+		set(t, 0, unix.SchedAttr{Policy: unix.SCHED_BATCH, Flags: unix.SCHED_FLAG_RESET_ON_FORK})
+		forks <- unix.Gettid()
+		<-end
+	}()
+	forker := <-forks
+	ctx, cancel := context.WithCancel(t.Context())
+	kept := make(chan error)
+	go func() { kept <- Keep(ctx, 3) }()
+	var asleep sync.WaitGroup
+	for range 12 { // the monitor makes threads for those that stay in a system call
+		asleep.Go(func() {
+			ts := unix.NsecToTimespec(int64(200 * time.Millisecond))
+			_, _, _ = unix.Syscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+		})
+	}
+	asleep.Wait()
+	for end := time.Now().Add(10 * time.Second); batch(t) > 1 && time.Now().Before(end); { // the monitor itself
+		time.Sleep(50 * time.Millisecond)
+	}
+	cancel()
+	if err := <-kept; err != nil {
 		t.Fatal(err)
 	}
 	late := make(chan struct{})
@@ -47,10 +88,29 @@ func TestThreads(t *testing.T) {
 			}
 			return
 		}
+		if tid == fifo {
+			if err != nil || a.Policy != unix.SCHED_FIFO || a.Priority != 4 {
+				t.Errorf("own thread: %+v, %v", a, err)
+			}
+			return
+		}
+		if want := tid == forker; (a.Flags&unix.SCHED_FLAG_RESET_ON_FORK != 0) != want {
+			t.Errorf("thread %d: %+v, its children begin with ordinary priority: %v", tid, a, want)
+		}
 		if err != nil || a.Policy != unix.SCHED_RR || a.Priority != 3 {
 			t.Errorf("thread %d: %+v, %v", tid, a, err)
 		}
 	})
+}
+
+// batch is how many threads have the monitor's priority.
+func batch(t *testing.T) (n int) {
+	each(t, func(tid int) {
+		if a, err := unix.SchedGetAttr(tid, 0); err == nil && a.Policy == unix.SCHED_BATCH {
+			n++
+		}
+	})
+	return n
 }
 
 // It is the first thread of a program without the race detector, which has a thread

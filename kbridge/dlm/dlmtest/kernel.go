@@ -230,6 +230,9 @@ func (u uevents) Close() error {
 
 type sockets struct{ k *Kernel }
 
+// Conns: this kernel has no sock_diag for that; see Options.ProcNet.
+func (sockets) Conns(uint16, bool) ([]dlm.Conn, error) { return nil, syscall.ENOENT }
+
 func (s sockets) AbortConnects(to netip.Addr, _ uint16) (int, error) {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()

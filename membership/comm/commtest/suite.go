@@ -65,6 +65,8 @@ func Run(t *testing.T, p Provider) {
 		{"unknown node", testUnknownNode},
 		{"garbage", testGarbage},
 		{"silent strangers", testSilent},
+		{"the secret changes under traffic", testRekey},
+		{"nodes come while secrets change", testRekeyed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, p) })
 	}

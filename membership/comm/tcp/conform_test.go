@@ -20,6 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rig hands out nodes that share loopback.
 type rig struct {
 	v6    bool
+	links int // at least 1
 	ports map[membership.NodeID]int
 	// edit changes the options of the next daemons.
 	edit func(*Options)
@@ -41,6 +42,7 @@ func (r *rig) nodes(t testing.TB, n int) []membership.Node {
 		r.ports[id] = freePort(t, addr)
 		out = append(out, membership.Node{ID: id, Addrs: []netip.Addr{addr}})
 	}
+	link(out, r.links)
 	return out
 }
 
@@ -120,6 +122,9 @@ func provider(r *rig) commtest.Provider {
 }
 
 func TestConformanceIPv4(t *testing.T) { commtest.Run(t, provider(&rig{})) }
+
+// Beside each connection stands a spare.
+func TestConformanceTwoLinks(t *testing.T) { commtest.Run(t, provider(&rig{links: 2})) }
 
 func TestConformanceIPv6(t *testing.T) {
 	l, err := net.Listen("tcp", "[::1]:0")

@@ -10,6 +10,16 @@
 // replaces the old at once, so a peer that vanished without a word and came
 // back is never kept waiting for a time-out.
 //
+// # The spare
+//
+// Between nodes with several links a second connection stands by, authenticated, on the
+// first other link that carries, and says nothing. When the link of the pair's connection
+// goes silent or loses long packets (Avoid, at either end) the spare takes its place in a
+// round trip; where there is none, or it does not answer, another connection is dialled at
+// once, over such links last. To the handler it is the end of one connection (ErrMoved) and the beginning of
+// another: what was sent and not delivered is lost with the first, as with any that ends.
+// The dialler alone chooses.
+//
 // # Who is believed
 //
 // Each daemon makes its own certificate when it starts, signed by the authority
@@ -18,6 +28,8 @@
 // signature, cluster and id: a dialled peer must be the one that was meant, an
 // accepted one must be configured, and come from one of its configured addresses: a
 // second machine with the id of another must not take its place. Clocks play no part.
+// The secret can be changed at run time (SetSecret): it counts for handshakes, and
+// connections that stand stay.
 //
 // # On the wire
 //
@@ -29,6 +41,9 @@
 //	ready    listener -> dialler, once it accepts the dialler: both are connected
 //	refuse   instead of the second hello or ready: code and words; the end
 //	message  either way, at most membership.MaxMessage
+//	use      dialler -> listener, on a spare: it is the pair's connection now; answered by
+//	         ready. The hello of the dialler says that a connection is a spare
+//	ask      listener -> dialler, on a spare: use it
 //
 // The listener speaks first, when it has checked the dialler's certificate, so
 // that a refusal is never lost in a reset of the connection. All up to ready must

@@ -27,10 +27,17 @@ var (
 	ErrGarbage = errors.New("malformed data from the peer")
 	// ErrReplaced: the same peer connected anew.
 	ErrReplaced = errors.New("replaced by a newer connection of the same peer")
+	// ErrMoved: the link of the connection carries nothing, and it goes on over another.
+	ErrMoved = errors.New("moved away from a link that is silent or loses packets")
 	// ErrDropped: this daemon closed the connection (Drop).
 	ErrDropped = errors.New("closed by this node")
+	// ErrUnconfigured: the configuration has this peer no more, or at other addresses.
+	ErrUnconfigured = errors.New("the configuration was changed, and has this node no more or elsewhere")
 	// ErrStopped: this daemon is stopping.
 	ErrStopped = errors.New("this daemon is stopping")
+
+	errNoSpares = errors.New("its quorated is older and knows no spare connections")
+	errUnneeded = errors.New("another spare is wanted")
 )
 
 // OpError says what failed with whom.

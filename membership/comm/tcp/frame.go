@@ -16,7 +16,7 @@ import (
 // behind it knows and is only reported.
 const (
 	Protocol = 1
-	Feature  = 1
+	Feature  = 2 // since 2: spares
 )
 
 const (
@@ -24,6 +24,8 @@ const (
 	frameRefuse  = 2
 	frameReady   = 3
 	frameMessage = 4
+	frameUse     = 5 // on a spare, of the dialler: it is the pair's connection now
+	frameAsk     = 6 // on a spare, of the listener: use it
 
 	headerSize   = 5
 	maxHandshake = 1024 // bytes of a frame before both are connected
@@ -76,6 +78,7 @@ func readFrame(r *bufio.Reader, limit int) (kind byte, body []byte, err error) {
 //	20  8 instance of the sender's daemon
 //	28 32 hash of the sender's configuration
 //	60  1 length of the cluster's name, then the name
+//	..  1 since feature level 2, of the dialler: 1 for a spare
 //
 // What follows is a later version's and is not looked at.
 type hello struct {
@@ -84,6 +87,7 @@ type hello struct {
 	instance          uint64
 	config            [32]byte
 	cluster           string
+	spare             bool
 }
 
 func (h hello) marshal() []byte {
@@ -96,7 +100,11 @@ func (h hello) marshal() []byte {
 	b = binary.BigEndian.AppendUint64(b, h.instance)
 	b = append(b, h.config[:]...)
 	b = append(b, byte(len(h.cluster)))
-	return append(b, h.cluster...)
+	b = append(b, h.cluster...)
+	if h.spare {
+		b = append(b, 1)
+	}
+	return b
 }
 
 func parseHello(b []byte) (hello, error) {
@@ -108,7 +116,9 @@ func parseHello(b []byte) (hello, error) {
 	if len(b) < helloSize+n {
 		return hello{}, fmt.Errorf("%w: a hello that is cut short", ErrGarbage)
 	}
+	rest := b[helloSize+n:]
 	return hello{
+		spare:    be.Uint16(b[10:]) >= spareFeature && len(rest) > 0 && rest[0] == 1,
 		protocol: be.Uint16(b[8:]),
 		feature:  be.Uint16(b[10:]),
 		from:     membership.NodeID(be.Uint32(b[12:])),

@@ -20,10 +20,19 @@ func testHello() hello {
 func TestHello(t *testing.T) {
 	want := testHello()
 	b := want.marshal()
-	for _, form := range [][]byte{b, append(bytes.Clone(b), "of a later version"...)} {
+	for _, form := range [][]byte{b, append(bytes.Clone(b), "\x00of a later version"...)} {
 		if got, err := parseHello(form); err != nil || got != want {
 			t.Errorf("%+v, %v", got, err)
 		}
+	}
+	spare := testHello()
+	spare.spare = true
+	if got, err := parseHello(spare.marshal()); err != nil || got != spare {
+		t.Errorf("%+v, %v", got, err)
+	}
+	spare.feature = 1 // what followed then is not known
+	if got, err := parseHello(spare.marshal()); err != nil || got.spare {
+		t.Errorf("%+v, %v", got, err)
 	}
 	for n := range len(b) {
 		if _, err := parseHello(b[:n]); !errors.Is(err, ErrGarbage) {
@@ -113,6 +122,7 @@ func FuzzHello(f *testing.F) {
 	h := testHello()
 	f.Add(h.marshal())
 	f.Add([]byte("quorate\x00"))
+	f.Add([]byte("quorate\x000000000000000000000000000000000000000000000000000000\x001")) // not 1, but '1'
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = parseRefusal(b).Error()
 		h, err := parseHello(b)

@@ -31,8 +31,8 @@ const (
 	// that is only stopped keeps its connections as long as it keeps its place.
 	userTimeout = 12 * time.Second
 	// maxSegment fits with its headers into 1280 bytes, which every IPv6 link carries: a
-	// path that loses long packets without a word, as probes never notice, would hold up
-	// the connection and with it the cure for the DLM's, which has the same trouble.
+	// path that loses long packets without a word would hold up the connection and with it
+	// the cure for the DLM's, which has the same trouble.
 	maxSegment = 1220
 )
 
@@ -140,8 +140,12 @@ func (c *Comm) accept(ctx context.Context, l net.Listener, gate *admission, wg *
 // welcome finds out who connected, and serves it.
 func (c *Comm) welcome(ctx context.Context, raw net.Conn, leave func()) {
 	tune(raw)
-	s, err := c.handshake(ctx, raw, 0)
+	s, err := c.handshake(ctx, raw, purpose{})
 	leave()
+	if err == nil && s.hello.spare {
+		_ = s.peer.standBy(ctx, s)
+		return
+	}
 	if err == nil {
 		_ = s.peer.serve(ctx, s)
 		return
@@ -179,11 +183,24 @@ type admission struct {
 }
 
 func newAdmission(known map[netip.Addr]bool) *admission {
-	a := &admission{known: map[netip.Addr]*allowance{}, others: allowance{places: maxStrangersPending, rate: strangerRate, burst: maxStrangersPending}}
-	for addr := range known {
-		a.known[addr] = &allowance{places: maxPeerPending, rate: peerRate, burst: peerBurst}
-	}
+	a := &admission{others: allowance{places: maxStrangersPending, rate: strangerRate, burst: maxStrangersPending}}
+	a.setKnown(known)
 	return a
+}
+
+// setKnown replaces the nodes' addresses. Those that stay keep what they have used up.
+func (a *admission) setKnown(known map[netip.Addr]bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	had := a.known
+	a.known = map[netip.Addr]*allowance{}
+	for addr := range known {
+		of := had[addr]
+		if of == nil {
+			of = &allowance{places: maxPeerPending, rate: peerRate, burst: peerBurst}
+		}
+		a.known[addr] = of
+	}
 }
 
 // enter gives a place, to be left once, or says that there is none.

@@ -1,10 +1,12 @@
 package tcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,33 +29,40 @@ type peer struct {
 	c    *Comm
 	node membership.Node
 	kick chan struct{}
-	turn chan struct{} // held while the handler is told of one session
+	turn chan struct{}   // held while the handler is told of one session
+	gone context.Context // ends when the configuration has it no more
+	quit context.CancelFunc
 
 	first int // address to begin with; the dial loop's own
 	nag   nag // the dial loop's own
 
+	changed chan struct{} // something that the choice of a spare depends on
+
 	mu      sync.Mutex
 	current *session // the newest one
 	up      bool     // Connected was or is being told of current
+	spare   *session // stands by, over another link
+	avoided []int    // links that carry nothing, or not all
 	dropped uint64
 	err     error
 	errAt   time.Time
 }
 
 func newPeer(c *Comm, n membership.Node) *peer {
-	return &peer{c: c, node: n, kick: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
+	gone, quit := context.WithCancel(context.Background())
+	return &peer{c: c, node: n, kick: make(chan struct{}, 1), turn: make(chan struct{}, 1), changed: make(chan struct{}, 1), gone: gone, quit: quit}
 }
 
-// at refuses a connection from an address that is none of the peer's: another
-// machine was given its id, and would take the place of its connection.
-func (p *peer) at(from netip.Addr) error {
+// at says which link of the peer an address is. A connection from one that is none is
+// refused: another machine was given its id, and would take the place of its connection.
+func (p *peer) at(from netip.Addr) (link int, err error) {
 	from = from.WithZone("")
-	for _, a := range p.node.Addrs {
+	for i, a := range p.node.Addrs {
 		if a.Unmap().WithZone("") == from {
-			return nil
+			return i, nil
 		}
 	}
-	return refuse(ErrNode, "it says that it is node %d and comes from %s; node %d configures %v for that node", p.node.ID, from, p.c.opt.Self, p.node.Addrs)
+	return 0, refuse(ErrNode, "it says that it is node %d and comes from %s; node %d configures %v for that node", p.node.ID, from, p.c.opt.Self, p.node.Addrs)
 }
 
 // serve makes s the peer's session, in place of any other, tells the handler of
@@ -66,17 +75,28 @@ func (p *peer) serve(ctx context.Context, s *session) error {
 	if old != nil {
 		old.close(ErrReplaced)
 	}
-	defer context.AfterFunc(ctx, func() { s.close(ErrStopped) })()
+	defer context.AfterFunc(ctx, func() { s.close(p.why()) })()
 
 	p.turn <- struct{}{} // the handler has been told the end of the old one
 	defer func() { <-p.turn }()
 	s.since = time.Now()
 	s.setOpen(true)
+	if p.gone.Err() != nil {
+		s.close(ErrUnconfigured)
+	}
 	if p.begin(s) {
 		p.exchange(s)
 	}
 	p.end(s)
 	return s.reason()
+}
+
+// why everything with the peer ends: it is configured no more, or Run ends.
+func (p *peer) why() error {
+	if p.gone.Err() != nil {
+		return ErrUnconfigured
+	}
+	return ErrStopped
 }
 
 // begin says whether s is still the one to tell of.
@@ -87,6 +107,7 @@ func (p *peer) begin(s *session) bool {
 		return false
 	}
 	p.up = true
+	p.notice()
 	return true
 }
 
@@ -129,12 +150,15 @@ func (p *peer) send(data []byte) bool {
 	return false
 }
 
+// drop ends the connection, and its spare, which may be no better.
 func (p *peer) drop(reason error) {
 	p.mu.Lock()
-	s := p.current
+	s, spare := p.current, p.spare
 	p.mu.Unlock()
-	if s != nil {
-		s.close(reason)
+	for _, s := range []*session{spare, s} {
+		if s != nil {
+			s.close(reason)
+		}
 	}
 }
 
@@ -156,6 +180,9 @@ func (p *peer) dialLoop(ctx context.Context) {
 		if err == nil && time.Since(began) > retryMax {
 			wait = retryMin
 		}
+		if errors.Is(err, ErrMoved) {
+			continue
+		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -168,14 +195,18 @@ func (p *peer) dialLoop(ctx context.Context) {
 	}
 }
 
-// dialOnce connects and serves; nil when there was a session.
+// dialOnce connects and serves; nil when there was a session, or ErrMoved: another one is
+// wanted at once.
 func (p *peer) dialOnce(ctx context.Context) error {
+	if s := p.takeSpare(ctx); s != nil {
+		return p.serveDialed(ctx, s)
+	}
 	raw, i, err := p.connect(ctx)
 	if err != nil {
 		p.complain(&OpError{Op: "dial", Peer: p.node.ID, Name: p.node.Name, Err: err})
 		return err
 	}
-	s, err := p.c.handshake(ctx, raw, p.node.ID)
+	s, err := p.c.handshake(ctx, raw, purpose{want: p.node.ID})
 	if err != nil {
 		p.first = (i + 1) % len(p.node.Addrs) // a path that connects and carries nothing
 		err = &OpError{Op: "handshake", Peer: p.node.ID, Name: p.node.Name, Addr: remoteOf(raw), Err: err}
@@ -183,13 +214,20 @@ func (p *peer) dialOnce(ctx context.Context) error {
 		p.complain(err)
 		return err
 	}
+	s.link = i
+	return p.serveDialed(ctx, s)
+}
+
+func (p *peer) serveDialed(ctx context.Context, s *session) error {
 	p.first = 0
 	p.nag.reset()
 	select { // it was asked to dial before there was a connection
 	case <-p.kick:
 	default:
 	}
-	_ = p.serve(ctx, s)
+	if err := p.serve(ctx, s); errors.Is(err, ErrMoved) {
+		return err
+	}
 	return nil
 }
 
@@ -218,9 +256,8 @@ func (p *peer) connect(ctx context.Context) (net.Conn, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	results := make(chan dialed, n)
-	for k := range n {
+	for k, i := range p.order() {
 		go func() {
-			i := (p.first + k) % n
 			conn, err := p.dialAddr(ctx, i, time.Duration(k)*stagger)
 			results <- dialed{i, conn, err}
 		}()
@@ -256,6 +293,29 @@ func (p *peer) connect(ctx context.Context) (net.Conn, int, error) {
 		return nil, 0, errors.Join(errs...)
 	}
 	return won.conn, won.index, nil
+}
+
+// order is that in which the addresses are tried: those on links that are avoided last.
+func (p *peer) order() []int {
+	p.mu.Lock()
+	avoided := p.avoided
+	p.mu.Unlock()
+	n := len(p.node.Addrs)
+	out := make([]int, n)
+	for k := range n {
+		out[k] = (p.first + k) % n
+	}
+	slices.SortStableFunc(out, func(a, b int) int {
+		return cmp.Compare(btoi(slices.Contains(avoided, a)), btoi(slices.Contains(avoided, b)))
+	})
+	return out
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (p *peer) dialAddr(ctx context.Context, i int, later time.Duration) (net.Conn, error) {

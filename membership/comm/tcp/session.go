@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/membership"
@@ -23,8 +24,11 @@ type session struct {
 	raw    net.Conn // below it: closing this one never waits
 	in     *bufio.Reader
 	remote netip.AddrPort
+	link   int   // of the peer's addresses
 	hello  hello // the peer's
 	since  time.Time
+	parked chan struct{} // closed when nobody reads it as the dialler's spare any more
+	taken  atomic.Bool   // out of its place as a spare
 
 	wake chan struct{} // of the writer
 	done chan struct{} // closed by close
@@ -35,20 +39,26 @@ type session struct {
 	cause error // why it ended; set once
 }
 
-// handshake does everything up to ready on a fresh connection, within the
-// deadline. want is the node that was dialled, 0 on the listening end.
-func (c *Comm) handshake(ctx context.Context, raw net.Conn, want membership.NodeID) (*session, error) {
+// purpose is what a connection is dialled for. The zero value is the listening end's.
+type purpose struct {
+	want  membership.NodeID // the node that was dialled
+	spare bool
+}
+
+// handshake does everything up to ready on a fresh connection, within the deadline.
+func (c *Comm) handshake(ctx context.Context, raw net.Conn, goal purpose) (*session, error) {
 	_ = raw.SetDeadline(time.Now().Add(c.opt.Handshake))
 	defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
-	conn := tls.Server(raw, c.tls)
-	if want != 0 {
-		conn = tls.Client(raw, c.tls)
+	conf := c.believed.Load().tls
+	conn := tls.Server(raw, conf)
+	if goal.want != 0 {
+		conn = tls.Client(raw, conf)
 	}
 	s := &session{conn: conn, raw: raw, remote: remoteOf(raw), in: bufio.NewReaderSize(conn, readBuffer),
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	err := conn.HandshakeContext(ctx)
-	if err == nil && want != 0 {
-		err = c.introduce(s, want)
+	if err == nil && goal.want != 0 {
+		err = c.introduce(s, goal)
 	} else if err == nil {
 		err = c.admit(s)
 	}
@@ -69,11 +79,15 @@ func (c *Comm) admit(s *session) error {
 	if err != nil {
 		return s.refuse(err)
 	}
-	s.peer = c.peers[id]
-	if err := s.peer.at(s.remote.Addr()); err != nil {
+	p, ok := c.peer(id)
+	if !ok {
+		return s.refuse(refuse(ErrNode, "node %d is not configured at node %d any more", id, c.opt.Self))
+	}
+	s.peer = p
+	if s.link, err = s.peer.at(s.remote.Addr()); err != nil {
 		return s.refuse(err)
 	}
-	if err := s.write(frameHello, c.hello(id).marshal()); err != nil {
+	if err := s.write(frameHello, c.hello(purpose{want: id}).marshal()); err != nil {
 		return err
 	}
 	if err := s.expect(frameHello); err != nil {
@@ -86,8 +100,13 @@ func (c *Comm) admit(s *session) error {
 }
 
 // introduce is the dialler's side.
-func (c *Comm) introduce(s *session, want membership.NodeID) error {
-	s.peer = c.peers[want]
+func (c *Comm) introduce(s *session, goal purpose) error {
+	want := goal.want
+	p, ok := c.peer(want)
+	if !ok {
+		return ErrUnconfigured
+	}
+	s.peer = p
 	if err := s.expect(frameHello); err != nil {
 		return err
 	}
@@ -98,15 +117,18 @@ func (c *Comm) introduce(s *session, want membership.NodeID) error {
 	if err != nil {
 		return s.refuse(err)
 	}
-	if err := s.write(frameHello, c.hello(want).marshal()); err != nil {
+	if goal.spare && s.hello.feature < spareFeature {
+		return errNoSpares
+	}
+	if err := s.write(frameHello, c.hello(goal).marshal()); err != nil {
 		return err
 	}
 	return s.expect(frameReady)
 }
 
-func (c *Comm) hello(to membership.NodeID) hello {
-	return hello{protocol: c.protocol, feature: Feature, from: c.opt.Self, to: to,
-		instance: c.opt.Instance, config: c.opt.ConfigHash, cluster: c.opt.Cluster}
+func (c *Comm) hello(goal purpose) hello {
+	return hello{protocol: c.protocol, feature: c.feature, from: c.opt.Self, to: goal.want,
+		instance: c.opt.Instance, config: c.opt.ConfigHash, cluster: c.opt.Cluster, spare: goal.spare}
 }
 
 // judge says whether to talk to a peer that its certificate names id.

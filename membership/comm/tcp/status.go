@@ -25,6 +25,7 @@ type PeerStatus struct {
 	Connected  bool              `json:"connected"`
 	Since      time.Time         `json:"since,omitzero"`       // of the connection
 	Addr       netip.AddrPort    `json:"addr,omitzero"`        // the peer's end of it
+	Spare      netip.AddrPort    `json:"spare,omitzero"`       // the same of the connection that stands by
 	Instance   uint64            `json:"instance,omitempty"`   // of the peer's daemon
 	Feature    int               `json:"feature,omitempty"`    // the peer's feature level
 	SameConfig bool              `json:"same_config"`          // it has the same configuration hash
@@ -42,8 +43,8 @@ func (c *Comm) Status() Status {
 		st.Listen = append(st.Listen, ListenStatus{Addr: a, Error: c.listens[a]})
 		c.mu.Unlock()
 	}
-	for _, id := range c.order {
-		st.Peers = append(st.Peers, c.peers[id].status())
+	for n, i := c.nodes.Load(), 0; i < len(n.order); i++ {
+		st.Peers = append(st.Peers, n.peers[n.order[i]].status())
 	}
 	return st
 }
@@ -51,7 +52,7 @@ func (c *Comm) Status() Status {
 // Instance returns the instance of the daemon that a peer's connection goes to.
 // It may be called from Connected.
 func (c *Comm) Instance(id membership.NodeID) (uint64, bool) {
-	p, ok := c.peers[id]
+	p, ok := c.peer(id)
 	if !ok {
 		return 0, false
 	}
@@ -71,6 +72,9 @@ func (p *peer) status() PeerStatus {
 		st.Instance, st.Feature = s.hello.instance, int(s.hello.feature)
 		st.SameConfig = s.hello.config == p.c.opt.ConfigHash
 		st.Queued = s.queued()
+		if p.spare != nil {
+			st.Spare = p.spare.remote
+		}
 	}
 	return st
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/membership"
@@ -57,15 +58,13 @@ type Options struct {
 type Comm struct {
 	opt      Options
 	self     membership.Node
-	peers    map[membership.NodeID]*peer
-	order    []membership.NodeID
-	tls      *tls.Config // of both ends
-	roots    *x509.CertPool
-	names    map[string]membership.NodeID // by the URI of the certificate
-	known    map[netip.Addr]bool
+	nodes    atomic.Pointer[nodes]
+	run      running
+	believed atomic.Pointer[credentials]
 	log      *slog.Logger
 	gate     refusals
 	protocol uint16 // Protocol, but in tests
+	feature  uint16 // Feature, but in tests
 	dial     func(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error)
 
 	mu      sync.Mutex
@@ -81,32 +80,20 @@ func New(opt Options) (*Comm, error) {
 	}
 	c := &Comm{
 		opt:      opt,
-		peers:    map[membership.NodeID]*peer{},
-		known:    map[netip.Addr]bool{},
-		names:    map[string]membership.NodeID{},
 		log:      opt.Logger,
 		gate:     refusals{every: opt.RefusedEvery, told: map[string]time.Time{}},
 		protocol: Protocol,
+		feature:  Feature,
 		dial:     dialTCP,
 		listens:  map[netip.AddrPort]string{},
 	}
-	for _, n := range opt.Nodes {
-		if n.ID == opt.Self {
-			c.self = n
-			continue
-		}
-		c.peers[n.ID] = newPeer(c, n)
-		c.order = append(c.order, n.ID)
-		for _, a := range n.Addrs {
-			c.known[a.Unmap().WithZone("")] = true
-		}
-	}
-	slices.Sort(c.order)
+	c.self = opt.Nodes[slices.IndexFunc(opt.Nodes, func(n membership.Node) bool { return n.ID == opt.Self })]
+	c.nodes.Store(c.makeNodes(opt.Nodes, nil))
 	for _, a := range c.self.Addrs {
 		c.listens[netip.AddrPortFrom(a, c.port(c.self.ID))] = "not started"
 	}
-	if err := c.certify(); err != nil {
-		return nil, fmt.Errorf("comm: %w", err)
+	if err := c.SetSecret(opt.Secret); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -166,16 +153,28 @@ func (c *Comm) port(n membership.NodeID) uint16 {
 	return uint16(c.opt.Port)
 }
 
-// certify makes the TLS configurations of both ends.
-func (c *Comm) certify() error {
-	leaf, err := c.opt.Secret.Leaf(nodeURI(c.opt.Cluster, c.opt.Self))
+// credentials are what a secret gives for a handshake.
+type credentials struct {
+	tls   *tls.Config // of both ends
+	roots *x509.CertPool
+}
+
+// SetSecret has all later handshakes use a secret: a certificate of its first key,
+// and the authorities of all its keys. It may be called at any time. Connections that
+// stand are not touched: a certificate says who is there when a connection is made,
+// and the keys that then protect it come from that connection alone (TLS 1.3, ephemeral
+// Diffie-Hellman). So one whose authority is no longer believed stays until it breaks.
+func (c *Comm) SetSecret(s secret.Secret) error {
+	leaf, err := s.Leaf(nodeURI(c.opt.Cluster, c.opt.Self))
 	if err != nil {
-		return err
+		return fmt.Errorf("comm: %w", err)
 	}
-	if c.roots, err = c.opt.Secret.Roots(); err != nil {
-		return err
+	roots, err := s.Roots()
+	if err != nil {
+		return fmt.Errorf("comm: %w", err)
 	}
-	base := &tls.Config{
+	made := &credentials{roots: roots}
+	made.tls = &tls.Config{
 		Certificates:                []tls.Certificate{leaf},
 		MinVersion:                  tls.VersionTLS13,
 		Time:                        secret.CheckTime,
@@ -186,12 +185,9 @@ func (c *Comm) certify() error {
 		// signed checks the signature and identify the name, for both ends.
 		InsecureSkipVerify: true,
 		ClientAuth:         tls.RequireAnyClientCert,
+		VerifyConnection:   func(s tls.ConnectionState) error { return c.believed.Load().signed(s) },
 	}
-	base.VerifyConnection = c.signed
-	c.tls = base
-	for _, n := range c.opt.Nodes {
-		c.names[nodeURI(c.opt.Cluster, n.ID).String()] = n.ID
-	}
+	c.believed.Store(made)
 	return nil
 }
 
@@ -200,8 +196,9 @@ func nodeURI(cluster string, id membership.NodeID) *url.URL {
 }
 
 // signed is all that TLS itself asks: is the other end of this cluster's secret?
-// Which node it is comes after, when there is a way to say why not.
-func (c *Comm) signed(s tls.ConnectionState) error {
+// Which node it is comes after, when there is a way to say why not. A handshake that
+// a change overtakes is judged by what is believed when it ends.
+func (c *credentials) signed(s tls.ConnectionState) error {
 	if len(s.PeerCertificates) == 0 {
 		return refuse(ErrKey, "it has no certificate")
 	}
@@ -222,7 +219,7 @@ func (c *Comm) identify(s tls.ConnectionState, want membership.NodeID) (membersh
 	if len(uris) != 1 {
 		return 0, refuse(ErrNode, "its certificate names no node")
 	}
-	id, ok := c.names[uris[0].String()]
+	id, ok := c.nodes.Load().names[uris[0].String()]
 	switch {
 	case !ok && uris[0].Host != c.opt.Cluster:
 		return 0, refuse(ErrCluster, "cluster %q met cluster %q", printable(uris[0].Host), c.opt.Cluster)
@@ -241,14 +238,9 @@ func (c *Comm) identify(s tls.ConnectionState, want membership.NodeID) (membersh
 // of each connection. It is called once.
 func (c *Comm) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	gate := newAdmission(c.known)
+	gate := c.begin(ctx, &wg)
 	for _, addr := range c.listenAddrs() {
 		wg.Go(func() { c.listen(ctx, addr, gate, &wg) })
-	}
-	for _, id := range c.order {
-		if p := c.peers[id]; c.opt.Self < id {
-			wg.Go(func() { p.dialLoop(ctx) })
-		}
 	}
 	wg.Wait()
 	return nil
@@ -256,14 +248,14 @@ func (c *Comm) Run(ctx context.Context) error {
 
 // Send queues a copy of data for a peer. It never blocks.
 func (c *Comm) Send(to membership.NodeID, data []byte) bool {
-	p, ok := c.peers[to]
+	p, ok := c.peer(to)
 	return ok && p.send(data)
 }
 
 // Kick dials a peer now, when it is this node that dials and there is no
 // connection: somebody has just heard of it.
 func (c *Comm) Kick(id membership.NodeID) {
-	if p, ok := c.peers[id]; ok {
+	if p, ok := c.peer(id); ok {
 		select {
 		case p.kick <- struct{}{}:
 		default:
@@ -273,7 +265,7 @@ func (c *Comm) Kick(id membership.NodeID) {
 
 // Drop ends a peer's connection; Disconnected says reason. The pair connects anew.
 func (c *Comm) Drop(id membership.NodeID, reason error) {
-	if p, ok := c.peers[id]; ok {
+	if p, ok := c.peer(id); ok {
 		p.drop(errors.Join(ErrDropped, reason))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ var (
 	ErrNoDevice  = errors.New("no device can cut this node off")
 	ErrNoAgent   = errors.New("fence agent is not installed")
 	ErrDeadline  = errors.New("the deadline of this attempt has passed before the agent could run")
+	ErrOver      = errors.New("the time of this attempt is over")
 	ErrTimeout   = errors.New("agent did not finish in time")
 	ErrFailed    = errors.New("agent failed")
 	ErrLying     = errors.New("the device reported success and then said that the node is on")
@@ -54,10 +56,12 @@ type Fencer struct {
 	names   func(membership.NodeID) string
 	byHand  bool // nodes without a device wait for an operator
 	dirs    []string
+	shell   string // the first process of an agent's pid namespace
 	now     func() membership.Mono
-	verify  time.Duration // how long a status may go on saying on
-	pause   time.Duration // between two questions
-	warmFor time.Duration // how long what Prepare started waits
+	verify  time.Duration                     // how long a status may go on saying on
+	pause   time.Duration                     // between two questions
+	warmFor time.Duration                     // how long what Prepare started waits
+	draw    func(time.Duration) time.Duration // of a random delay
 	log     *slog.Logger
 
 	joined sync.WaitGroup // the agents that wait
@@ -88,15 +92,21 @@ func WithVerify(limit, pause time.Duration) Option {
 // does nothing.
 func WithWarmFor(d time.Duration) Option { return func(f *Fencer) { f.warmFor = d } }
 
+// WithDraw draws random delays otherwise: it is given the longest, and must not
+// return more.
+func WithDraw(draw func(time.Duration) time.Duration) Option {
+	return func(f *Fencer) { f.draw = draw }
+}
+
 // WithLog logs what happens to agents that wait, at debug. Default: nowhere.
 func WithLog(log *slog.Logger) Option { return func(f *Fencer) { f.log = log } }
 
 // New returns a Fencer on the devices of a configuration.
 func New(cfg membership.Config, opts ...Option) *Fencer {
 	f := &Fencer{
-		devices: map[membership.NodeID][]membership.Device{}, names: cfg.Name, byHand: cfg.ManualFence, dirs: Dirs,
+		devices: map[membership.NodeID][]membership.Device{}, names: cfg.Name, byHand: cfg.ManualFence, dirs: Dirs, shell: "/bin/sh",
 		now: boottime, verify: 10 * time.Second, pause: 500 * time.Millisecond,
-		warmFor: time.Minute, log: slog.New(slog.DiscardHandler), warm: map[membership.NodeID]*warmSet{},
+		warmFor: time.Minute, draw: func(most time.Duration) time.Duration { return time.Duration(rand.Int64N(int64(most) + 1)) }, log: slog.New(slog.DiscardHandler), warm: map[membership.NodeID]*warmSet{},
 	}
 	for _, d := range cfg.Devices {
 		for _, n := range d.Nodes {
@@ -133,14 +143,18 @@ func (f *Fencer) Fence(ctx context.Context, job membership.FenceJob) membership.
 	start := f.now()
 	res := membership.FenceResult{}
 	var errs []error
-	for _, level := range f.levels(job.Victim.Node) {
-		err := f.level(ctx, level, job.Deadline, &res)
+	within := bounds{job.Deadline, job.Until}
+	for _, level := range f.order(job) {
+		err := f.level(ctx, level, within, &res)
+		for _, d := range level {
+			within = within.later(d.Lease())
+		}
 		if err == nil {
-			res.OK, errs = true, nil
+			res.OK, res.Level, errs = true, level[0].Level, nil
 			break
 		}
 		errs = append(errs, err)
-		if ctx.Err() != nil || errors.Is(err, ErrDeadline) {
+		if ctx.Err() != nil || errors.Is(err, ErrDeadline) || errors.Is(err, ErrOver) {
 			break
 		}
 	}
@@ -174,6 +188,16 @@ func (f *Fencer) levels(n membership.NodeID) [][]membership.Device {
 	return out
 }
 
+// order is in which the victim's levels are tried: those up to one that lied last.
+func (f *Fencer) order(job membership.FenceJob) [][]membership.Device {
+	levels := f.levels(job.Victim.Node)
+	lied := slices.IndexFunc(levels, func(l []membership.Device) bool { return l[0].Level > job.After })
+	if lied <= 0 {
+		return levels
+	}
+	return slices.Concat(levels[lied:], levels[:lied])
+}
+
 // join puts errors on one line, as results and logs want them.
 func join(errs []error) error {
 	if len(errs) < 2 {
@@ -186,104 +210,14 @@ func join(errs []error) error {
 	return errors.New(strings.Join(words, "; "))
 }
 
-// level runs all devices of a level, then asks all of them again that can be
-// asked and do not ask by themselves: with two power supplies, off on one means nothing before the other.
-func (f *Fencer) level(ctx context.Context, devices []membership.Device, deadline membership.Mono, res *membership.FenceResult) error {
-	for i := range devices {
-		d := &devices[i]
-		op := action(d)
-		run, err := f.runWarm(ctx, d, op, deadline)
-		record(res, d, run)
-		if err == nil && run.code != 0 {
-			err = fmt.Errorf("%w: %s", ErrFailed, run.how())
-		}
-		if err != nil {
-			return &OpError{op, d.Agent, err}
-		}
+// Ready says whether this machine has what a device needs: its program, in one of Dirs
+// or at its own path, and the files of its secrets. The device itself is not asked.
+func Ready(ctx context.Context, d membership.Device) error {
+	if _, err := (&Fencer{dirs: Dirs}).find(d.Agent); err != nil {
+		return err
 	}
-	for i := range devices {
-		d := &devices[i]
-		if !asked(d) {
-			continue
-		}
-		if err := f.isOff(ctx, d, res); err != nil {
-			return &OpError{"status", d.Agent, err}
-		}
-	}
-	return nil
-}
-
-// asked says that the device is asked for its status after off.
-func asked(d *membership.Device) bool { return action(d) == "off" && !d.SkipVerify }
-
-func action(d *membership.Device) string {
-	if a := d.Options["action"]; a != "" {
-		return a
-	}
-	return "off"
-}
-
-// firstPause is between the first two questions; it doubles up to the configured pause.
-const firstPause = 20 * time.Millisecond
-
-// isOff asks until the status says off, first at once.
-func (f *Fencer) isOff(ctx context.Context, d *membership.Device, res *membership.FenceResult) error {
-	limit := f.now().Add(f.verify)
-	for pause := min(firstPause, f.pause); ; pause = min(2*pause, f.pause) {
-		run, err := f.runWarm(ctx, d, "status", 0)
-		record(res, d, run)
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return err
-		case err == nil && run.code == 2:
-			return nil
-		case f.now() < limit:
-		case err != nil:
-			return fmt.Errorf("%w: %w", ErrUnproved, err)
-		case run.code == 0:
-			return fmt.Errorf("%w: check that its plug or address is that of this node", ErrLying)
-		default:
-			return fmt.Errorf("%w: status: %s", ErrUnproved, run.how())
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrCancelled, ctx.Err())
-		case <-time.After(pause):
-		}
-	}
-}
-
-func record(res *membership.FenceResult, d *membership.Device, run result) {
-	res.Agent = filepath.Base(d.Agent)
-	if out := clean(run.output, secrets(d.Options)); out != "" {
-		res.Output = tailString(res.Output+out, maxOutput)
-	}
-}
-
-// Monitor asks every device of the victim whether it would work. The error
-// names each that would not.
-func (f *Fencer) Monitor(ctx context.Context, victim membership.NodeID) error {
-	if !f.Has(victim) {
-		if f.byHand {
-			return nil
-		}
-		return f.noDevice(victim)
-	}
-	var errs []error
-	for i := range f.devices[victim] {
-		d := &f.devices[victim][i]
-		run, err := f.run(ctx, d, "monitor", 0)
-		if err == nil && run.code != 0 {
-			err = fmt.Errorf("%w: %s", ErrFailed, run.how())
-			if out := lastLine(clean(run.output, secrets(d.Options))); out != "" {
-				err = fmt.Errorf("%w: %s", err, out)
-			}
-		}
-		if err != nil {
-			errs = append(errs, &OpError{"monitor", d.Agent, err})
-		}
-	}
-	return errors.Join(errs...)
+	_, err := options(ctx, &d)
+	return err
 }
 
 // find returns the program of an agent.

@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/fence/agent/launch"
 	"github.com/quorate/quorate/membership/fence/fencetest"
 )
 
@@ -26,11 +30,19 @@ func TestMain(m *testing.M) {
 		dieWarm(os.Args[2])
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(closing{m})
+}
+
+// closing are tests after which nothing is left of the launcher.
+type closing struct{ *testing.M }
+
+func (c closing) Run() int {
+	defer launcher.Close()
+	return c.M.Run()
 }
 
 func mk(dir string, devices ...membership.Device) membership.Fencer {
-	return New(membership.Config{Devices: devices}, WithDirs(dir), WithVerify(time.Second, time.Millisecond))
+	return New(membership.Config{Devices: devices}, WithDirs(dir), WithVerify(2*time.Second, time.Millisecond))
 }
 
 func TestConformance(t *testing.T) { fencetest.Run(t, mk) }
@@ -134,12 +146,12 @@ func TestDeadlineWhileStarting(t *testing.T) {
 	clock := func() membership.Mono {
 		calls++
 		if calls >= 3 { // start of the job, check before exec, then
-			return 1000
+			return 1 << 41
 		}
 		return 1
 	}
 	f := New(membership.Config{Devices: []membership.Device{lab.Device("a", "hang")}}, WithDirs(lab.Dir), WithClock(clock))
-	res := f.Fence(t.Context(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: 500})
+	res := f.Fence(t.Context(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: 1 << 40})
 	if res.OK || !strings.Contains(res.Err, ErrDeadline.Error()) {
 		t.Errorf("%+v", res)
 	}
@@ -153,16 +165,36 @@ func TestDeadlineBetweenLevels(t *testing.T) {
 	lab := fencetest.NewLab(t)
 	second := lab.Device("b", "ok")
 	second.Level = 2
+	first := lab.Device("a", "fail")
 	past := false
 	clock := func() membership.Mono {
 		if past = past || lab.Log() != nil; past {
-			return 1000
+			return membership.Mono(1 << 40).Add(first.Lease())
 		}
 		return 1
 	}
-	f := New(membership.Config{Devices: []membership.Device{second, lab.Device("a", "fail")}}, WithDirs(lab.Dir), WithClock(clock))
-	res := f.Fence(t.Context(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: 500})
+	f := New(membership.Config{Devices: []membership.Device{second, first}}, WithDirs(lab.Dir), WithClock(clock))
+	res := f.Fence(t.Context(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: 1 << 40})
 	if res.OK || strings.Contains(strings.Join(lab.Log(), ","), "b") {
+		t.Errorf("%+v, asked %v", res, lab.Log())
+	}
+}
+
+// TestSecondLevelAfterASlowFailure: the first one's time is not taken from it.
+func TestSecondLevelAfterASlowFailure(t *testing.T) {
+	lab := fencetest.NewLab(t)
+	first, second := lab.Device("a", "fail"), lab.Device("b", "ok")
+	second.Level = 2
+	calls := 0
+	clock := func() membership.Mono {
+		if calls++; calls > 3 { // start of the job, before the first one's exec, after it
+			return membership.Mono(1<<40 - 1e10).Add(first.Lease())
+		}
+		return 1
+	}
+	f := New(membership.Config{Devices: []membership.Device{second, first}}, WithDirs(lab.Dir), WithClock(clock))
+	res := f.Fence(t.Context(), membership.FenceJob{Victim: membership.Incarnation{Node: 1}, Deadline: 1 << 40})
+	if !res.OK || strings.Join(lab.Log(), ",") != "off a,off b,status b" {
 		t.Errorf("%+v, asked %v", res, lab.Log())
 	}
 }
@@ -188,15 +220,53 @@ func TestAgentDiesWithTheDaemon(t *testing.T) {
 	for !running(t, mark) {
 		time.Sleep(time.Millisecond)
 	}
+	launchers := children(t, cmd.Process.Pid)
+	if len(launchers) != 1 || !strings.HasPrefix(launchers[0].args, launch.Name) {
+		t.Errorf("the daemon has started %v", launchers)
+	}
 	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // killed
-	for limit := time.Now().Add(10 * time.Second); running(t, mark); time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatal("the agent or its children outlived the daemon")
+	await(t, "the agent's death, and its children's", func() bool { return !running(t, mark) })
+	for _, l := range launchers {
+		await(t, "the launcher's death", func() bool { _, alive := look(l.pid); return !alive })
+	}
+}
+
+type proc struct {
+	pid, parent int
+	state       string
+	args        string
+}
+
+// look says whether a process exists and is no zombie.
+func look(pid int) (p proc, alive bool) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	i := bytes.LastIndexByte(stat, ')')
+	if err != nil || i < 0 {
+		return p, false
+	}
+	args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	p = proc{pid: pid, args: strings.ReplaceAll(string(args), "\x00", " ")}
+	_, err = fmt.Sscan(string(stat[i+1:]), &p.state, &p.parent)
+	return p, err == nil && p.state != "Z"
+}
+
+// children of a process.
+func children(t *testing.T, of int) (out []proc) {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		if p, alive := look(pid); alive && p.parent == of {
+			out = append(out, p)
 		}
 	}
+	return out
 }
 
 func running(t *testing.T, mark string) bool {
@@ -260,8 +330,8 @@ func TestClean(t *testing.T) {
 }
 
 func TestSecretsLongestFirst(t *testing.T) {
-	got := secrets(map[string]string{"password": "ab", "snmp_priv_passwd": "abcd", "token": "abc", "ip": "1", "passwd": ""})
-	if strings.Join(got, " ") != "abcd abc ab" {
+	got := secrets(map[string]string{"password": "ab", "snmp_priv_passwd": "abcdef", "token": "abcde", "ip": "1", "passwd": ""})
+	if strings.Join(got, " ") != "abcdef abcde YWI= YWI ab" {
 		t.Errorf("%v", got)
 	}
 }

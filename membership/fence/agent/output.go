@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -105,37 +107,46 @@ func (t *tail) bytes() []byte {
 	return append([]byte(nil), buf...)
 }
 
-// secrets returns the values that must not be shown, the longest first.
+// login are the options that name who has the password.
+var login = regexp.MustCompile(`(?i)user|login`)
+
+// secrets returns the values that must not be shown, the longest first. One that is too
+// short to be found inside of what is in base64 is there as it is when it stands alone,
+// and after each login of the device.
 func secrets(options map[string]string) []string {
 	var out []string
 	for k, v := range options {
-		if SecretOption(k) && v != "" {
-			out = append(out, v)
+		if v = strings.ReplaceAll(v, "\r", ""); v == "" || !SecretOption(k) {
+			continue
+		}
+		out = append(out, v)
+		if len(v) >= leastCore {
+			continue
+		}
+		if len(v) > 1 { // else it is any word of two letters
+			out = append(out, encoded(v)...)
+		}
+		for who, user := range options {
+			if login.MatchString(who) && !SecretOption(who) {
+				out = append(out, encoded(user+":"+v)...)
+			}
 		}
 	}
-	for i := range out { // few: sort by insertion
-		for j := i; j > 0 && len(out[j]) > len(out[j-1]); j-- {
-			out[j], out[j-1] = out[j-1], out[j]
-		}
-	}
-	return out
+	slices.SortFunc(out, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	return slices.Compact(out)
 }
 
-// clean makes output fit to be shown: secrets removed, printable, at most
-// maxOutput bytes.
+// clean makes output fit to be shown: secrets removed however they are encoded,
+// printable, at most maxOutput bytes.
 func clean(raw []byte, secrets []string) string {
-	s := string(raw)
-	for _, secret := range secrets {
-		s = strings.ReplaceAll(s, secret, redacted)
-	}
+	s := redact(strings.ReplaceAll(string(raw), "\r", ""), secrets)
+	s = userinfo.ReplaceAllString(s, "${1}"+redacted+"@")
 	s = header.ReplaceAllString(s, "${1}"+redacted)
 	s = assignment.ReplaceAllString(s, "${1}${2}"+redacted)
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
 			return r
-		case r == '\r':
-			return -1
 		case r == utf8.RuneError || !unicode.IsPrint(r):
 			return '.'
 		}

@@ -4,24 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math"
 	"os"
-	"os/exec"
-	"runtime"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/fence/agent/launch"
 )
 
 // result is how a program ended.
 type result struct {
-	code   int // exit status; -1 when a signal ended it or it never ran
-	signal syscall.Signal
-	output []byte
+	code    int // exit status; -1 when a signal ended it or it never ran
+	signal  syscall.Signal
+	output  []byte
+	secrets []string // that it was given
 }
 
 func (r result) how() string {
@@ -36,108 +34,118 @@ func (r result) how() string {
 	return fmt.Sprintf("exit status %d", r.code)
 }
 
-// run runs one program to its end, started now. deadline 0: none. The error is
-// nil when the program ended by itself, whatever its exit status.
-func (f *Fencer) run(ctx context.Context, d *membership.Device, action string, deadline membership.Mono) (result, error) {
-	return f.bounded(ctx, d, func(ctx context.Context, path string) (result, error) {
-		return f.cold(ctx, path, stdin(d.Options, action), deadline)
+// failed is the error of a run that ended with another status than wanted: how, and
+// what the agent said last.
+func (r result) failed() error {
+	if out := lastLine(clean(r.output, r.secrets)); out != "" {
+		return fmt.Errorf("%w: %s: %s", ErrFailed, r.how(), out)
+	}
+	return fmt.Errorf("%w: %s", ErrFailed, r.how())
+}
+
+// run runs one program to its end, started now. The error is nil when the
+// program ended by itself, whatever its exit status.
+func (f *Fencer) run(ctx context.Context, d *membership.Device, action string, nice int) (result, error) {
+	return f.bounded(ctx, d, 0, func(ctx context.Context, path string, options map[string]string) (result, error) {
+		return f.cold(ctx, path, stdin(options, action), bounds{}, nice)
 	})
 }
 
 // runWarm is run, with a program that waits already if there is one.
-func (f *Fencer) runWarm(ctx context.Context, d *membership.Device, action string, deadline membership.Mono) (result, error) {
-	return f.bounded(ctx, d, func(ctx context.Context, path string) (result, error) {
-		input := stdin(d.Options, action)
+func (f *Fencer) runWarm(ctx context.Context, d *membership.Device, action string, within bounds) (result, error) {
+	return f.bounded(ctx, d, within.over, func(ctx context.Context, path string, options map[string]string) (result, error) {
+		input := stdin(options, action)
 		if h := f.take(ctx, d, path); h != nil {
-			if r, err := f.tell(ctx, h, input, deadline); !errors.Is(err, errUntold) {
+			if r, err := f.tell(ctx, h, input, within); !errors.Is(err, errUntold) {
 				return r, err
 			}
 		}
-		return f.cold(ctx, path, input, deadline)
+		return f.cold(ctx, path, input, within, agentNice)
 	})
 }
 
-// bounded gives a run the device's timeout and a name to what ended it.
-func (f *Fencer) bounded(ctx context.Context, d *membership.Device, do func(context.Context, string) (result, error)) (result, error) {
+// bounded gives a run the device's timeout, or what is left until its time is over (0:
+// it never is), and a name to what ended it.
+func (f *Fencer) bounded(ctx context.Context, d *membership.Device, over membership.Mono, do func(context.Context, string, map[string]string) (result, error)) (result, error) {
 	path, err := f.find(d.Agent)
 	if err != nil {
 		return result{code: -1}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, d.Timeout, ErrTimeout)
+	limit, cause := d.Timeout, ErrTimeout
+	if over != 0 {
+		left := over.Sub(f.now())
+		if left <= 0 {
+			return result{code: -1}, ErrOver
+		}
+		if left < limit {
+			limit, cause = left, ErrOver
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
 	defer cancel()
-	r, err := do(ctx, path)
-	if err == nil || errors.Is(err, ErrDeadline) || ctx.Err() == nil {
+	r := result{code: -1}
+	given, err := options(ctx, d)
+	if err == nil {
+		r, err = do(ctx, path, given)
+		r.secrets = secrets(given)
+	}
+	if err == nil || errors.Is(err, ErrDeadline) || errors.Is(err, ErrOver) || ctx.Err() == nil {
 		return r, err
 	}
-	if errors.Is(context.Cause(ctx), ErrTimeout) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, ErrTimeout) && beyond(err):
+		return r, fmt.Errorf("%w: after %s: %w", ErrTimeout, d.Timeout, err)
+	case errors.Is(cause, ErrTimeout):
 		return r, fmt.Errorf("%w: killed after %s: raise timeout of this [[fence]], or see why it hangs", ErrTimeout, d.Timeout)
+	case errors.Is(cause, ErrOver):
+		return r, fmt.Errorf("%w: killed after %s", ErrOver, limit.Round(time.Millisecond))
 	}
 	return r, fmt.Errorf("%w: %w", ErrCancelled, context.Cause(ctx))
 }
 
-// cold starts the program.
-//
-// Linux sends the parent death signal when the thread that forked ends, not the
-// process. So the thread is locked until the program has ended.
-func (f *Fencer) cold(ctx context.Context, path, input string, deadline membership.Mono) (result, error) {
-	type outcome struct {
-		result
-		err error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		ordinary()
-		r, err := f.execute(ctx, path, input, deadline)
-		done <- outcome{r, err}
-	}()
-	o := <-done
-	return o.result, o.err
-}
-
-// ordinary binds the goroutine to a thread, which ends with it, and takes from
-// that the real-time priority that a daemon's threads may have: what it forks
-// must not run before the daemon itself.
-func ordinary() {
-	runtime.LockOSThread()
-	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: agentNice}
-	if unix.SchedSetAttr(0, &attr, 0) != nil { // not ours to be so nice: then as it comes
-		attr.Nice = 0
-		_ = unix.SchedSetAttr(0, &attr, 0) // without real-time priority there is nothing to take
-	}
-}
-
 // agentNice lets an agent go before ordinary programs: everybody waits for it.
-const agentNice = -10
+// Nobody waits for one that only says whether it would work.
+const (
+	agentNice   = -10
+	monitorNice = 10
+)
 
-func (f *Fencer) execute(ctx context.Context, path, input string, deadline membership.Mono) (result, error) {
-	out := &tail{max: maxCapture}
+// cold starts the program, and ends it with the context.
+func (f *Fencer) cold(ctx context.Context, path, input string, within bounds, nice int) (result, error) {
 	in, err := newInput(input)
 	if err != nil {
 		return result{code: -1}, err
 	}
 	defer in.close()
-	cmd := command(ctx, path, in.r, out, true)
-	err = f.start(cmd, deadline)
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) {
-		// No pid namespace here: the process group must do.
-		cmd = command(ctx, path, in.r, out, false)
-		err = f.start(cmd, deadline)
+	r, err := f.execute(ctx, f.command(path, true, nice), in, within)
+	if noNamespace(err) { // the process group must do
+		r, err = f.execute(ctx, f.command(path, false, nice), in, within)
 	}
+	if err == nil && (r.code == 0 || r.code == 2) && !in.wasRead() { // success, or off
+		err = ErrDeaf
+	}
+	return r, err
+}
+
+func (f *Fencer) execute(ctx context.Context, s launch.Spec, in *input, within bounds) (result, error) {
+	p, err := f.start(s, in.r, nil, &tail{max: maxCapture}, within)
 	if err != nil {
 		return result{code: -1}, err
 	}
-	if f.late(deadline) {
-		_ = kill(cmd)
-		_ = cmd.Wait() // killed: its status says nothing
-		return result{code: -1, output: out.bytes()}, ErrDeadline
+	kill := func() { p.Kill(true) }
+	defer context.AfterFunc(ctx, kill)()
+	p.executed(ctx)
+	late := within.passed(f.now())
+	if late != nil {
+		kill()
 	}
-	awaitExit(cmd.Process.Pid)
-	r, err := reap(cmd, out)
+	r, err := p.wait(within)
 	switch {
+	case ctx.Err() != nil && beyond(err):
 	case ctx.Err() != nil:
 		err = ctx.Err()
-	case err == nil && (r.code == 0 || r.code == 2) && !in.wasRead(): // success, or off
-		err = ErrDeaf
+	case late != nil: // killed: its status says nothing
+		r, err = result{code: -1, output: r.output}, late
 	}
 	return r, err
 }
@@ -175,66 +183,34 @@ func (in *input) close() error {
 	return <-in.done
 }
 
-// reap collects a program that has ended.
-func reap(cmd *exec.Cmd, out *tail) (result, error) {
-	_ = kill(cmd) // what is left of its group, while the number is surely ours
-	err := cmd.Wait()
-	r := result{code: cmd.ProcessState.ExitCode(), output: out.bytes()}
-	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		r.signal = ws.Signal()
-	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) || errors.Is(err, exec.ErrWaitDelay) || errors.Is(err, syscall.EPIPE) {
-		err = nil
-	}
-	return r, err
-}
+// bounds are when a program may be started: before start, the deadline, and before over,
+// from when on it is killed as well. 0: no bound.
+type bounds struct{ start, over membership.Mono }
 
-// awaitExit returns when the process has ended and does not reap it.
-func awaitExit(pid int) {
-	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), syscall.EINTR) {
-	}
-}
-
-func (f *Fencer) late(deadline membership.Mono) bool { return deadline != 0 && f.now() >= deadline }
-
-// start is the moment between the check of the deadline and exec.
-func (f *Fencer) start(cmd *exec.Cmd, deadline membership.Mono) error {
-	// What this process inherited itself without O_CLOEXEC goes no further.
-	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // Linux 5.11; all of our own have it anyway
-	if f.late(deadline) {
+// passed says which of them has.
+func (b bounds) passed(now membership.Mono) error {
+	switch {
+	case b.over != 0 && now >= b.over:
+		return ErrOver
+	case b.start != 0 && now >= b.start:
 		return ErrDeadline
 	}
-	return cmd.Start()
+	return nil
 }
 
-func command(ctx context.Context, path string, input io.Reader, out io.Writer, namespace bool) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, path)
-	namespace = namespace && os.Geteuid() == 0
-	if namespace {
-		// The first process of a namespace ignores signals that it does not
-		// handle, which agents do not expect. So a shell is the first.
-		cmd = exec.CommandContext(ctx, "/bin/sh", "-c", `"$0"; exit $?`, path)
+// first is the earlier of them, and what it means that it has passed.
+func (b bounds) first() (membership.Mono, error) {
+	if b.over != 0 && (b.start == 0 || b.over <= b.start) {
+		return b.over, ErrOver
 	}
-	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
-	cmd.Stdin = input
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.WaitDelay = time.Second // something else may hold its output open
-	cmd.Cancel = func() error { return kill(cmd) }
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if namespace {
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
-	}
-	return cmd
+	return b.start, ErrDeadline
 }
 
-// kill ends the program's process group; with a pid namespace the kernel ends
-// everything else in it too.
-func kill(cmd *exec.Cmd) error {
-	err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	if errors.Is(err, syscall.ESRCH) {
-		return os.ErrProcessDone
+// later is for a program that comes after others, which may take so long: its deadline
+// is later by that. When the time is over does not change.
+func (b bounds) later(d time.Duration) bounds {
+	if b.start != 0 {
+		b.start = b.start.Add(d)
 	}
-	return err
+	return b
 }

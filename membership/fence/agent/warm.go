@@ -6,11 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,11 +61,10 @@ type held struct {
 	path string
 	file os.FileInfo
 	wires
-	said *os.File // what it prints
-	read chan struct{}
+	program *program // the first process of its namespace
 
 	mu      sync.Mutex
-	pid     int // of the first process in its namespace; 0 when it does not run
+	up      bool // it is executed, and has not ended
 	stopped bool
 	unread  bool // it ended before it had read all that was written
 
@@ -194,33 +191,39 @@ func (f *Fencer) lost(h *held) {
 			f.dropLocked(victim)
 		}
 		f.log.Debug("a fence agent ended while it was waiting: the next fencing starts it anew", slog.Any("victim", victim),
-			"agent", filepath.Base(h.device.Agent), "err", h.err, "output", lastLine(clean(h.res.output, secrets(h.device.Options))))
+			"agent", filepath.Base(h.device.Agent), "err", h.err, "output", lastLine(clean(h.res.output, secrets(h.device.Options)))) // it was given none from a file
 	}
 }
 
-// hold is the life of one agent. Its thread is locked, see run.
+// hold is the life of one agent.
 func (f *Fencer) hold(h *held) {
-	ordinary()
-	cmd, err := f.launch(h)
+	p, err := f.launch(h)
+	if err == nil {
+		p.executed(context.Background())
+		h.mu.Lock()
+		h.up = true
+		h.mu.Unlock()
+	}
 	close(h.started)
 	if err != nil {
 		h.err = err
 	} else {
+		go func() { // what hangs in the kernel keeps the other end of status
+			<-p.Ended()
+			_ = h.status.SetReadDeadline(time.Now().Add(time.Second))
+		}()
 		if h.succeeded() {
 			close(h.success)
 		}
-		awaitExit(cmd.Process.Pid)
+		<-p.Ended()
 		h.mu.Lock()
-		h.pid = 0
+		h.up = false
 		h.mu.Unlock()
-		h.res, h.err = reap(cmd, h.out)
-		_ = h.said.SetReadDeadline(time.Now().Add(time.Second)) // somebody outside may have been given its output
-		<-h.read
-		h.res.output = h.out.bytes()
+		h.res, h.err = p.wait(bounds{})
 		h.mu.Lock()
 		h.look()
 		h.mu.Unlock()
-		_ = errors.Join(closeAll(h.ours), h.said.Close())
+		_ = closeAll(h.ours)
 	}
 	close(h.done)
 	f.lost(h)
@@ -282,7 +285,7 @@ func (h *held) succeeded() bool {
 func (h *held) readAll() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.pid == 0 {
+	if !h.up {
 		return false
 	}
 	h.look()
@@ -316,7 +319,7 @@ func control(f *os.File, do func(fd int) error) (err error) {
 }
 
 // launch starts the agent, unless it was stopped before.
-func (f *Fencer) launch(h *held) (cmd *exec.Cmd, err error) {
+func (f *Fencer) launch(h *held) (p *program, err error) {
 	if h.path, err = f.find(h.device.Agent); err != nil {
 		return nil, err
 	}
@@ -328,33 +331,24 @@ func (f *Fencer) launch(h *held) (cmd *exec.Cmd, err error) {
 		return nil, err
 	}
 	defer func() { _ = closeAll(w.theirs) }()
-	said, out, err := os.Pipe()
+	s := f.command(h.path, true, agentNice)
+	s.Args = []string{s.Path, "-c", holdScript, h.path}
+	if h.isStopped() {
+		err = ErrCancelled
+	} else {
+		p, err = f.start(s, nil, w.extra(), h.out, bounds{})
+	}
 	if err != nil {
 		_ = closeAll(w.ours)
 		return nil, err
 	}
-	defer func() { _ = out.Close() }()
-	cmd = command(context.Background(), h.path, nil, out, true)
-	cmd.Args = []string{"/bin/sh", "-c", holdScript, h.path}
-	cmd.ExtraFiles = w.extra()
-	if h.isStopped() {
-		err = ErrCancelled
-	} else {
-		err = f.start(cmd, 0)
-	}
-	if err != nil {
-		_ = errors.Join(closeAll(w.ours), said.Close())
-		return nil, err
-	}
-	h.wires, h.said, h.read = w, said, make(chan struct{})
-	go func() { h.out.follow(said); close(h.read) }()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.pid = cmd.Process.Pid
+	h.wires, h.program = w, p
 	if h.stopped {
 		h.killLocked()
 	}
-	return cmd, nil
+	return p, nil
 }
 
 func (h *held) isStopped() bool {
@@ -374,8 +368,8 @@ func (h *held) stop() {
 // killLocked kills the first process of the namespace, and so the kernel kills
 // the others in the order that holdScript counts on; the group is in no order.
 func (h *held) killLocked() {
-	if h.pid != 0 {
-		_ = syscall.Kill(h.pid, syscall.SIGKILL) // not reaped yet: cannot fail
+	if h.program != nil {
+		h.program.Kill(false)
 	}
 }
 
@@ -427,25 +421,25 @@ func (h *held) fresh(path string) bool {
 // that is the moment between the check and exec of a cold start. It returns when
 // the agent is dead, with all that it started unless it was successful: what is
 // left then is being killed.
-func (f *Fencer) tell(ctx context.Context, h *held, input string, deadline membership.Mono) (result, error) {
+func (f *Fencer) tell(ctx context.Context, h *held, input string, within bounds) (result, error) {
 	defer context.AfterFunc(ctx, h.stop)()
-	if f.late(deadline) {
+	if late := within.passed(f.now()); late != nil {
 		h.stop()
 		<-h.done
-		return result{code: -1}, ErrDeadline
+		return result{code: -1}, late
 	}
 	_, err := h.in.WriteString(input)
-	late := f.late(deadline)
-	if err == nil && !late {
+	late := within.passed(f.now())
+	if err == nil && late == nil {
 		err = control(h.in, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
 	}
-	if err != nil || late {
+	if err != nil || late != nil {
 		h.stop()
 	}
 	select {
 	case <-h.success:
-		if err == nil && !late && h.readAll() {
-			_ = control(h.said, func(fd int) error { h.out.fill(fd); return nil }) // what it printed before it ended
+		if err == nil && late == nil && h.readAll() {
+			_ = control(h.program.said, func(fd int) error { h.out.fill(fd); return nil }) // what it printed before it ended
 			return result{output: h.out.bytes()}, nil
 		}
 	case <-h.done:
@@ -454,8 +448,8 @@ func (f *Fencer) tell(ctx context.Context, h *held, input string, deadline membe
 	switch {
 	case ctx.Err() != nil:
 		return h.res, ctx.Err()
-	case late:
-		return result{code: -1, output: h.res.output}, ErrDeadline
+	case late != nil:
+		return result{code: -1, output: h.res.output}, late
 	case err != nil, h.unread: // it is gone: nobody else changes that
 		return result{code: -1}, errUntold
 	}

@@ -37,6 +37,10 @@ status() {
 	echo "Status: ON"; exit 0
 }
 case $action/$mode in
+status/statushang) sleep "$mark" ;;
+status/statusmegabyte) head -c 1048576 /dev/zero | tr '\0' x; echo; status ;;
+status/statusgarbage) head -c 3000 /dev/urandom; exit 1 ;;
+status/statuscrash) kill -SEGV $$ ;;
 status/statusfail) echo "lost connection" >&2; exit 1 ;;
 status/slow)
 	n=$(grep -c "^status" "$log")
@@ -44,9 +48,12 @@ status/slow)
 	status ;;
 status/*) status ;;
 monitor/fail) echo "Unable to connect/login to fencing device" >&2; exit 1 ;;
+monitor/secretfail) echo "cannot log in with $password" >&2; exit 1 ;;
 monitor/hang) exec sleep "$mark" ;;
 monitor/*) exit 0 ;;
-*/ok | */statusfail) off ;;
+on/onfails) echo "port 3: no such port" >&2; exit 1 ;;
+on/*) echo on >"$state"; echo "Success: Powered ON"; exit 0 ;;
+*/ok | */status*) off ;;
 */fail) echo "Unable to connect/login to fencing device" >&2; exit 1 ;;
 */hang) sleep "$mark" & sleep "$mark"; exit 0 ;;
 */escape) setsid sleep "$mark" & off ;;
@@ -57,6 +64,7 @@ monitor/*) exit 0 ;;
 */secret) echo "login with $password"; echo "passwd=$password"; echo "Authorization: Basic c2VjcmV0"; off ;;
 */fds) ls /proc/self/fd; off ;;
 */env) env; pwd; off ;;
+*/priority) cut -d ' ' -f 19,40,41 /proc/self/stat; off ;;
 esac
 exit 1
 `
@@ -103,13 +111,15 @@ func (l *Lab) Log() []string {
 	return strings.Split(strings.TrimSpace(string(data)), "\n")
 }
 
-// Survivors returns the processes that the agents left behind, and our zombies.
+// Survivors returns the processes that the agents left behind, and zombies of ours or
+// of processes that we started.
 func (l *Lab) Survivors() []string {
 	var out []string
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	parents, zombies := map[string]string{}, map[string]string{} // by the path of the process
 	for _, d := range dirs {
 		cmd, _ := os.ReadFile(d + "/cmdline")
 		stat, _ := os.ReadFile(d + "/stat")
@@ -117,8 +127,21 @@ func (l *Lab) Survivors() []string {
 			out = append(out, d+" "+strings.ReplaceAll(string(cmd), "\x00", " "))
 		}
 		// pid (comm) state ppid
-		if i := strings.LastIndexByte(string(stat), ')'); i > 0 && strings.HasPrefix(string(stat[i:]), fmt.Sprintf(") Z %d ", os.Getpid())) {
-			out = append(out, d+" zombie "+string(stat[:i+1]))
+		i := strings.LastIndexByte(string(stat), ')')
+		if i < 0 {
+			continue
+		}
+		if f := strings.Fields(string(stat[i+1:])); len(f) > 1 {
+			parents[d] = "/proc/" + f[1]
+			if f[0] == "Z" {
+				zombies[d] = string(stat[:i+1])
+			}
+		}
+	}
+	self := fmt.Sprintf("/proc/%d", os.Getpid())
+	for d, name := range zombies {
+		if p := parents[d]; p == self || parents[p] == self {
+			out = append(out, d+" zombie "+name)
 		}
 	}
 	return out

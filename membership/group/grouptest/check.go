@@ -14,6 +14,9 @@ type Checker struct {
 	Delivered int   // entries, counted once for each node and life
 	Highest   uint64
 	Votes     int // that were seen
+	// Forced: half of the nodes went on without the others. No majority has what they
+	// order, and terms are of one generation.
+	Forced bool
 
 	sim     *Sim
 	byIndex map[uint64]ordered
@@ -117,7 +120,7 @@ func (c *Checker) deliver(n *Node, e membership.GroupDeliver) {
 
 // durable: what is delivered for the first time is on the disks of a majority.
 func (c *Checker) durable(e membership.GroupDeliver) {
-	if c.sim.provider.Holds == nil || len(c.byIndex)%8 != 0 {
+	if c.sim.provider.Holds == nil || c.Forced || len(c.byIndex)%8 != 0 {
 		return
 	}
 	n := 0
@@ -153,7 +156,7 @@ func (c *Checker) restore(n *Node, e membership.GroupRestore) {
 }
 
 func (c *Checker) status(n *Node, st membership.GroupStatus) {
-	if st.Leader != n.ID || st.Term == 0 || c.sim.provider.Holds == nil {
+	if st.Leader != n.ID || st.Term == 0 || c.Forced || c.sim.provider.Holds == nil {
 		return
 	}
 	if was, ok := c.leaders[st.Term]; ok && was != n.ID {

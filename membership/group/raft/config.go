@@ -28,6 +28,9 @@ type Config struct {
 	// Lost: the store is empty, and this node is known to have had a log. It joins a
 	// cluster that others still have, and forms none until Init.
 	Lost bool
+	// Witness: this member votes and keeps the log, and knows no consumer. It forms no
+	// cluster, and leads only to hand its log on.
+	Witness bool
 	// Seed spreads the backstop elections; it must differ between nodes.
 	Seed uint64
 
@@ -42,6 +45,9 @@ type Config struct {
 	CompactEntries int // WantsCompact after so many entries; default 10 000
 	CompactBytes   int // or so many bytes; default 8 MiB
 
+	// Careless leaves out that a forced generation is durable. It exists to show that
+	// the simulator finds it.
+	Careless bool
 	// Debug turns raft's own log lines into GroupTrace effects of kind "raft".
 	Debug bool
 }
@@ -51,7 +57,8 @@ var (
 	// ErrRolledBack: a peer saw this raft id acknowledge or vote for more than
 	// its log holds. Join with a new id.
 	ErrRolledBack = errors.New("log is older than what peers saw from it")
-	// ErrReplaced: the cluster replaced this raft id. Join with a new id.
+	// ErrReplaced: the cluster replaced this raft id, or went on without it in a newer
+	// generation of its configuration. Join with a new id.
 	ErrReplaced = errors.New("raft id was replaced in the cluster")
 	// ErrBroken: an invariant of the log does not hold. The daemon must stop.
 	ErrBroken = errors.New("raft invariant broken: stop the daemon and report it")
@@ -61,6 +68,7 @@ var (
 type Identity struct {
 	RaftID    uint64
 	ClusterID string // empty: not formed yet
+	Pledge    Pledge // the zero value: none is out
 }
 
 // Restored is what a store held when it was opened; the zero value is an empty store.

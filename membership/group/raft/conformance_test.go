@@ -89,7 +89,7 @@ func mix(x uint64) uint64 {
 
 func TestConformance(t *testing.T) {
 	n := *seeds
-	if testing.Short() {
+	if testing.Short() || raced {
 		n = min(n, 10)
 	}
 	grouptest.Run(t, provider(nil), n)

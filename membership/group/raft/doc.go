@@ -26,8 +26,11 @@
 //
 // A node with a log says hello and takes no part, neither voting nor
 // acknowledging, until a majority of the voters (itself counted) have said what
-// they saw from it. When one saw more than the log holds, the log went back in
-// time: Fault is ErrRolledBack and the node never takes part under that id.
+// they saw from it. The voters are those of the newest configuration that it knows
+// to be ordered: its own log's, or one that a peer says it has applied, since whom the
+// log names may have been taken out while the node was away. When one saw more than
+// the log holds, the log went back in time: Fault is ErrRolledBack and the node never
+// takes part under that id.
 //
 // # Without a disk
 //
@@ -42,6 +45,21 @@
 // the driver: on conviction traffic of the leader is dropped, it is forgotten,
 // rank 0 steps MsgTimeoutNow to itself at once, the others follow by rank, and
 // all retry until there is a leader.
+//
+// # Who votes
+//
+// The leader makes voters of the configured nodes that are in the electorate
+// (SetNodes, SetElectorate) and of a witness, and takes out the others' ids. A witness
+// (Config.Witness) has no consumers: it makes its snapshots of the state that the leader
+// gives it, and leads only to hand over what it alone has.
+//
+// # Fewer than a majority
+//
+// Half of the voters can be forced to go on (GroupForce): each gives its word, durably,
+// and the next Generation is one record, after which all others are out of the
+// configuration. A log of an earlier generation is given up (ErrReplaced); two of the
+// same number are rivals: each is in the other's Status until one side has given up its
+// log, node by node, which an operator chooses (Rejoin). A node without a log waits for that.
 //
 // # Order of effects
 //

@@ -22,6 +22,7 @@ type election struct {
 	none       membership.Mono // since when there is none, or since the start
 	stepped    bool            // this node led, and there has been no leader since
 	candidate  membership.Mono // since when a real vote is running
+	outranks   membership.Mono // when a witness campaigns, since a candidate's log lacks something; 0: it does not
 	tries      int             // campaigns since there was a leader
 	votes      int             // real votes among them
 
@@ -54,6 +55,19 @@ func (m *Machine) heard(id uint64) bool {
 
 func (m *Machine) hearsMajority() bool {
 	return quorum(m.cs, func(id uint64) bool { return id == m.id.RaftID || m.heard(id) })
+}
+
+// majorityRuns says whether a majority is heard whose daemons go on: it can agree, or
+// will. Those of these nodes do.
+func (m *Machine) majorityRuns(nodes ...membership.NodeID) bool {
+	return quorum(m.cs, func(id uint64) bool {
+		return m.runs(id) || m.heard(id) && slices.Contains(nodes, m.nodeOf(id))
+	})
+}
+
+// runs says whether a voter is this node, or is heard and its daemon goes on.
+func (m *Machine) runs(id uint64) bool {
+	return id == m.id.RaftID || m.heard(id) && !slices.Contains(m.role.judge.Stalled, m.nodeOf(id))
 }
 
 // silenced drops what convicted peers and a deposed leader still send (S6). A
@@ -108,9 +122,10 @@ func (m *Machine) disown(msg *pb.Message) {
 func (m *Machine) judge(j membership.GroupJudge) {
 	r := &m.role
 	before := r.judge
+	j.Barred = j.Barred || m.cfg.Witness
 	r.judged = true
 	r.judge = j
-	r.judge.Hears, r.judge.Dead = slices.Clone(j.Hears), slices.Clone(j.Dead)
+	r.judge.Hears, r.judge.Dead, r.judge.Stalled = slices.Clone(j.Hears), slices.Clone(j.Dead), slices.Clone(j.Stalled)
 	if m.node == nil {
 		return
 	}
@@ -157,15 +172,29 @@ func (m *Machine) absolve() {
 	r.campaignAt = m.now.Add(m.cfg.Backstop/2 + m.jitter(m.cfg.Backstop))
 }
 
+// SetTimes replaces Config.Heartbeat and Config.Backstop while the machine runs; each
+// counts from the next time that it is used.
+func (m *Machine) SetTimes(heartbeat, backstop time.Duration) {
+	setDuration(&heartbeat, m.cfg.Heartbeat)
+	setDuration(&backstop, m.cfg.Backstop)
+	m.cfg.Heartbeat, m.cfg.Backstop = heartbeat, backstop
+}
+
 // mayCampaign: formed, vetted, a voter, not barred, and not alone.
 func (m *Machine) mayCampaign() bool {
-	return m.node != nil && m.vetted && m.noDisk == "" && (!m.role.judge.Barred || m.now >= m.lastResort()) &&
+	return m.node != nil && m.vetted && m.noDisk == "" && m.id.Pledge.Maker == 0 && (!m.role.judge.Barred || m.now >= m.lastResort()) &&
 		isVoter(m.cs, m.id.RaftID) && m.hearsMajority()
 }
 
 // lastResort is when a barred node campaigns all the same: the others have tried for
 // long, and its log may be the only complete one. If it wins, it hands over at once.
-func (m *Machine) lastResort() membership.Mono { return m.role.none.Add(3 * m.cfg.Backstop) }
+func (m *Machine) lastResort() membership.Mono {
+	at := m.role.none.Add(3 * m.cfg.Backstop)
+	if m.role.outranks != 0 {
+		at = min(at, m.role.outranks)
+	}
+	return at
+}
 
 // timers does what is due.
 func (m *Machine) timers() {
@@ -178,6 +207,7 @@ func (m *Machine) timers() {
 		return
 	}
 	m.settle()
+	m.pursue()
 	r := &m.role
 	if r.state == raftlib.StateLeader {
 		if m.now >= r.tickAt {
@@ -284,7 +314,7 @@ func (m *Machine) newLeader(state raftlib.StateType) {
 	m.trace("leader", "node %d, term %d", m.nodeOf(r.lead), r.term)
 	r.heard = m.now
 	r.convicted, r.forced, r.deposed, r.upTo = false, false, 0, 0
-	r.tries, r.votes, r.handOver, r.stepped = 0, 0, 0, false
+	r.tries, r.votes, r.handOver, r.stepped, r.outranks = 0, 0, 0, false, 0
 	if state != raftlib.StateLeader {
 		return
 	}
@@ -306,7 +336,7 @@ func (m *Machine) handOver(to membership.NodeID) {
 		return
 	}
 	for _, id := range m.members.ids(to) {
-		if p := m.connected(id); isVoter(m.cs, id) && p != nil && !p.noDisk {
+		if p := m.connected(id); isVoter(m.cs, id) && p != nil && !p.noDisk && !p.witness {
 			m.trace("hand-over", "to node %d", to)
 			m.node.TransferLeader(id)
 			m.role.handOver = m.now.Add(m.cfg.HandOver)
@@ -335,7 +365,7 @@ func (m *Machine) heir() (best membership.NodeID) {
 	for i := range m.peers {
 		p := &m.peers[i]
 		pr, ok := progress[p.raftID]
-		if !ok || pr.IsLearner || p.noDisk || m.connected(p.raftID) == nil || !m.hears(p) {
+		if !ok || pr.IsLearner || p.noDisk || p.witness || m.connected(p.raftID) == nil || !m.hears(p) {
 			continue
 		}
 		if best == 0 || pr.Match > match {
@@ -372,6 +402,9 @@ func (m *Machine) Deadline() membership.Mono {
 		return 1
 	}
 	d := m.helloDeadline()
+	if f := m.forcing; f != nil && !m.Pledged(f.nodes) {
+		d = earliest(d, min(f.until, f.askedAt.Add(m.cfg.Heartbeat)))
+	}
 	r := &m.role
 	switch {
 	case m.node == nil:

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"syscall"
 )
 
-// What can be wrong with a store. After the first three the log is of no use: the
-// caller puts it aside, and the node joins anew under a fresh raft id.
+// What can be wrong with a store. After the first three the log is of no use: see GivenUp.
 var (
 	// ErrCorrupt: the log is damaged. What follows the damage cannot be trusted.
 	ErrCorrupt = errors.New("log is damaged")
@@ -25,6 +25,14 @@ var (
 	// ErrFailed: an earlier write failed; what is on the disk is unknown until the store is opened again.
 	ErrFailed = errors.New("an earlier write of the log failed: restart the daemon")
 )
+
+// GivenUp says whether an error, of a store or a machine's fault, is of a log that must
+// not be gone on with: the caller puts it aside, and the node joins anew under a fresh
+// raft id.
+func GivenUp(err error) bool {
+	return slices.ContainsFunc([]error{ErrCorrupt, ErrTruncated, ErrMoved, ErrRolledBack, ErrReplaced},
+		func(of error) bool { return errors.Is(err, of) })
+}
 
 // OpError is a failed operation on a store.
 type OpError struct {

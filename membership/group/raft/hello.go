@@ -21,6 +21,10 @@ type peer struct {
 	clusterID string // empty: it is empty
 	lost      bool   // it is empty and was not
 	noDisk    bool   // nothing is durable there any more
+	witness   bool   // it makes no snapshots
+	given     uint64 // index of the consumers' state that it was given last
+	gen       Generation
+	was       Generation // of before its link went, of a rival: what it may still act by
 	hash      [32]byte
 	helloAt   membership.Mono // when the next hello is due
 	snapshot  uint64          // index of the snapshot that was on its way at the last hello tick
@@ -43,7 +47,14 @@ func (m *Machine) link(in membership.GroupLink) {
 		m.node.ReportSnapshot(id, raftlib.SnapshotFailure)
 		m.node.ReportUnreachable(id)
 	}
-	*p = peer{node: in.Peer, up: in.Up}
+	was := p.was
+	if p.raftID != 0 {
+		was = Generation{}
+	}
+	if p.up && m.rival(p) {
+		was = p.gen
+	}
+	*p = peer{node: in.Peer, up: in.Up, was: was}
 	if in.Up {
 		m.sendHello(p)
 	}
@@ -59,9 +70,16 @@ func (m *Machine) sendHello(p *peer) {
 		retired:   p.raftID != 0 && m.members.isRetired(p.raftID),
 		lost:      m.cfg.Lost && m.id.ClusterID == "",
 		noDisk:    m.noDisk != "",
+		witness:   m.cfg.Witness,
+		gen:       m.members.gen,
+		commit:    m.synced.GetCommit(),
 		seen:      m.seen,
 	}
+	if m.forcing != nil {
+		h.making = m.forcing.ID
+	}
 	h.lastTerm, h.lastIndex = m.last()
+	h.conf = m.ordered()
 	m.emit(membership.GroupSend{To: p.node, Data: encodeHello(h)})
 	every := m.cfg.HelloTick
 	if p.raftID == 0 || !m.vetted || p.clusterID != m.id.ClusterID {
@@ -78,8 +96,16 @@ func (m *Machine) hellos() {
 			continue
 		}
 		m.retrySnapshot(p)
+		m.giveState(p)
 		m.offer(p)
 		m.sendHello(p)
+	}
+}
+
+// helloSoon has every peer told at the next step.
+func (m *Machine) helloSoon() {
+	for i := range m.peers {
+		m.peers[i].helloAt = 0
 	}
 }
 
@@ -114,6 +140,10 @@ func (m *Machine) receive(in membership.GroupReceive) {
 			err = m.receiveForm(body)
 		case kindRaft:
 			err = m.receiveRaft(p, body)
+		case kindState:
+			err = m.receiveState(p, body)
+		case kindPledge:
+			err = m.receivePledge(p, body)
 		default:
 			err = fmt.Errorf("kind %d: %w", kind, ErrWire)
 		}
@@ -129,17 +159,26 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 		return err
 	}
 	changed := p.raftID != h.raftID || p.clusterID != h.clusterID
-	p.raftID, p.clusterID, p.lost, p.noDisk, p.hash = h.raftID, h.clusterID, h.lost, h.noDisk, h.hash
+	p.raftID, p.clusterID, p.lost, p.noDisk, p.witness, p.hash, p.gen = h.raftID, h.clusterID, h.lost, h.noDisk, h.witness, h.hash, h.gen
 	if m.id.ClusterID != "" && h.clusterID != "" && h.clusterID != m.id.ClusterID {
 		if changed {
 			m.trace("refused", "%s is of another cluster, %s", m.cfg.Name(p.node), h.clusterID)
 		}
 		return nil
 	}
-	if h.retired {
-		m.fail(ErrReplaced, "replaced")
+	if m.rival(p) {
+		if changed {
+			m.trace("refused", "%s has another generation %d of the configuration", m.cfg.Name(p.node), h.gen.Number)
+		}
 		return nil
 	}
+	if why := m.outdated(p, h); why != nil {
+		m.fail(why, "replaced")
+		return nil
+	}
+	m.keepWord(p, h)
+	m.settled[h.raftID] = max(m.settled[h.raftID], h.commit)
+	m.learn(h)
 	for _, s := range h.seen {
 		m.note(s)
 	}
@@ -169,47 +208,10 @@ func (m *Machine) note(s seen) {
 	}
 }
 
-// vet decides whether a node that was restarted with a log may take part (S2).
-func (m *Machine) vet() {
-	if m.node == nil || m.fault != nil {
-		return
-	}
-	_, last := m.last()
-	for _, s := range m.seen {
-		if s.id != m.id.RaftID {
-			continue
-		}
-		if s.term > m.hs.GetTerm() || s.term == m.hs.GetTerm() && s.index > last {
-			m.fail(fmt.Errorf("%w (peers saw term %d index %d, the log has term %d index %d)",
-				ErrRolledBack, s.term, s.index, m.hs.GetTerm(), last), "log-rolled-back")
-			return
-		}
-	}
-	if !m.vetted && m.answered() {
-		m.vetted = true
-		m.trace("vetted", "log at term %d index %d", m.hs.GetTerm(), last)
-	}
-}
-
-// answered says whether a majority of the voters, this node counted, said hello.
-func (m *Machine) answered() bool {
-	said := func(id uint64) bool { return id == m.id.RaftID || m.connected(id) != nil }
-	if len(m.cs.GetVoters()) > 0 {
-		return quorum(m.cs, said)
-	}
-	n := 1 // admitted, and restarted before the configuration came
-	for i := range m.peers {
-		if p := &m.peers[i]; p.raftID != 0 && p.clusterID == m.id.ClusterID {
-			n++
-		}
-	}
-	return n*2 > len(m.cfg.Nodes)
-}
-
 // connected returns the peer that has a raft id and can be talked to as such.
 func (m *Machine) connected(id uint64) *peer {
 	for i := range m.peers {
-		if p := &m.peers[i]; p.up && p.raftID == id && p.clusterID == m.id.ClusterID {
+		if p := &m.peers[i]; p.up && p.raftID == id && p.clusterID == m.id.ClusterID && !m.rival(p) {
 			return p
 		}
 	}
@@ -227,7 +229,7 @@ func (m *Machine) single() {
 // found makes the cluster when all configured nodes are here, empty, and agree
 // on the configuration, and this is the lowest of them.
 func (m *Machine) found() {
-	if m.id.ClusterID != "" || m.fault != nil || m.cfg.Nodes[0] != m.cfg.Self || m.obstacle() != "" {
+	if m.id.ClusterID != "" || m.fault != nil || m.cfg.Witness || m.cfg.Nodes[0] != m.cfg.Self || m.obstacle() != "" {
 		return
 	}
 	if m.cfg.NewClusterID == "" {
@@ -278,9 +280,7 @@ func (m *Machine) become(clusterID string, genesis *pb.Snapshot) {
 	must(m.boot())
 	m.role.heard = m.now
 	m.role.campaignAt = m.now.Add(2*m.cfg.Heartbeat + m.jitter(m.cfg.Backstop))
-	for i := range m.peers {
-		m.peers[i].helloAt = 0
-	}
+	m.helloSoon()
 }
 
 // offer hands the identity to an empty peer whose raft id is in the configuration.
@@ -324,7 +324,7 @@ func (m *Machine) receiveRaft(p *peer, body []byte) error {
 		return err
 	}
 	if m.node == nil || !m.vetted || msg.GetTo() != m.id.RaftID || msg.GetFrom() != p.raftID ||
-		m.members.isRetired(p.raftID) || m.silenced(p, msg) {
+		m.members.isRetired(p.raftID) || m.rival(p) || m.bound(p) || m.silenced(p, msg) {
 		return nil
 	}
 	if p.clusterID != m.id.ClusterID {
@@ -339,6 +339,7 @@ func (m *Machine) receiveRaft(p *peer, body []byte) error {
 	m.hear(msg)
 	m.disown(msg)
 	_ = m.node.Step(msg) // dropped proposals and responses of unknown peers
+	m.outrank(msg)
 	return nil
 }
 
@@ -401,9 +402,7 @@ func (m *Machine) obstacle() string {
 func (m *Machine) Init() bool {
 	needed := m.cfg.Lost && m.id.ClusterID == ""
 	m.cfg.Lost = false
-	for i := range m.peers {
-		m.peers[i].helloAt = 0
-	}
+	m.helloSoon()
 	return needed
 }
 
@@ -412,6 +411,8 @@ func (m *Machine) waiting() string {
 	switch {
 	case m.fault != nil:
 		return m.fault.Error()
+	case m.rivalry() != "":
+		return m.rivalry()
 	case m.node == nil:
 		if o := m.obstacle(); o != "" {
 			return o
@@ -421,6 +422,8 @@ func (m *Machine) waiting() string {
 		return "restarted: asking a majority of the voters what they saw from this node" + m.missing()
 	case m.role.lead == 0 && !m.hearsMajority():
 		return "no majority of the voters can be heard" + m.missing()
+	case m.role.lead == 0 && !m.majorityRuns():
+		return "no leader: the daemon of " + m.names(m.role.judge.Stalled) + " stands still"
 	case m.role.lead == 0:
 		return "no leader yet" + m.unwritable()
 	}
@@ -445,8 +448,8 @@ func (m *Machine) unwritable() string {
 // missing names the voters that do not answer, be it that their link is still up.
 func (m *Machine) missing() string {
 	var nodes []membership.NodeID
-	for _, e := range m.members.list {
-		if isVoter(m.cs, e.id) && e.id != m.id.RaftID && !m.heard(e.id) {
+	for _, e := range m.newest().voters {
+		if e.node != 0 && e.id != m.id.RaftID && !m.heard(e.id) && !slices.Contains(nodes, e.node) {
 			nodes = append(nodes, e.node)
 		}
 	}

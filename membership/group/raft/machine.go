@@ -24,8 +24,13 @@ type Machine struct {
 	synced  *pb.HardState // as of the last Persist
 	cs      *pb.ConfState
 	members members
+	// before is the configuration that the last change ended; nil: none is known. settled
+	// is how far others are known to keep that the log is ordered, by raft id.
+	before  *pb.ConfState
+	settled map[uint64]uint64
 
 	applied   uint64
+	delivered uint64 // of a log that is applied again: so far it was delivered
 	confIndex uint64 // last applied configuration entry
 	confWait  uint64 // a proposed configuration entry, as leader
 	electedAt uint64 // last index when this node became leader
@@ -34,15 +39,21 @@ type Machine struct {
 	logBytes  int // applied since the last compaction
 	logCount  int
 
+	electorate []membership.NodeID // who may vote; nil: all configured nodes
+
 	peers  []peer // the other configured nodes, ascending
 	seen   []seen // ascending by id
+	told   agreed // the newest configuration that another one has said is ordered
 	vetted bool   // may vote and acknowledge (S2)
 	noDisk string // why nothing is durable here any more; empty: it is
+
+	forcing *forcing // an attempt to go on without a majority
 
 	proposed      []*pb.Entry // in this step, not yet given to raft
 	proposedBytes int
 
-	role election
+	role  election
+	state given // of a witness: what is to be put into its next snapshot
 
 	now     membership.Mono
 	started bool
@@ -63,12 +74,9 @@ func New(cfg Config, restored Restored) (*Machine, []membership.GroupEffect, err
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &Machine{cfg: cfg, id: restored.Identity, hs: &pb.HardState{}, synced: &pb.HardState{}}
-	for _, n := range cfg.Nodes {
-		if n != cfg.Self {
-			m.peers = append(m.peers, peer{node: n})
-		}
-	}
+	m := &Machine{cfg: cfg, id: restored.Identity, hs: &pb.HardState{}, synced: &pb.HardState{}, settled: map[uint64]uint64{}}
+	m.role.judge.Barred = cfg.Witness
+	m.SetNodes(cfg.Nodes)
 	if m.id.RaftID == 0 {
 		if !validID(cfg.NewID) {
 			return nil, nil, fmt.Errorf("raft id %d: draw a random one", cfg.NewID)
@@ -136,6 +144,16 @@ func (m *Machine) boot() (err error) {
 			return err
 		}
 	}
+	if err = m.raft(); err != nil {
+		return err
+	}
+	m.drain()
+	m.role.term = m.hs.GetTerm()
+	return nil
+}
+
+// raft makes the library's node from the storage.
+func (m *Machine) raft() (err error) {
 	m.node, err = raftlib.NewRawNode(&raftlib.Config{
 		ID:                        m.id.RaftID,
 		ElectionTick:              10,
@@ -153,12 +171,7 @@ func (m *Machine) boot() (err error) {
 		StepDownOnRemoval:         true,
 		Logger:                    logger{line: m.debugLine()},
 	})
-	if err != nil {
-		return err
-	}
-	m.drain()
-	m.role.term = m.hs.GetTerm()
-	return nil
+	return err
 }
 
 // adopt takes the members and the consumers' state from a snapshot.
@@ -169,7 +182,7 @@ func (m *Machine) adopt(s *pb.Snapshot) error {
 	}
 	m.members, m.cs = mem, s.GetMetadata().GetConfState()
 	m.applied = s.GetMetadata().GetIndex()
-	m.confIndex = m.applied
+	m.confIndex, m.before = m.applied, nil
 	m.snapIndex, m.snapConf = m.applied, m.cs
 	m.emit(membership.GroupRestore{Index: m.applied, State: state})
 	return nil
@@ -199,6 +212,7 @@ func (m *Machine) Step(now membership.Mono, in ...membership.GroupInput) (effect
 	m.reconcile()
 	m.drain()
 	m.settle()
+	m.condense()
 	return m.take()
 }
 
@@ -239,6 +253,7 @@ func (m *Machine) start() {
 	}
 	m.role.campaignAt = m.now.Add(2*m.cfg.Heartbeat + m.jitter(wait))
 	m.single()
+	m.vet() // a generation of its own needs nobody's word
 }
 
 func (m *Machine) input(in membership.GroupInput) {
@@ -261,6 +276,8 @@ func (m *Machine) input(in membership.GroupInput) {
 		m.handOver(in.To)
 	case membership.GroupCompact:
 		m.compact(in)
+	case membership.GroupForce:
+		m.force(in)
 	}
 }
 
@@ -291,27 +308,38 @@ func (m *Machine) flush() {
 
 // compact makes a snapshot of the consumers' state and drops the log before it.
 func (m *Machine) compact(in membership.GroupCompact) {
-	if m.node == nil || in.Index > m.applied || in.Index < m.confIndex {
+	if m.cfg.Witness || !m.compactTo(in.Index, in.State) { // a witness has no state of its own
 		return
 	}
-	data := append(appendMembers(nil, m.members), in.State...)
-	snap, err := m.storage.CreateSnapshot(in.Index, m.cs, data)
+	for i := range m.peers {
+		m.giveState(&m.peers[i])
+	}
+}
+
+// compactTo says whether there is a snapshot as of the index now.
+func (m *Machine) compactTo(index uint64, state []byte) bool {
+	if m.node == nil || index > m.applied || index < m.confIndex {
+		return false
+	}
+	data := append(appendMembers(nil, m.members), state...)
+	snap, err := m.storage.CreateSnapshot(index, m.cs, data)
 	if err != nil { // older than the last one
-		return
+		return false
 	}
-	if keep := uint64(m.cfg.CompactEntries / 10); in.Index > keep {
-		_ = m.storage.Compact(in.Index - keep) // ErrCompacted: nothing to do
+	if keep := uint64(m.cfg.CompactEntries / 10); index > keep {
+		_ = m.storage.Compact(index - keep) // ErrCompacted: nothing to do
 	}
 	m.logCount, m.logBytes = 0, 0
-	m.snapIndex, m.snapConf = in.Index, snap.GetMetadata().GetConfState()
+	m.snapIndex, m.snapConf = index, snap.GetMetadata().GetConfState()
 	m.checkpoint(snap)
+	return true
 }
 
 // WantsCompact says that a GroupCompact as of the applied index is due: the log
 // has grown enough, or this leader's snapshot is older than a member that it may
 // have to be sent to.
 func (m *Machine) WantsCompact() bool {
-	if m.node == nil || m.fault != nil {
+	if m.node == nil || m.fault != nil || m.cfg.Witness {
 		return false
 	}
 	return m.logCount >= m.cfg.CompactEntries || m.logBytes >= m.cfg.CompactBytes || m.staleSnapshot()
@@ -338,6 +366,7 @@ func (m *Machine) Status() membership.GroupStatus {
 		ClusterID: m.id.ClusterID,
 		Applied:   m.applied,
 		Waiting:   m.waiting(),
+		Rivals:    m.rivals(),
 	}
 	if m.node == nil {
 		return s

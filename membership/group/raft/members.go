@@ -21,6 +21,7 @@ type member struct {
 type members struct {
 	list    []member // ascending by id
 	retired []uint64 // ids that were removed, oldest first, at most maxRetired
+	gen     Generation
 }
 
 const (
@@ -133,7 +134,17 @@ func appendMembers(b []byte, m members) []byte {
 	for _, id := range m.retired {
 		b = binary.BigEndian.AppendUint64(b, id)
 	}
-	return b
+	return appendGeneration(b, m.gen)
+}
+
+func appendGeneration(b []byte, g Generation) []byte {
+	b = binary.BigEndian.AppendUint64(b, g.Number)
+	b = binary.BigEndian.AppendUint64(b, g.ID)
+	return binary.BigEndian.AppendUint64(b, g.Parent)
+}
+
+func (r *reader) generation() Generation {
+	return Generation{Number: r.uint64(), ID: r.uint64(), Parent: r.uint64()}
 }
 
 // parseMembers returns what follows the members as rest.
@@ -151,6 +162,7 @@ func parseMembers(b []byte) (m members, rest []byte, err error) {
 	for range n {
 		m.retired = append(m.retired, r.uint64())
 	}
+	m.gen = r.generation()
 	if r.err != nil {
 		return members{}, nil, errMembers
 	}

@@ -24,9 +24,7 @@ func (m *Machine) DiskLost(why string) bool {
 	}
 	m.noDisk = why
 	m.trace("degraded", "the log cannot be written: this node does not vote any more: %s", why)
-	for i := range m.peers {
-		m.peers[i].helloAt = 0
-	}
+	m.helloSoon()
 	m.abdicate()
 	return true
 }

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"fmt"
+	"maps"
 
 	raftlib "go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -58,8 +59,12 @@ func (m *Machine) append(msg *pb.Message) {
 		must(m.adopt(snap))
 		m.logCount, m.logBytes = 0, 0
 	case raftlib.MustSync(m.hs, m.synced, len(msg.GetEntries())):
+		kept := m.synced.GetCommit()
 		m.synced = m.hs
 		m.persist(&Record{HardState: m.hs, Entries: msg.GetEntries()})
+		if kept < m.confIndex && m.confIndex <= m.hs.GetCommit() {
+			m.helloSoon() // others wait to know that it is kept here
+		}
 	}
 	m.respond(msg.GetResponses())
 }
@@ -104,7 +109,7 @@ func (m *Machine) apply(entries []*pb.Entry) {
 		switch {
 		case e.GetType() == pb.EntryConfChangeV2:
 			m.applyConf(e)
-		case len(e.GetData()) > 0:
+		case len(e.GetData()) > 0 && m.applied > m.delivered:
 			m.emit(membership.GroupDeliver{Index: e.GetIndex(), Term: e.GetTerm(), Data: e.GetData()})
 		}
 	}
@@ -114,18 +119,21 @@ func (m *Machine) apply(entries []*pb.Entry) {
 func (m *Machine) applyConf(e *pb.Entry) {
 	cc, named, err := parseChange(e.GetData())
 	must(err)
+	m.before = m.cs
 	m.cs = m.node.ApplyConfChange(cc)
 	for _, n := range named.list {
 		if inConf(m.cs, n.id) {
 			m.members.add(n)
 		}
 	}
+	if named.gen.Number > m.members.gen.Number {
+		m.members.gen = named.gen
+	}
 	m.members.keep(m.cs)
+	maps.DeleteFunc(m.settled, func(id, _ uint64) bool { return !inConf(m.cs, id) })
 	m.confIndex = e.GetIndex()
 	m.trace("config", "voters %v learners %v at %d", m.Status().Voters, m.Status().Learners, e.GetIndex())
-	for i := range m.peers {
-		m.peers[i].helloAt = 0 // an admitted node waits for its form, a replaced one for the news
-	}
+	m.helloSoon() // an admitted node waits for its form, a replaced one for the news
 }
 
 // sendRaft sends a raft message to the node that has the id.
@@ -151,6 +159,13 @@ func (m *Machine) sendRaft(msg *pb.Message) {
 		return
 	}
 	m.emit(membership.GroupSend{To: to, Data: data})
+}
+
+// marshal is the form of a change in an entry.
+func marshal(cc *pb.ConfChangeV2) []byte {
+	_, b, err := pb.MarshalConfChange(cc)
+	must(err)
+	return b
 }
 
 // must: an error here is a broken invariant; Step turns it into a fault.

@@ -35,6 +35,7 @@ func appendRecord(b []byte, r *Record) ([]byte, error) {
 	if r.Identity != nil {
 		b = binary.BigEndian.AppendUint64(b, r.Identity.RaftID)
 		b = appendString(b, r.Identity.ClusterID)
+		b = binary.BigEndian.AppendUint64(appendGeneration(b, r.Identity.Pledge.Generation), r.Identity.Pledge.Maker)
 	}
 	if r.HardState != nil {
 		b = binary.BigEndian.AppendUint64(b, r.HardState.GetTerm())
@@ -71,7 +72,7 @@ func parseRecord(b []byte) (*Record, error) {
 	}
 	rec := &Record{Checkpoint: head[1]&hasCheckpoint != 0}
 	if head[1]&hasIdentity != 0 {
-		rec.Identity = &Identity{RaftID: r.uint64(), ClusterID: r.string(maxClusterID)}
+		rec.Identity = &Identity{RaftID: r.uint64(), ClusterID: r.string(maxClusterID), Pledge: Pledge{r.generation(), r.uint64()}}
 	}
 	if head[1]&hasHardState != 0 {
 		rec.HardState = hardState(r.uint64(), r.uint64(), r.uint64())

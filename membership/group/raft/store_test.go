@@ -42,11 +42,11 @@ func snapshot(index, term uint64, state string) *pb.Snapshot {
 func history() []*Record {
 	recs := []*Record{
 		{Identity: &Identity{RaftID: 7}},
-		{Checkpoint: true, Identity: &Identity{7, "c"}, Snapshot: snapshot(1, 1, ""), HardState: hardState(1, 0, 1)},
+		{Checkpoint: true, Identity: &Identity{RaftID: 7, ClusterID: "c"}, Snapshot: snapshot(1, 1, ""), HardState: hardState(1, 0, 1)},
 		{HardState: hardState(2, 7, 1)},
 		{HardState: hardState(2, 7, 1), Entries: []*pb.Entry{entry(2, 2, "two"), entry(3, 2, "three")}},
 		{HardState: hardState(3, 8, 2), Entries: []*pb.Entry{entry(3, 3, "another three")}},
-		{Checkpoint: true, Identity: &Identity{7, "c"}, Snapshot: snapshot(3, 3, "state"), HardState: hardState(3, 8, 3)},
+		{Checkpoint: true, Identity: &Identity{RaftID: 7, ClusterID: "c"}, Snapshot: snapshot(3, 3, "state"), HardState: hardState(3, 8, 3)},
 	}
 	for i := uint64(4); i < 12; i++ {
 		recs = append(recs, &Record{HardState: hardState(3, 8, i-1), Entries: []*pb.Entry{entry(i, 3, strings.Repeat("x", int(i)*90))}})
@@ -122,7 +122,7 @@ func TestStoreRotatesAndDropsWhatACheckpointReplaces(t *testing.T) {
 		t.Fatalf("%d segments for 3 MiB, want several", n)
 	}
 	huge := snapshot(10, 1, strings.Repeat("z", 5<<20)) // larger than a segment
-	if err := s.Save(&Record{Checkpoint: true, Identity: &Identity{7, "c"}, Snapshot: huge, HardState: hardState(1, 0, 10)}); err != nil {
+	if err := s.Save(&Record{Checkpoint: true, Identity: &Identity{RaftID: 7, ClusterID: "c"}, Snapshot: huge, HardState: hardState(1, 0, 10)}); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(glob(t, dir, "log-*")); n != 1 {
@@ -467,7 +467,7 @@ func TestStoreCrashBeforeDrop(t *testing.T) {
 	if want := replayed(t, recs[:6]); !equal(r, want) {
 		t.Fatalf("got %+v, want %+v", r, want)
 	}
-	if err := s.Save(&Record{Checkpoint: true, Identity: &Identity{7, "c"}, Snapshot: snapshot(3, 3, "")}); err != nil {
+	if err := s.Save(&Record{Checkpoint: true, Identity: &Identity{RaftID: 7, ClusterID: "c"}, Snapshot: snapshot(3, 3, "")}); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(glob(t, dir, "log-*")); n != 1 {

@@ -21,6 +21,8 @@ const (
 	kindHello byte = 1 + iota
 	kindForm
 	kindRaft
+	kindState
+	kindPledge
 )
 
 const (
@@ -43,9 +45,14 @@ type hello struct {
 	term      uint64 // of its hard state
 	lastTerm  uint64 // of its log
 	lastIndex uint64
-	retired   bool   // the raft id that the receiver announced was replaced
-	lost      bool   // it had a log, and has none
-	noDisk    bool   // its log cannot be written any more
+	retired   bool // the raft id that the receiver announced was replaced
+	lost      bool // it had a log, and has none
+	noDisk    bool // its log cannot be written any more
+	witness   bool // it makes no snapshots, and wants to be given the consumers' state
+	gen       Generation
+	commit    uint64 // so far the log is ordered, and that is on the disk
+	making    uint64 // ID of the generation that it is making; 0: none
+	conf      agreed // the newest configuration that it knows to be ordered
 	seen      []seen // what raft ids acknowledged, as far as the sender knows; ascending
 }
 
@@ -71,7 +78,10 @@ func encodeHello(h hello) []byte {
 	b = binary.BigEndian.AppendUint64(b, h.term)
 	b = binary.BigEndian.AppendUint64(b, h.lastTerm)
 	b = binary.BigEndian.AppendUint64(b, h.lastIndex)
-	b = append(b, boolByte(h.retired), boolByte(h.lost), boolByte(h.noDisk))
+	b = append(b, boolByte(h.retired), boolByte(h.lost), boolByte(h.noDisk), boolByte(h.witness))
+	b = binary.BigEndian.AppendUint64(appendGeneration(b, h.gen), h.making)
+	b = binary.BigEndian.AppendUint64(b, h.commit)
+	b = appendAgreed(b, h.conf)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(h.seen)))
 	for _, s := range h.seen {
 		b = binary.BigEndian.AppendUint64(b, s.id)
@@ -86,7 +96,9 @@ func parseHello(b []byte) (hello, error) {
 	h := hello{clusterID: r.string(maxClusterID), raftID: r.uint64()}
 	copy(h.hash[:], r.bytes(len(h.hash)))
 	h.term, h.lastTerm, h.lastIndex = r.uint64(), r.uint64(), r.uint64()
-	h.retired, h.lost, h.noDisk = r.bool(), r.bool(), r.bool()
+	h.retired, h.lost, h.noDisk, h.witness = r.bool(), r.bool(), r.bool(), r.bool()
+	h.gen, h.making, h.commit = r.generation(), r.uint64(), r.uint64()
+	h.conf = r.agreed()
 	for range r.count(maxSeen, 24) {
 		s := seen{r.uint64(), r.uint64(), r.uint64()}
 		if k := len(h.seen); k > 0 && h.seen[k-1].id >= s.id {
@@ -145,6 +157,34 @@ func agree(m members, cs *pb.ConfState) bool {
 		}
 	}
 	return true
+}
+
+// pledgeMessage asks for a word, or gives it.
+type pledgeMessage struct {
+	Pledge
+	ask         bool
+	term, index uint64 // of the asker's last entry
+}
+
+func encodePledge(p pledgeMessage) []byte {
+	b := append([]byte{wireVersion, kindPledge}, boolByte(p.ask))
+	b = appendGeneration(b, p.Generation)
+	for _, v := range []uint64{p.Maker, p.term, p.index} {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+func parsePledge(b []byte) (pledgeMessage, error) {
+	r := reader{b: b}
+	p := pledgeMessage{ask: r.bool(), Pledge: Pledge{Generation: r.generation(), Maker: r.uint64()}, term: r.uint64(), index: r.uint64()}
+	if err := r.end(); err != nil {
+		return pledgeMessage{}, fmt.Errorf("pledge: %w", err)
+	}
+	if !validID(p.Maker) || p.Number == 0 || p.ID == 0 {
+		return pledgeMessage{}, fmt.Errorf("pledge: generation %d of %x: %w", p.Number, p.Maker, ErrWire)
+	}
+	return p, nil
 }
 
 func encodeRaft(m *pb.Message) ([]byte, error) {

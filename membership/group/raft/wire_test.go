@@ -17,7 +17,8 @@ func TestHelloRoundTrip(t *testing.T) {
 		{raftID: 1},
 		{
 			clusterID: "c", raftID: 1 << 63, hash: [32]byte{1, 31: 2}, term: 3, lastTerm: 2, lastIndex: 9,
-			retired: true, lost: true, seen: []seen{{1, 2, 3}, {4, 5, 6}},
+			retired: true, lost: true, witness: true, seen: []seen{{1, 2, 3}, {4, 5, 6}},
+			conf: agreed{7, []elector{{member{1, 1}, true, true}, {member{2, 3}, false, true}, {member{4, 3}, true, false}}},
 		},
 	} {
 		_, body, err := envelope(encodeHello(h))
@@ -27,6 +28,21 @@ func TestHelloRoundTrip(t *testing.T) {
 		got, err := parseHello(body)
 		if err != nil || !reflect.DeepEqual(got, h) {
 			t.Fatalf("got %+v, %v, want %+v", got, err, h)
+		}
+	}
+}
+
+func TestHelloRefusesAConfigurationThatIsNone(t *testing.T) {
+	for name, a := range map[string]agreed{
+		"no voters":            {index: 7},
+		"outgoing voters only": {7, []elector{{member{1, 1}, false, true}}},
+		"voters of nothing":    {0, []elector{{member{1, 1}, true, false}}},
+		"no raft id":           {7, []elector{{member{0, 1}, true, false}}},
+		"an id twice":          {7, []elector{{member{1, 1}, true, false}, {member{1, 2}, true, false}}},
+		"no voter":             {7, []elector{{member{1, 1}, true, false}, {member{2, 2}, false, false}}},
+	} {
+		if _, err := parseHello(encodeHello(hello{raftID: 1, conf: a})[2:]); !errors.Is(err, ErrWire) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -149,9 +165,10 @@ func FuzzReceive(f *testing.F) {
 			f.Add(b)
 		}
 	}
+	f.Add(encodePledge(pledgeMessage{Pledge: Pledge{Generation{1, 9, 0}, 8}, ask: true, term: 1, index: 1}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, _, err := New(Config{Self: 1, Nodes: []membership.NodeID{1, 2}}, Restored{
-			Identity: Identity{7, "c"}, HardState: hardState(1, 0, 1), Snapshot: snapshot(1, 1, ""),
+			Identity: Identity{RaftID: 7, ClusterID: "c"}, HardState: hardState(1, 0, 1), Snapshot: snapshot(1, 1, ""),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -181,4 +198,26 @@ func TestReadBallot(t *testing.T) {
 			t.Errorf("%x is a vote %+v", m, b)
 		}
 	}
+}
+
+func TestStateRoundTrip(t *testing.T) {
+	kind, body, err := envelope(encodeState(given{7, []byte("state")}))
+	g, perr := parseState(body)
+	if err != nil || perr != nil || kind != kindState || g.index != 7 || string(g.state) != "state" {
+		t.Fatalf("%+v, %v, %v", g, err, perr)
+	}
+	for _, b := range [][]byte{nil, {1, 2, 3}, make([]byte, 8), make([]byte, 20)} {
+		if g, err := parseState(b); !errors.Is(err, ErrWire) {
+			t.Errorf("%v: %+v, %v", b, g, err)
+		}
+	}
+}
+
+func FuzzParseState(f *testing.F) {
+	f.Add(encodeState(given{1, []byte("x")})[2:])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if g, err := parseState(b); err == nil && (g.index == 0 || !bytes.Equal(encodeState(g)[2:], b)) {
+			t.Errorf("%+v of %v", g, b)
+		}
+	})
 }

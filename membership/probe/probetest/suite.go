@@ -66,6 +66,8 @@ func Run(t *testing.T, p Provider) {
 		{"links apart", testLinks},
 		{"forged and replayed answers", testForged},
 		{"answers out of order", testReordered},
+		{"probes say what was heard", testHeard},
+		{"a kernel without a daemon", testNoDaemon},
 		{"what is answered", testProbes},
 		{"overlapping keys", testKeys},
 		{"rate of answers", testRate},

@@ -201,6 +201,62 @@ func testReordered(t *testing.T, p Provider) {
 	}
 }
 
+// A probe names the newest answer that counted, so that the peer knows which arrive.
+func testHeard(t *testing.T, p Provider) {
+	nodes := p.Nodes(t, 2, 1)
+	a := know(Start(t, p, Spec{Self: 1, Nodes: nodes}), 2)
+	w := Play(t, p, nodes[1], nodes[0], 0)
+	said := func(what string, stamp membership.Mono, flags uint8) {
+		t.Helper()
+		for began := time.Now(); ; {
+			q := w.Fresh()
+			if q.Stamp == stamp && q.Flags == flags {
+				return
+			}
+			if time.Since(began) > Patience {
+				t.Fatalf("%s: probes say %d, flags %d; want %d, flags %d", what, q.Stamp, q.Flags, stamp, flags)
+			}
+		}
+	}
+	said("nothing was heard", 0, 0)
+	r := Answer(w.Fresh())
+	r.Stamp, r.Flags = 500, probe.FlagKernel|probe.FlagNoDaemon
+	w.Send(r, Key(1))
+	said("the kernel was heard", 500, probe.FlagKernel)
+	r = Answer(w.Fresh())
+	r.Stamp = 600
+	w.Send(r, Key(1))
+	said("the daemon was heard", 600, 0)
+	r = Answer(w.Fresh())
+	r.Stamp, r.Responder = 700, 999
+	w.Send(r, Key(1)) // does not count
+	a.AwaitProbes(2, 0, 3)
+	said("another epoch was not heard", 600, 0)
+	a.SetEpoch(2, 999)
+	said("another boot has another clock", 0, 0)
+}
+
+// A kernel without a daemon has answered, and its node is not heard.
+func testNoDaemon(t *testing.T, p Provider) {
+	nodes := p.Nodes(t, 2, 1)
+	a := know(Start(t, p, Spec{Self: 1, Nodes: nodes}), 2)
+	w := Play(t, p, nodes[1], nodes[0], 0)
+	w.Send(Answer(w.Fresh()), Key(1))
+	before := a.Await(2, 0, "an honest answer counts", func(s membership.Sample) bool { return s.Answered == 1 })
+	for range 3 {
+		r := Answer(w.Fresh())
+		r.Flags, r.View = probe.FlagKernel|probe.FlagNoDaemon, 9
+		w.Send(r, Key(1))
+	}
+	if s := a.AwaitProbes(2, 0, 3); s.Heard != before.Heard || s.Answered != 1 || s.View != before.View {
+		t.Errorf("%+v became %+v", before, s)
+	}
+	r := Answer(w.Fresh())
+	r.Flags = probe.FlagKernel
+	w.Send(r, Key(1))
+	a.Await(2, 0, "a kernel that has a daemon counts", func(s membership.Sample) bool { return s.Answered == 2 && s.Heard > before.Heard })
+}
+
 func testProbes(t *testing.T, p Provider) {
 	nodes := p.Nodes(t, 2, 1)
 	a := Start(t, p, Spec{Self: 1, Nodes: nodes})

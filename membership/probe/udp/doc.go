@@ -1,12 +1,22 @@
-// Package udp is the Prober in user space: it sends and answers the probes of
-// membership/probe over ordinary UDP sockets. It is what runs where XDP cannot,
-// and what an XDP responder is compared with.
+// Package udp is the Prober: it sends the probes of membership/probe over ordinary UDP
+// sockets, judges the answers, and answers those probes that no program of ebpf/liveness
+// has answered before they came to a socket. It runs always, and is what that program is
+// compared with.
 //
 // # What an answer proves
 //
-// The daemon answers, not the kernel: a daemon that is stopped or starved looks
-// like a silent kernel. Profiles must allow for that (architecture.md, 7). The
-// answer's age is that of the daemon's last Progress.
+// The daemon answers here, not the kernel: a daemon that is stopped or starved looks
+// like a silent kernel, and the times that are configured must allow for that where no
+// program answers. The answer's age is that of the daemon's last Progress.
+//
+// # When an answer came
+//
+// Where the kernel stamps answers as they come in (Options.Arrivals, ebpf/liveness), that
+// is when they came, however late they are read: Heard and round trips are by the stamp,
+// and Snapshot looks at it. So what waits unread, because the daemon was starved, is no
+// silence, and what was silent before it was read is. The stamp is of the newest answer
+// alone: those that waited beside it are answered probes without a round trip. Elsewhere an
+// answer comes when it is read.
 //
 // # Loops
 //
@@ -20,9 +30,26 @@
 //
 // A link whose own address is not there (yet) is tried again every second.
 //
+// # Long probes
+//
+// Nothing that is sent may be fragmented. How long the long probes to a peer are the
+// kernel says: the MTU of its way from the link's address to the peer's, which is the
+// interface's or what a route or a router made of it. It is asked every few seconds, so
+// that a change is followed; the rounds begin anew then. A long probe takes its
+// place in the rate of answers as any other.
+//
+// # Hints
+//
+// Hurry has a peer probed four times as often for a while, since something else hints that
+// the way to it may be bad. That is within its rate of answers, makes no answer late, and
+// changes nothing of what liveness concludes from answers, or from none: all that comes
+// of it is that the last answer is younger when there are no more, so that the nodes that
+// observe a death agree sooner, and that one that lives is heard sooner. At most half of the
+// time is hurried, whatever comes.
+//
 // # Order of checks on what arrives
 //
-// The kernel drops what has not the length and first bytes of a probe, or comes
+// The kernel drops what has not a length and the first bytes of a probe, or comes
 // from no configured address, before it takes room in the socket's buffer. Then:
 // form, key epoch, tag, destination, link and source; a probe then must not have
 // come before, passes the rate limit of its peer and link and is answered to that

@@ -9,7 +9,7 @@ import (
 	"github.com/quorate/quorate/membership/probe"
 )
 
-// filter is a program for a link's socket that lets in what has the length and
+// filter is a program for a link's socket that lets in what has a length and
 // the first bytes of a probe and comes from one of these addresses, all of the
 // socket's family. The kernel runs it before a datagram takes room in the
 // socket's buffer and wakes anybody up: others cannot fill the buffer that honest
@@ -23,11 +23,13 @@ func filter(v4 bool, from []netip.Addr) []unix.SockFilter {
 		load  = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		size  = unix.BPF_LD | unix.BPF_W | unix.BPF_LEN
 		equal = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		least = unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K
 		end   = unix.BPF_RET | unix.BPF_K
 	)
 	magic := binary.BigEndian.Uint32(binary.LittleEndian.AppendUint32(nil, probe.Magic))
 	prog := []unix.SockFilter{
-		{Code: size}, {Code: equal, Jt: 1, K: udpHeader + probe.Size}, {Code: end},
+		{Code: size}, {Code: equal, Jt: 3, K: udpHeader + probe.Size},
+		{Code: least, Jf: 1, K: udpHeader + probe.MinLong}, {Code: least, Jf: 1, K: udpHeader + probe.MaxLong + 1}, {Code: end},
 		{Code: load, K: udpHeader}, {Code: equal, Jt: 1, K: magic}, {Code: end},
 	}
 	source := 8 // in the header of IPv6

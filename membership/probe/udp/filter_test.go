@@ -3,6 +3,7 @@ package udp
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -38,11 +39,20 @@ func TestFilter(t *testing.T) {
 			}
 			send(t, at[1], own, to, make([]byte, probe.Size), 3000)
 			send(t, at[1], own, to, good[:probe.Size-1], 3000)
+			send(t, at[1], own, to, slices.Concat(good[:], make([]byte, probe.MinLong-probe.Size-1)), 3000)
+			send(t, at[1], own, to, slices.Concat(good[:], make([]byte, probe.MaxLong-probe.Size+1)), 300)
 			send(t, at[1], own, to, good[:], 1)
-			var b [probe.Size + 1]byte
+			send(t, at[1], own, to, slices.Concat(good[:], make([]byte, probe.MinLong-probe.Size)), 1)
+			send(t, at[1], own, to, slices.Concat(good[:], make([]byte, probe.MaxLong-probe.Size)), 1)
+			var b [probe.MaxLong + 1]byte
 			n, ok := recv(fd, b[:])
 			if pkt, err := probe.Parse(b[:n]); !ok || err != nil || pkt.Seq != 42 {
 				t.Errorf("%v, %d bytes, %+v, %v", ok, n, pkt, err)
+			}
+			for _, want := range []int{probe.MinLong, probe.MaxLong} {
+				if n, ok := recv(fd, b[:]); !ok || n != want {
+					t.Errorf("%v, %d bytes, want %d", ok, n, want)
+				}
 			}
 			if _, ok := recv(fd, b[:]); ok {
 				t.Error("and something else")

@@ -3,7 +3,6 @@ package udp
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -30,29 +29,35 @@ const (
 
 // sendLoop sends each target its probe once an interval, spread over it.
 func (p *Prober) sendLoop(ctx context.Context) {
-	due := make([]membership.Mono, len(p.targets))
-	start := now()
-	for i := range due {
-		due[i] = start.Add(offset(i, len(due), p.opt.Interval))
-	}
+	var tab *table
 	var buf [probe.Size]byte
+	var long [probe.MaxLong]byte
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		at := now()
+		if t := p.table.Load(); t != tab {
+			t.schedule(at, tab)
+			tab = t
+		}
 		next := at.Add(time.Second)
-		for i, t := range p.targets {
-			if due[i] <= at {
+		for _, t := range tab.targets {
+			if t.turnAt(at) <= at {
 				p.sendProbe(t, now(), &buf)
-				due[i] = following(due[i], at, p.opt.Interval)
+				if !t.between {
+					t.due = following(t.due, at, tab.interval)
+					p.sendLongs(t, &long)
+				}
+				t.extra = at.Add(probe.HurriedInterval(tab.interval, MinInterval))
 			}
-			next = min(next, due[i])
+			next = min(next, t.turnAt(at))
 		}
 		timer.Reset(pause(now(), next))
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-p.retable:
 		}
 	}
 }
@@ -90,8 +95,9 @@ func (p *Prober) sendProbe(t *target, at membership.Mono, buf *[probe.Size]byte)
 
 // readLoop answers probes and judges replies on one link, until its file is closed.
 func (p *Prober) readLoop(l *link) {
-	var in [probe.Size + 1]byte // a longer datagram shows
+	var in [probe.MaxLong + 1]byte // a longer datagram shows
 	var out [probe.Size]byte
+	var long [probe.MaxLong]byte // its end is always zeros
 	conn, err := l.file.SyscallConn()
 	if err != nil {
 		p.opt.Logger.Error("link is not read", "link", l.index, "err", err)
@@ -100,7 +106,7 @@ func (p *Prober) readLoop(l *link) {
 	for {
 		more := true
 		err := conn.Read(func(fd uintptr) bool {
-			more = p.readLink(l.index, int(fd), in[:], &out)
+			more = p.readLink(l.index, int(fd), in[:], &out, &long)
 			return more // else wait for the next datagram
 		})
 		if err != nil {
@@ -110,11 +116,17 @@ func (p *Prober) readLoop(l *link) {
 }
 
 // readLink reads what has come on one link; false when nothing is left.
-func (p *Prober) readLink(link, fd int, in []byte, out *[probe.Size]byte) bool {
+func (p *Prober) readLink(link, fd int, in []byte, out *[probe.Size]byte, long *[probe.MaxLong]byte) bool {
 	for range batch {
 		n, ok := recv(fd, in)
 		if !ok {
 			return false // nothing more; a socket's pending error is cleared by reading it
+		}
+		if n > probe.Size {
+			if t, size := p.receiveLong(link, in[:n], now(), long); t != nil && !sendTo(fd, long[:size], t.replyTo) {
+				p.count(sendFailed)
+			}
+			continue
 		}
 		t := p.receive(link, in[:n], now(), out)
 		if t != nil && !sendTo(fd, out[:], t.replyTo) {
@@ -155,14 +167,17 @@ func (p *Prober) open(ctx context.Context, l *link, wg *sync.WaitGroup) bool {
 		}
 		return false
 	}
-	var peers []netip.Addr
-	for _, t := range p.targets {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	tab := p.table.Load()
+	for _, t := range tab.targets {
 		if t.link == l {
 			t.probeTo, t.replyTo = rawAddr(t.addr, zone), rawAddr(t.addr, zone)
-			peers = append(peers, t.addr.Addr())
 		}
 	}
-	setFilter(fd, filter(l.addr.Addr().Is4(), peers))
+	p.askMTUs(l, zone, tab)
+	setFilter(fd, filter(l.addr.Addr().Is4(), tab.sources(l)))
+	l.zone = zone
 	l.file = os.NewFile(uintptr(fd), what) // the socket does not block: the runtime's poller has it
 	l.fd.Store(int32(fd))                  // after the addresses: who sees it sees them
 	context.AfterFunc(ctx, func() {

@@ -29,12 +29,18 @@ const (
 	dropUnasked                // replies to what was never sent
 	dropLate                   // replies to a probe too long ago
 	dropOld                    // replies not newer than one that counted
+	dropNoDaemon               // replies of a kernel whose daemon has ended
+	longSent                   // long probes given to the kernel
+	longAnswered               // long probes that were answered
+	longAccepted               // long replies that counted
+	hurries                    // peers that were probed more often for a hint
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"accepted", "answered", "sent", "send_failed", "form", "key_epoch", "tag", "destination", "source", "link",
-	"replay", "rate", "prober", "unlearnt", "instance", "unasked", "late", "old",
+	"replay", "rate", "prober", "unlearnt", "instance", "unasked", "late", "old", "no_daemon",
+	"long_sent", "long_answered", "long_accepted", "hurries",
 }
 
 // Counters returns how many packets came to what end: sent, answered, accepted,
@@ -53,20 +59,7 @@ func (p *Prober) count(r reason) { p.drops[r].Add(1) }
 // answered it writes the answer to out and returns whom to send it to.
 func (p *Prober) receive(link int, b []byte, at membership.Mono, out *[probe.Size]byte) *target {
 	pkt, err := probe.Parse(b)
-	if err != nil {
-		p.count(dropForm)
-		return nil
-	}
-	key, ok := p.key(pkt.Epoch)
-	if !ok {
-		p.count(dropKey)
-		return nil
-	}
-	if !probe.Verify(b, key) {
-		p.count(dropTag)
-		return nil
-	}
-	t, why := p.route(link, &pkt)
+	t, key, why := p.believe(link, &pkt, err, b)
 	if t == nil {
 		p.count(why)
 		return nil
@@ -75,7 +68,7 @@ func (p *Prober) receive(link int, b []byte, at membership.Mono, out *[probe.Siz
 		if pkt.Prober != p.opt.Instance {
 			p.count(dropProber)
 		} else {
-			p.count(t.accept(&pkt, at))
+			p.count(t.accept(&pkt, at, p.came(t)))
 		}
 		return nil
 	}
@@ -88,8 +81,24 @@ func (p *Prober) receive(link int, b []byte, at membership.Mono, out *[probe.Siz
 	return t
 }
 
+// believe checks all that can be checked of a datagram by itself.
+func (p *Prober) believe(link int, pkt *probe.Packet, err error, b []byte) (*target, probe.Key, reason) {
+	if err != nil {
+		return nil, probe.Key{}, dropForm
+	}
+	key, ok := p.key(pkt.Epoch)
+	if !ok {
+		return nil, key, dropKey
+	}
+	if !probe.Verify(b[:probe.Size], key) {
+		return nil, key, dropTag
+	}
+	t, why := p.route(link, pkt)
+	return t, key, why
+}
+
 func (p *Prober) key(epoch uint32) (probe.Key, bool) {
-	for _, k := range p.opt.Keys {
+	for _, k := range *p.keys.Load() {
 		if k.Epoch() == epoch {
 			return k, true
 		}
@@ -105,7 +114,7 @@ func (p *Prober) route(link int, pkt *probe.Packet) (*target, reason) {
 	if int(pkt.Link) != link {
 		return nil, dropLink
 	}
-	byLink := p.index[pkt.Src]
+	byLink := p.table.Load().index[pkt.Src]
 	if link >= len(byLink) || byLink[link] == nil {
 		return nil, dropSource
 	}
@@ -116,7 +125,12 @@ func (p *Prober) route(link int, pkt *probe.Packet) (*target, reason) {
 // who sends with it accepts it.
 func (p *Prober) answer(pkt *probe.Packet, at membership.Mono, key probe.Key, out *[probe.Size]byte) {
 	r := pkt.Reply()
-	r.Responder = p.opt.Instance
+	p.sign(&r, at, key, out)
+}
+
+// sign fills in this node's part of a reply.
+func (p *Prober) sign(r *probe.Packet, at membership.Mono, key probe.Key, out *[probe.Size]byte) {
+	r.Responder = p.opt.Epoch
 	r.Stamp = at
 	r.Progress = p.ticks.Load()
 	r.Age = max(time.Duration(int64(at)-p.tickedAt.Load()), 0)
@@ -126,9 +140,7 @@ func (p *Prober) answer(pkt *probe.Packet, at membership.Mono, key probe.Key, ou
 
 // ask writes the next probe of a target.
 func (p *Prober) ask(t *target, at membership.Mono, out *[probe.Size]byte) {
-	pkt := probe.Packet{
-		Type: probe.TypeProbe, Link: uint8(t.link.index), Src: p.opt.Self, Dst: t.peer,
-		Seq: t.next(at), Prober: p.opt.Instance, Sent: at,
-	}
-	pkt.Marshal(out, p.opt.Keys[0])
+	pkt := probe.Packet{Type: probe.TypeProbe, Link: uint8(t.link.index), Src: p.opt.Self, Dst: t.peer, Prober: p.opt.Instance}
+	t.next(&pkt, at)
+	pkt.Marshal(out, (*p.keys.Load())[0])
 }

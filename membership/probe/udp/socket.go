@@ -48,6 +48,7 @@ func openSocket(addr netip.AddrPort) (fd int, zone uint32, err error) {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
 	_ = unix.SetsockoptInt(fd, level, class, classControl)
+	whole(fd, family)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6)
 	if err := unix.Bind(fd, sockaddr(addr, zone)); err != nil {
 		_ = unix.Close(fd)

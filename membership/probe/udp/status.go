@@ -39,7 +39,7 @@ func (p *Prober) Status() Status {
 	for _, l := range p.links {
 		st.Links = append(st.Links, LinkStatus{Link: l.index, Addr: l.addr, Open: l.fd.Load() >= 0})
 	}
-	for _, t := range p.targets {
+	for _, t := range p.table.Load().targets {
 		t.mu.Lock()
 		st.Peers = append(st.Peers, PeerStatus{Peer: t.peer, Link: t.link.index, Addr: t.addr, Learnt: t.sample.Instance, Seen: t.seen})
 		t.mu.Unlock()

@@ -3,6 +3,7 @@ package udp
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/membership"
@@ -17,47 +18,106 @@ type target struct {
 	// One address for each thread: sending writes into it.
 	probeTo, replyTo *rawAddress
 
-	mu     sync.Mutex
-	window probe.Window
-	sample membership.Sample
-	seen   uint64 // instance of the last authentic reply, learnt or not
+	due  membership.Mono // of the next probe, of an interval; the sender's own
+	turn int             // of LongEvery, when a round of long probes begins; the sender's own
+	mtu  atomic.Int32    // of the way to the peer, as the kernel knows it; 0: it does not
+
+	extra   membership.Mono // when one besides is due, while the peer is hurried; the sender's own
+	between bool            // the probe that is sent now is such a one; the sender's own
+	hurried atomic.Int64    // until then
+
+	first uint64 // the sequence before that of its first probe
+
+	mu       sync.Mutex
+	window   probe.Window
+	hurry    probe.Hurry
+	recent   probe.Recent
+	sample   membership.Sample
+	seen     uint64          // instance of the last authentic reply, learnt or not
+	kernel   bool            // the last reply in time was the kernel's
+	gone     bool            // and said that it has no daemon
+	kernelAt membership.Mono // when the kernel gave the last one
+	prober   uint64          // the peer's run whose probes are told from copies
+	stamp    membership.Mono // its stamp, of the peer's clock; 0: none has come
 
 	replays probe.Replays // probes of the learnt instance that have come
 	bucket  bucket        // answers to its probes
 	others  bucket        // answers to those of instances not learnt: they may be copies of an earlier run's
+
+	longs       probe.Longs
+	longReplays probe.Replays // long probes of the learnt instance that have come
 }
 
-func newTarget(peer membership.NodeID, l *link, addr netip.AddrPort, rate int) *target {
-	return &target{
-		peer: peer, link: l, addr: addr,
+// newTarget numbers its probes from the time on, in microseconds, which is beyond all that
+// this run may have sent to the peer before, elsewhere or until it was taken out of the
+// configuration: what remembers those, at the peer or in the kernel, takes none of the new
+// ones for a copy.
+func newTarget(peer membership.NodeID, l *link, addr netip.AddrPort, rate int, at membership.Mono) *target {
+	t := &target{
+		first: uint64(at) / uint64(time.Microsecond),
+		peer:  peer, link: l, addr: addr,
 		probeTo: rawAddr(addr, 0), replyTo: rawAddr(addr, 0),
 		sample: membership.Sample{Peer: peer, Link: l.index},
 		bucket: bucket{rate: rate, level: int64(time.Second)},
 		others: bucket{rate: rate, level: int64(time.Second)},
 	}
+	t.window.From(t.first)
+	t.longs.From(t.first)
+	return t
 }
 
-func (t *target) learn(instance uint64) {
+func (t *target) learn(prober, epoch uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sample.Instance != instance {
-		t.sample.Instance, t.replays = instance, probe.Replays{}
+	if t.prober != prober {
+		t.prober, t.replays, t.longReplays = prober, probe.Replays{}, probe.Replays{}
+	}
+	if t.sample.Instance != epoch {
+		t.sample.Instance = epoch
+		t.stamp, t.kernel, t.gone, t.kernelAt = 0, false, false, 0
 	}
 }
 
-func (t *target) snapshot() membership.Sample {
+// setRate changes how many probes a second are answered.
+func (t *target) setRate(rate int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.sample
+	t.bucket.rate, t.others.rate = rate, rate
 }
 
-// next returns the sequence of a probe that is sent now.
-func (t *target) next(at membership.Mono) uint64 {
+// snapshot is the sample, with an answer that nobody has read yet.
+func (t *target) snapshot(came probe.Arrival) membership.Sample {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	seq := t.window.Next(at)
-	t.sample.Sent = seq
-	return seq
+	t.hear(came.At, came.Age)
+	return t.sampleLocked()
+}
+
+func (t *target) sampleLocked() membership.Sample {
+	s := t.sample
+	if s.Long = t.longs.Loss(); s.Long.Size != 0 {
+		s.Long.Size += t.headers()
+	}
+	return s
+}
+
+// hear notes an answer, unless a newer one is known.
+func (t *target) hear(at membership.Mono, age time.Duration) {
+	if at >= t.sample.Heard && at != 0 {
+		t.sample.Heard, t.sample.DaemonAge = at, age
+	}
+}
+
+// next numbers a probe that is sent now, and says in it what was heard last.
+func (t *target) next(q *probe.Packet, at membership.Mono) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	q.Seq, q.Sent, q.Stamp = t.window.Next(at, t.between), at, t.stamp
+	if t.kernel {
+		q.Flags = probe.FlagKernel
+	}
+	t.sample.Sent++
+	t.recent.Sent(q.Seq - t.first)
 }
 
 // mayAnswer takes a place in the rate of answers for an authentic probe. Whoever
@@ -66,8 +126,12 @@ func (t *target) mayAnswer(q *probe.Packet, at membership.Mono) reason {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	bucket := &t.others
-	if q.Prober == t.sample.Instance {
-		if !t.replays.Fresh(q.Seq) {
+	if q.Prober == t.prober {
+		replays := &t.replays
+		if q.Type == probe.TypeLong {
+			replays = &t.longReplays
+		}
+		if !replays.Fresh(q.Seq) {
 			return dropReplay
 		}
 		bucket = &t.bucket
@@ -78,8 +142,10 @@ func (t *target) mayAnswer(q *probe.Packet, at membership.Mono) reason {
 	return answered
 }
 
-// accept judges an authentic reply to this instance.
-func (t *target) accept(r *probe.Packet, at membership.Mono) reason {
+// accept judges an authentic reply to this instance, which was read at this time. It came
+// before: no later than the newest one that the kernel has seen, if that is none older. When
+// those came that had waited beside that one nobody knows: they have no round trip.
+func (t *target) accept(r *probe.Packet, at membership.Mono, came probe.Arrival) reason {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.seen = r.Responder
@@ -97,9 +163,28 @@ func (t *target) accept(r *probe.Packet, at membership.Mono) reason {
 	case probe.Old:
 		return dropOld
 	}
-	t.sample.Heard = max(t.sample.Heard, at)
-	t.sample.RTT = at.Sub(r.Sent)
-	t.sample.DaemonAge = r.Age
+	age, timed := r.Age, true
+	if came.Seq >= r.Seq {
+		timed = came.Seq == r.Seq || at <= came.At
+		at, age = min(at, came.At), came.Age
+	}
+	rtt := at.Sub(r.Sent)
+	if timed {
+		t.recent.Answered(r.Seq-t.first, rtt)
+	} else {
+		t.recent.AnsweredSometime(r.Seq - t.first)
+	}
+	t.kernel, t.stamp = r.Flags&probe.FlagKernel != 0, r.Stamp
+	if t.kernel {
+		t.kernelAt = max(t.kernelAt, at)
+	}
+	if t.gone = r.Flags&probe.FlagNoDaemon != 0; t.gone {
+		return dropNoDaemon
+	}
+	t.hear(at, age)
+	if timed {
+		t.sample.RTT = rtt
+	}
 	t.sample.View = r.View
 	t.sample.Answered++
 	return accepted

@@ -34,6 +34,7 @@ type Options struct {
 	Interval time.Duration // between two probes of one peer on one link
 	Keys     []probe.Key   // the first is sent with, all are accepted (secret.ProbeKeys)
 	Instance uint64        // of this run, what peers learn over their Comm; not 0
+	Epoch    uint64        // of its answers, which they learn as well; 0: Instance
 
 	Port  int                       // 0: DefaultPort
 	Ports map[membership.NodeID]int // overrides Port for nodes that share an address, as in tests
@@ -41,22 +42,29 @@ type Options struct {
 	LockMemory bool
 	// Rate is how many probes a second of one peer on one link are answered;
 	// 0: eight times what its interval asks for, at least 200.
-	Rate   int
-	Logger *slog.Logger // nil: silent
+	Rate int
+	// Arrivals are the answers that the kernel has seen on the way to this prober; nil: it
+	// looks at none. They must be those to Instance.
+	Arrivals probe.Arrivals
+	Logger   *slog.Logger // nil: silent
 }
 
 // Prober probes every other node on every link that both have.
 type Prober struct {
 	opt     Options
+	rate    int // as in the options: 0, by the interval
 	links   []*link
-	targets []*target                       // by node, then link
-	index   map[membership.NodeID][]*target // by link; nil where there is none
+	table   atomic.Pointer[table]
+	retable chan struct{} // wakes the sender: another table, or a hint
 	drops   [reasons]atomic.Uint64
+	keys    atomic.Pointer[[]probe.Key]
 
 	started  membership.Mono
 	ticks    atomic.Uint64
 	tickedAt atomic.Int64
 	view     atomic.Uint64
+
+	setting sync.Mutex // of the table, and of sockets by it
 
 	mu       sync.Mutex
 	warnings map[string]string // by what they are about
@@ -68,39 +76,35 @@ var _ membership.Prober = (*Prober)(nil)
 type link struct {
 	index int
 	addr  netip.AddrPort
+	zone  uint32       // set before fd
 	file  *os.File     // set before fd
 	fd    atomic.Int32 // -1 until open
 }
 
 // New checks the options. It opens nothing.
 func New(opt Options) (*Prober, error) {
+	rate := opt.Rate
 	self, err := opt.fill()
 	if err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
 	p := &Prober{
 		opt:      opt,
-		index:    map[membership.NodeID][]*target{},
+		rate:     rate,
+		retable:  make(chan struct{}, 1),
 		started:  now(),
 		warnings: map[string]string{},
 	}
 	p.tickedAt.Store(int64(p.started))
+	if err := p.SetKeys(opt.Keys); err != nil {
+		return nil, fmt.Errorf("probe: %w", err)
+	}
 	for i, a := range self.Addrs {
 		l := &link{index: i, addr: netip.AddrPortFrom(a.Unmap(), p.port(self.ID))}
 		l.fd.Store(-1)
 		p.links = append(p.links, l)
 	}
-	for _, n := range opt.Nodes {
-		if n.ID != opt.Self {
-			p.add(n)
-		}
-	}
-	slices.SortFunc(p.targets, func(a, b *target) int {
-		if a.peer != b.peer {
-			return int(int64(a.peer) - int64(b.peer))
-		}
-		return a.link.index - b.link.index
-	})
+	p.table.Store(p.makeTable(opt, nil))
 	return p, nil
 }
 
@@ -113,21 +117,28 @@ func (o *Options) fill() (self membership.Node, err error) {
 		return self, fmt.Errorf("node %d (self) has %d addresses, expected 1 to %d", o.Self, len(o.Nodes[i].Addrs), maxLinks)
 	case o.Interval < MinInterval:
 		return self, fmt.Errorf("the interval is %s, at least %s is possible", o.Interval, MinInterval)
-	case len(o.Keys) == 0 || slices.ContainsFunc(o.Keys, probe.Key.Zero):
-		return self, errors.New("there is no key")
 	case o.Instance == 0:
 		return self, errors.New("the instance must not be 0")
+	}
+	if o.Epoch == 0 {
+		o.Epoch = o.Instance
 	}
 	if o.Port == 0 {
 		o.Port = DefaultPort
 	}
 	if o.Rate <= 0 {
-		o.Rate = max(200, 8*int(math.Ceil(float64(time.Second)/float64(o.Interval))))
+		o.Rate = Rate(o.Interval)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o.Nodes[i], nil
+}
+
+// Rate is how many probes a second of one peer on one link are answered, where Options
+// do not say.
+func Rate(interval time.Duration) int {
+	return max(200, 8*int(math.Ceil(float64(time.Second)/float64(interval))))
 }
 
 func (p *Prober) port(n membership.NodeID) uint16 {
@@ -137,23 +148,16 @@ func (p *Prober) port(n membership.NodeID) uint16 {
 	return uint16(p.opt.Port)
 }
 
-// add makes the targets of a peer: one for each link that both ends have.
-func (p *Prober) add(n membership.Node) {
-	byLink := make([]*target, len(p.links))
-	for i, a := range n.Addrs {
-		if i >= len(p.links) {
-			break
-		}
-		a = a.Unmap()
-		if a.Is4() != p.links[i].addr.Addr().Is4() {
-			p.warn(fmt.Sprintf("node %d link %d", n.ID, i), "link %d is IPv4 at one end and IPv6 at the other, and is not probed: correct the addresses of node %d or %d", i, n.ID, p.opt.Self)
-			continue
-		}
-		t := newTarget(n.ID, p.links[i], netip.AddrPortFrom(a, p.port(n.ID)), p.opt.Rate)
-		byLink[i] = t
-		p.targets = append(p.targets, t)
+// SetKeys has the prober send with the first of these keys, and accept all, from now
+// on. It may be called at any time. A probe that is under way loses nothing by it as
+// long as the key that it was sent with stays: an answer is made with that.
+func (p *Prober) SetKeys(keys []probe.Key) error {
+	if len(keys) == 0 || slices.ContainsFunc(keys, probe.Key.Zero) {
+		return errors.New("there is no key")
 	}
-	p.index[n.ID] = byLink
+	own := slices.Clone(keys)
+	p.keys.Store(&own)
+	return nil
 }
 
 // Progress ticks the daemon's progress word.
@@ -163,27 +167,39 @@ func (p *Prober) Progress(view uint64) {
 	p.tickedAt.Store(int64(now()))
 }
 
-// SetEpoch tells which instance of a peer the authenticated Comm talks to. Only
-// its answers count; 0 means that none is known, and none count.
-func (p *Prober) SetEpoch(peer membership.NodeID, instance uint64) {
-	for _, t := range p.index[peer] {
+// SetEpoch is Learn of a peer whose answers have no epoch but its run.
+func (p *Prober) SetEpoch(peer membership.NodeID, instance uint64) { p.Learn(peer, instance, instance) }
+
+// Learn tells which run of a peer the authenticated Comm talks to, and what epoch its
+// answers have. Only these count; 0 means that none is known, and none count.
+func (p *Prober) Learn(peer membership.NodeID, instance, epoch uint64) {
+	for _, t := range p.table.Load().index[peer] {
 		if t != nil {
-			t.learn(instance)
+			t.learn(instance, epoch)
 		}
 	}
 }
 
-// Snapshot returns the newest sample of every peer and link, by node and link.
+// Snapshot returns the newest sample of every peer and link, by node and link. An answer
+// that the kernel has seen counts although nobody has read it yet.
 func (p *Prober) Snapshot() []membership.Sample {
-	return p.AppendSnapshot(make([]membership.Sample, 0, len(p.targets)))
+	return p.AppendSnapshot(make([]membership.Sample, 0, len(p.targets())))
 }
 
 // AppendSnapshot is Snapshot into memory of the caller's.
 func (p *Prober) AppendSnapshot(out []membership.Sample) []membership.Sample {
-	for _, t := range p.targets {
-		out = append(out, t.snapshot())
+	for _, t := range p.targets() {
+		out = append(out, t.snapshot(p.came(t)))
 	}
 	return out
+}
+
+// came is the newest answer of a target that the kernel has seen.
+func (p *Prober) came(t *target) (a probe.Arrival) {
+	if p.opt.Arrivals != nil {
+		a = p.opt.Arrivals.Last(t.peer, t.link.index)
+	}
+	return a
 }
 
 // Run probes and answers until ctx ends and its goroutines are gone. It is called once.
@@ -196,6 +212,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { p.openLoop(ctx, &wg) })
 	wg.Go(func() { p.sendLoop(ctx) })
+	wg.Go(func() { p.mtuLoop(ctx) })
 	wg.Wait()
 	return nil
 }

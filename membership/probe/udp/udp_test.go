@@ -2,9 +2,12 @@ package udp
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +19,16 @@ import (
 	"github.com/quorate/quorate/membership/probe/probetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if id, err := strconv.Atoi(os.Getenv(asNode)); err == nil {
+		if err := beNode(id); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // rig hands out nodes that share loopback: on IPv4 each has addresses of its
 // own, on IPv6 all have ::1 and ports of their own, below the ephemeral ones.
@@ -98,7 +110,7 @@ func TestConformanceIPv6(t *testing.T) {
 
 func key() []probe.Key { return []probe.Key{probetest.Key(1)} }
 
-// Every reason is counted under its own name.
+// Every reason is counted under its own name. TestLongExchange has those of long probes.
 func TestCounters(t *testing.T) {
 	r := &rig{}
 	nodes := r.nodes(t, 2, 1)
@@ -126,9 +138,10 @@ func TestCounters(t *testing.T) {
 		return q
 	}
 	var first probe.Packet
+	n := p.table.Load().targets[0].first
 	for range probe.Outstanding + 1 {
-		p.ask(p.targets[0], at, &out)
-		if pkt, _ := probe.Parse(out[:]); pkt.Seq == 1 {
+		p.ask(p.table.Load().targets[0], at, &out)
+		if pkt, _ := probe.Parse(out[:]); pkt.Seq == n+1 {
 			first = pkt
 		}
 	}
@@ -142,18 +155,20 @@ func TestCounters(t *testing.T) {
 	give(reply(func(q *probe.Packet) { q.Prober = 11 }), key()[0]) // prober
 	give(reply(same), key()[0])                                    // unlearnt
 	p.SetEpoch(2, 20)
-	give(reply(func(q *probe.Packet) { q.Responder = 21 }), key()[0])       // instance
-	give(reply(func(q *probe.Packet) { q.Seq = 99 }), key()[0])             // unasked
-	give(reply(func(q *probe.Packet) { q.Sent = first.Sent }), key()[0])    // late
-	give(reply(func(q *probe.Packet) { q.Seq, q.Sent = 17, at }), key()[0]) // accepted
-	give(reply(func(q *probe.Packet) { q.Seq, q.Sent = 17, at }), key()[0]) // old
+	give(reply(func(q *probe.Packet) { q.Responder = 21 }), key()[0])                      // instance
+	give(reply(func(q *probe.Packet) { q.Seq = n + 99 }), key()[0])                        // unasked
+	give(reply(func(q *probe.Packet) { q.Seq, q.Sent = first.Seq, first.Sent }), key()[0]) // late
+	give(reply(func(q *probe.Packet) { q.Seq, q.Sent = n+17, at }), key()[0])              // accepted
+	give(reply(func(q *probe.Packet) { q.Seq, q.Sent = n+17, at }), key()[0])              // old
+	p.ask(p.table.Load().targets[0], at, &out)
+	give(reply(func(q *probe.Packet) { q.Seq, q.Sent, q.Flags = n+18, at, probe.FlagKernel|probe.FlagNoDaemon }), key()[0]) // no_daemon
 	for range opt.Rate + 1 {
 		give(ask, key()[0]) // answered and, once, rate
 		ask.Seq++
 	}
 	give(edit(func(q *probe.Packet) { q.Seq-- }), key()[0]) // replay
 	got := p.Counters()
-	want := map[string]uint64{"answered": uint64(opt.Rate), "sent": 0, "send_failed": 0}
+	want := map[string]uint64{"answered": uint64(opt.Rate), "sent": 0, "send_failed": 0, "long_sent": 0, "long_answered": 0, "long_accepted": 0, "hurries": 0}
 	for name, n := range got {
 		w, ok := want[name]
 		if !ok {
@@ -208,6 +223,56 @@ func TestReplaysUseNothingUp(t *testing.T) {
 	}
 }
 
+// The epoch of answers outlives the runs of a daemon: the next run's probes begin anew, and
+// answers go on to count.
+func TestEpochOfManyRuns(t *testing.T) {
+	r := &rig{}
+	opt := r.options(probetest.Spec{Self: 1, Nodes: r.nodes(t, 2, 1), Interval: time.Second, Keys: key(), Instance: 10})
+	opt.Epoch = 99
+	p, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := now()
+	var out [probe.Size]byte
+	ask := func(instance, seq uint64) bool {
+		var b [probe.Size]byte
+		(&probe.Packet{Type: probe.TypeProbe, Src: 2, Dst: 1, Seq: seq, Prober: instance}).Marshal(&b, key()[0])
+		return p.receive(0, b[:], at, &out) != nil
+	}
+	heard := func(epoch uint64) bool {
+		var b [probe.Size]byte
+		p.ask(p.table.Load().targets[0], at, &out)
+		q, _ := probe.Parse(out[:])
+		a := q.Reply()
+		a.Responder = epoch
+		a.Marshal(&b, key()[0])
+		before := p.Snapshot()[0].Answered
+		p.receive(0, b[:], at, &out)
+		return p.Snapshot()[0].Answered > before
+	}
+	p.Learn(2, 20, 77)
+	if !ask(20, 5) || ask(20, 5) || !heard(77) || heard(20) {
+		t.Error("the first run")
+	}
+	if ask(20, 6); probeOf(t, out).Responder != 99 {
+		t.Errorf("its own answers are of epoch %d", probeOf(t, out).Responder)
+	}
+	p.Learn(2, 21, 77)
+	if !ask(21, 5) || ask(21, 5) || !heard(77) {
+		t.Error("the next run")
+	}
+}
+
+func probeOf(t *testing.T, b [probe.Size]byte) probe.Packet {
+	t.Helper()
+	p, err := probe.Parse(b[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func TestPacketPathDoesNotAllocate(t *testing.T) {
 	ask, answer, judge := exchange(t)
 	if n := testing.AllocsPerRun(1000, func() { ask(); answer(); judge() }); n != 0 {
@@ -245,7 +310,7 @@ func exchange(t testing.TB) (ask, answer, judge func()) {
 	p[0].SetEpoch(2, 2)
 	var q, r [probe.Size]byte
 	at := now()
-	return func() { at++; p[0].ask(p[0].targets[0], at, &q) },
+	return func() { at++; p[0].ask(p[0].table.Load().targets[0], at, &q) },
 		func() {
 			if p[1].receive(0, q[:], at, &r) == nil {
 				t.Fatal("not answered")

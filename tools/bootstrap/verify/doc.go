@@ -8,8 +8,10 @@
 //	format     every Go file is as gofmt writes it
 //	vet        go vet
 //	lint       staticcheck, at a pinned version
+//	generate   the objects below ebpf/ are what clang, at a pinned version, makes of
+//	           their sources
+//	patient    stories on real kernels that measure nothing, beside the next four
 //	test       unit and property tests, with the race detector
-//	peace      five minutes of writers on real kernels, beside the next three
 //	sim        simulated clusters
 //	fuzz       every fuzz target for a few seconds; they are found, not listed
 //	bootstrap  a clone in a clean Debian root without Go builds (-full: runs the demo)
@@ -20,10 +22,10 @@
 // The budget, on two processors, is 40 minutes, and 85 with -full:
 //
 //	minutes    plain  -full
-//	lint         1      1    format, vet and lint
-//	test         4      7    -full: twice
-//	sim          2      7    2,000 and 10,000 seeds, a quarter as many with a list of members
-//	fuzz         3     11    3 s each; -full: 8 minutes, shared
+//	lint         1      1    format, vet, lint and generate
+//	test         6     10    -full: twice
+//	sim          5     10    2,000 and 10,000 seeds, a quarter as many with a list of members
+//	fuzz         4     11    2 s each; -full: 8 minutes, shared
 //	bootstrap    2      4
 //	kernel      28     35    -full: the stories that QUORATE_FULL adds, and
 //	                         a round of tools/bench/recovery

@@ -187,7 +187,7 @@ func TestFuzzFor(t *testing.T) {
 		targets int
 		want    time.Duration
 	}{
-		{run{}, 24, 3 * time.Second},
+		{run{}, 24, 2 * time.Second},
 		{run{full: true}, 24, 20 * time.Second},
 		{run{full: true}, 1000, 3 * time.Second},
 		{run{full: true}, 0, fuzzBudget},

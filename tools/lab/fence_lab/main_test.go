@@ -49,6 +49,8 @@ func TestExitStatus(t *testing.T) {
 		{"status", "status 3", "ok on\n", 0},
 		{"status", "status 3", "ok off\n", 2},
 		{"status", "status 3", "ok maybe\n", 1},
+		{"off", "off 3", "say 00ff0a\nok off\n", 0},
+		{"off", "off 3", "say 00ff0a\nerror no sense in it\n", 1},
 		{"monitor", "list", "1,node1\nok\n", 0},
 		{"list", "list", "1,node1\nok\n", 0},
 		{"dance", "", "", 1},

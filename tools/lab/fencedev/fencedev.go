@@ -36,10 +36,14 @@ const (
 	Hang        // never answers, and does nothing
 	Slow        // waits for Delay, then acts and answers
 	Lie         // says that it did what it was told, and does nothing
+	// Of the line protocol alone; the agent is what misbehaves then.
+	Crash   // does nothing; the agent kills itself
+	Garbage // does nothing; the agent prints random bytes and fails
+	Babble  // does it; the agent prints a megabyte besides
 )
 
 func (m Mode) String() string {
-	if names := [...]string{"honest", "fail", "hang", "slow", "lie"}; m >= 0 && int(m) < len(names) {
+	if names := [...]string{"honest", "fail", "hang", "slow", "lie", "crash", "garbage", "babble"}; m >= 0 && int(m) < len(names) {
 		return names[m]
 	}
 	return fmt.Sprintf("Mode(%d)", int(m))
@@ -47,18 +51,27 @@ func (m Mode) String() string {
 
 // ParseMode is the reverse of String.
 func ParseMode(s string) (Mode, error) {
-	for m := Honest; m <= Lie; m++ {
+	for m := Honest; m <= Babble; m++ {
 		if m.String() == s {
 			return m, nil
 		}
 	}
-	return 0, fmt.Errorf("%q: honest, fail, hang, slow or lie", s)
+	return 0, fmt.Errorf("%q: honest, fail, hang, slow, lie, crash, garbage or babble", s)
 }
 
 // Fault is how a plug misbehaves.
 type Fault struct {
 	Mode  Mode          `json:"mode"`
 	Delay time.Duration `json:"delay_ns,omitempty"` // of Slow
+	Via   string        `json:"via,omitempty"`      // that front end alone; empty: all
+	Feed  string        `json:"feed,omitempty"`     // that feed alone, or Whole; empty: all
+}
+
+// Whole is the plug itself, not one of its feeds.
+const Whole = "whole"
+
+func (f Fault) concerns(via, feed string) bool {
+	return (f.Via == "" || f.Via == via) && (f.Feed == "" || f.Feed == feed || f.Feed == Whole && feed == "")
 }
 
 // Action is what a plug is told.
@@ -83,8 +96,9 @@ var (
 // Record is one power action (status requests are not recorded). The times are the host's.
 type Record struct {
 	Plug   int       `json:"plug"`
+	Feed   string    `json:"feed,omitempty"` // a or b, of a machine with two power supplies
 	Action Action    `json:"action"`
-	Via    string    `json:"via"`            // "redfish" or "lab"
+	Via    string    `json:"via"`            // "redfish", "lab" or "ipmi"
 	From   string    `json:"from"`           // who asked
 	Asked  time.Time `json:"asked"`          // the request was read
 	Done   time.Time `json:"done,omitzero"`  // the answer was ready; zero while it is not
@@ -98,8 +112,11 @@ type Switch struct {
 	closed   chan struct{}
 	once     sync.Once
 
+	feeding sync.Mutex
+	feeds   map[int]map[string]bool // by plug: which of its two are off
+
 	mu     sync.Mutex
-	faults map[int]Fault
+	faults map[int][]Fault
 	lies   map[int]bool // plug -> what a lying plug says it is
 	log    []*Record
 	wake   chan struct{} // closed when log changes
@@ -107,7 +124,7 @@ type Switch struct {
 
 // New makes a switch with a plug for each machine.
 func New(machines map[int]Machine) *Switch {
-	return &Switch{machines: machines, closed: make(chan struct{}), faults: map[int]Fault{},
+	return &Switch{machines: machines, closed: make(chan struct{}), faults: map[int][]Fault{}, feeds: map[int]map[string]bool{},
 		lies: map[int]bool{}, wake: make(chan struct{})}
 }
 
@@ -123,8 +140,9 @@ func (s *Switch) Plugs() (ps []int) {
 	return ps
 }
 
-// Misbehave sets how a plug misbehaves from now on; the zero Fault ends it.
-func (s *Switch) Misbehave(plug int, f Fault) {
+// Misbehave sets how a plug misbehaves from now on: by the first fault that concerns
+// who asks. The zero Fault alone ends it.
+func (s *Switch) Misbehave(plug int, f ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults[plug] = f
@@ -163,11 +181,19 @@ func (s *Switch) Wait(ctx context.Context, match func(Record) bool) (Record, err
 
 // Do carries out an action and says what the plug is afterwards.
 func (s *Switch) Do(ctx context.Context, via, from string, plug int, a Action) (on bool, err error) {
+	return s.DoFeed(ctx, via, from, plug, "", a)
+}
+
+// DoFeed is Do for one of the two feeds of a plug, a or b; empty: the plug itself.
+func (s *Switch) DoFeed(ctx context.Context, via, from string, plug int, feed string, a Action) (on bool, err error) {
 	m, ok := s.machines[plug]
 	if !ok {
 		return false, fmt.Errorf("%d: %w", plug, ErrPlug)
 	}
-	rec := s.begin(Record{Plug: plug, Action: a, Via: via, From: from, Asked: time.Now()})
+	if feed != "" {
+		m = fed{m, s, plug, feed}
+	}
+	rec := s.begin(Record{Plug: plug, Feed: feed, Action: a, Via: via, From: from, Asked: time.Now()})
 	on, err = s.act(ctx, m, rec)
 	s.end(rec, err)
 	return on, err
@@ -176,7 +202,9 @@ func (s *Switch) Do(ctx context.Context, via, from string, plug int, a Action) (
 func (s *Switch) begin(r Record) *Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.Fault = s.faults[r.Plug]
+	if i := slices.IndexFunc(s.faults[r.Plug], func(f Fault) bool { return f.concerns(r.Via, r.Feed) }); i >= 0 {
+		r.Fault = s.faults[r.Plug][i]
+	}
 	if r.Action != Status {
 		s.log = append(s.log, &r)
 		s.changed()
@@ -206,6 +234,8 @@ func (s *Switch) act(ctx context.Context, m Machine, r *Record) (on bool, err er
 		return false, ErrFault
 	case Lie:
 		return s.lie(m, r)
+	case Crash, Garbage:
+		return false, antic{r.Fault.Mode}
 	case Hang:
 		return false, s.pause(ctx, nil)
 	case Slow:
@@ -215,7 +245,11 @@ func (s *Switch) act(ctx context.Context, m Machine, r *Record) (on bool, err er
 			}
 		}
 	}
-	return perform(ctx, m, r.Action)
+	on, err = perform(ctx, m, r.Action)
+	if err == nil && r.Fault.Mode == Babble {
+		err = antic{Babble}
+	}
+	return on, err
 }
 
 func perform(ctx context.Context, m Machine, a Action) (on bool, err error) {

@@ -150,7 +150,7 @@ func TestLines(t *testing.T) {
 	go func() { done <- s.ServeLines(l) }()
 	for _, c := range [][2]string{
 		{"status 3", "ok on\n"}, {"off node3", "ok off\n"}, {"status 3", "ok off\n"}, {"on 3", "ok on\n"},
-		{"list", "3,node3\nok\n"}, {"off", "error want: ACTION PLUG\n"}, {"off x", "error x: not a plug\n"},
+		{"list", "3,node3\nok\n"}, {"off", "error want: ACTION PLUG [VIA]\n"}, {"off x", "error x: not a plug\n"},
 		{"off 4", "error 4: no such plug\n"},
 	} {
 		conn, err := net.Dial("tcp4", l.Addr().String())

@@ -18,7 +18,9 @@ const LinePort = 7079
 
 // ServeLines answers the line protocol until l is closed, and returns when every
 // connection has ended. A connection carries one request line, "ACTION PLUG", with an action of
-// this package or "list", and gets lines back: "ok on", "ok off" or "error TEXT".
+// this package or "list", and gets lines back: "ok on", "ok off" or "error TEXT". A plug
+// with a word after it was asked for through another front end of that name. One
+// with an a or b after its number is one of the two feeds of a machine (feeds.go).
 // The answer to list is a line "PLUG,nodePLUG" for each plug, then "ok".
 func (s *Switch) ServeLines(l net.Listener) error {
 	var wg sync.WaitGroup
@@ -61,18 +63,34 @@ func (s *Switch) answer(ctx context.Context, from, req string) string {
 		}
 		return b.String() + "ok\n"
 	}
-	if len(f) != 2 {
-		return "error want: ACTION PLUG\n"
+	via := "lab"
+	if len(f) == 3 {
+		via, f = f[2], f[:2]
 	}
-	plug, err := strconv.Atoi(strings.TrimPrefix(f[1], "node"))
+	if len(f) != 2 {
+		return "error want: ACTION PLUG [VIA]\n"
+	}
+	name, feed := strings.TrimPrefix(f[1], "node"), ""
+	if n := strings.TrimRight(name, "ab"); len(n) == len(name)-1 {
+		name, feed = n, name[len(n):]
+	}
+	plug, err := strconv.Atoi(name)
 	if err != nil {
 		return fmt.Sprintf("error %s: not a plug\n", f[1])
 	}
-	on, err := s.Do(ctx, "lab", from, plug, Action(f[0]))
+	on, err := s.DoFeed(ctx, via, from, plug, feed, Action(f[0]))
+	var a antic
 	switch {
+	case errors.As(err, &a):
+		return a.lines(on)
 	case err != nil:
 		return fmt.Sprintf("error %v\n", err)
-	case on:
+	}
+	return outcome(on)
+}
+
+func outcome(on bool) string {
+	if on {
 		return "ok on\n"
 	}
 	return "ok off\n"

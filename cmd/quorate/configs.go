@@ -1,0 +1,217 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+
+	"github.com/quorate/quorate/cmd/quorated/config"
+	"github.com/quorate/quorate/cmd/quorated/control"
+)
+
+// configCmds are those that ask the daemon.
+func (a *app) configCmds() []*cobra.Command {
+	return []*cobra.Command{a.configShowCmd(), a.configDiffCmd(), a.configApplyCmd(), a.configRollbackCmd()}
+}
+
+func (a *app) configShowCmd() *cobra.Command {
+	var own, list bool
+	c := &cobra.Command{
+		Use:   "show [VERSION]",
+		Short: "Print the configuration that is in force, or a former version",
+		Long: `show prints the configuration that the members agreed on and work by. The file
+/etc/quorate/quorate.toml is where a new cluster begins; from then on the agreed
+version wins, and of the file each node keeps what it decides by itself: key_file,
+kernel, state.dir, events.send_to, and secrets, for which the agreed text
+has "(own)".
+
+  quorate config show --own > /etc/quorate/quorate.toml
+
+makes the file of this node what is in force.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			v, err := version0(args)
+			if err != nil {
+				return err
+			}
+			r, err := a.call(c.Context(), control.Request{Command: "config-show", Version: v, Own: own})
+			switch {
+			case err != nil:
+				return err
+			case list:
+				return a.configVersions(r.Configs)
+			case a.output == "json":
+				return a.json(struct {
+					Version uint64 `json:"version"`
+					Text    string `json:"text"`
+				}{r.Config, r.Text})
+			}
+			_, err = io.WriteString(a.out, r.Text)
+			return err
+		},
+	}
+	c.Flags().BoolVar(&own, "own", false, "with what this node decides by itself, as its file has it")
+	c.Flags().BoolVar(&list, "list", false, "list the versions that are known")
+	return c
+}
+
+// version0 is the version that a user named; 0: none.
+func version0(args []string) (uint64, error) {
+	if len(args) == 0 {
+		return 0, nil
+	}
+	v, err := strconv.ParseUint(args[0], 10, 64)
+	if err != nil || v == 0 {
+		return 0, fmt.Errorf("%w: %s is no version: see `quorate config show --list`", errUsage, args[0])
+	}
+	return v, nil
+}
+
+func (a *app) configVersions(all []control.ConfigVersion) error {
+	if a.output == "json" {
+		return a.list(all, len(all))
+	}
+	rows := make([][]string, 0, len(all))
+	for _, c := range all {
+		rows = append(rows, []string{strconv.FormatUint(c.Version, 10), clock(c.Wall, "2006-01-02 15:04:05"), dash(c.Who)})
+	}
+	return table(a.out, "VERSION PROPOSED BY", rows)
+}
+
+const configFile = config.DefaultPath
+
+func (a *app) configDiffCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff [FILE]",
+		Short: "Compare a file with the configuration that is in force",
+		Long: `diff prints what applying FILE (/etc/quorate/quorate.toml) would change. Secrets,
+and what each node decides by itself, are left out.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			now, err := a.agreed(c, 0)
+			if err != nil {
+				return err
+			}
+			_, d, err := changed(now, fileName(args))
+			if err != nil {
+				return err
+			}
+			_, err = a.out.Write(d)
+			return err
+		},
+	}
+}
+
+func fileName(args []string) string {
+	if len(args) == 0 {
+		return configFile
+	}
+	return args[0]
+}
+
+// agreed asks for a version; 0: the one in force.
+func (a *app) agreed(c *cobra.Command, version uint64) (control.Response, error) {
+	return a.call(c.Context(), control.Request{Command: "config-show", Version: version})
+}
+
+// changed reads a file as a text that may be agreed on, and compares it with what is.
+func changed(now control.Response, name string) (text string, d []byte, err error) {
+	c, err := config.Read(name)
+	if err != nil {
+		return "", nil, err
+	}
+	if text, err = config.Agreeable(c, now.Text); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return text, unified(now, name, text), nil
+}
+
+// unified is the difference between what is in force and a text.
+func unified(now control.Response, name, text string) []byte {
+	return diff.Diff(fmt.Sprintf("version %d", now.Config), []byte(now.Text), name, []byte(text))
+}
+
+func (a *app) configApplyCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "apply [FILE]",
+		Short: "Have the members agree on a file, and work by it",
+		Long: `apply proposes FILE (/etc/quorate/quorate.toml) as the next version. Every member
+checks whether it can work by it: that it is valid, that its times and votes can
+work together, that the fence agents and the secret are there. When all have said
+yes it is in force everywhere at once, while everything runs; when one says no
+nothing is changed anywhere, and the answer says who and why. A node that is away
+is given the new version before it is admitted again.
+
+Times, fence devices, votes and rules of [quorum] can be changed; nodes are added,
+removed and replaced with 'quorate node'. The cluster's name, the ports and the group
+stay while it runs. Secrets are refused: they would be in the logs of all nodes.
+Have an option name a file or program on every node.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			now, err := a.agreed(c, 0)
+			if err != nil {
+				return err
+			}
+			text, d, err := changed(now, fileName(args))
+			if err != nil {
+				return err
+			}
+			return a.propose(c, now, text, d, yes, control.Request{})
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+// propose shows what a text would change, asks, and has it agreed on.
+func (a *app) propose(c *cobra.Command, now control.Response, text string, d []byte, yes bool, req control.Request) error {
+	if len(d) == 0 && len(req.Nodes) == 0 {
+		return fmt.Errorf("nothing would change: version %d is the same", now.Config)
+	}
+	if !yes {
+		if err := a.confirm("apply", string(d)+fmt.Sprintf("\nThis becomes version %d at every node, or nothing changes.", now.Config+1)); err != nil {
+			return err
+		}
+	}
+	req.Command, req.Text, req.Version = "config-apply", text, now.Config
+	return a.act(c, req)
+}
+
+func (a *app) configRollbackCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "rollback [VERSION]",
+		Short: "Have the members agree on a former version again",
+		Long: `rollback proposes the text of a former version (the one before) as the next one, in
+the same way as apply.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			v, err := version0(args)
+			if err != nil {
+				return err
+			}
+			now, err := a.agreed(c, 0)
+			if err != nil {
+				return err
+			}
+			if v == 0 {
+				if len(now.Configs) < 2 {
+					return errors.New("there is no former version")
+				}
+				v = now.Configs[1].Version
+			}
+			old, err := a.agreed(c, v)
+			if err != nil {
+				return err
+			}
+			return a.propose(c, now, old.Text, unified(now, fmt.Sprintf("version %d", v), old.Text), yes, control.Request{})
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}

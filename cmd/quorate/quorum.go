@@ -1,0 +1,154 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+)
+
+func (a *app) quorumCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "quorum",
+		Short: "Say whose votes count, what is missing, and what the next loss would do",
+		Long: `quorum says in one line whether this node's side may decide for the cluster, then
+what is missing and by which rule of [quorum] that was decided. The table has a line
+for each node: its votes, whether they count among the expected ones, and what
+happens when it is the next to be lost:
+
+  stays quorate             the others go on at once
+  goes on after fencing it  the others go on when its end is proved, by that rule
+  STOPS                     the others wait for votes
+
+Exit status, as of 'quorate status': 0 all is well, 1 degraded, 2 blocked.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := a.status(c.Context())
+			if err != nil {
+				return err
+			}
+			if s.Quorum == nil {
+				return errors.New("the daemon's answer says nothing of votes: use the quorate of the same version as quorated")
+			}
+			if a.output == "json" {
+				err = a.json(s.Quorum)
+			} else {
+				err = a.printQuorum(a.out, s)
+			}
+			return errors.Join(err, level(s.Level))
+		},
+	}
+	c.AddCommand(a.overrideCmd())
+	return c
+}
+
+func (a *app) printQuorum(w io.Writer, s *control.Status) error {
+	q := s.Quorum
+	state, numbers, _ := strings.Cut(oneLine(q.Text), ": ")
+	colour := red
+	if q.Quorate {
+		colour = green
+	}
+	line := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "%-10s %s\n", what+":", oneLine(text))
+		}
+	}
+	fmt.Fprintf(w, "%s: %s\n", a.paint(colour, strings.ToUpper(state)), numbers)
+	line("missing", q.Missing)
+	line("takeover", q.Takeover)
+	fmt.Fprintln(w)
+	rows := make([][]string, 0, len(q.Nodes))
+	for _, x := range q.Nodes {
+		rows = append(rows, []string{x.Name, fmt.Sprint(x.Votes), x.State, countsCell(x), lossCell(x)})
+	}
+	err := table(w, "NODE VOTES STATE COUNTS IF-LOST-NEXT", rows)
+	fmt.Fprintln(w)
+	line("decided", q.Rule+": "+strings.TrimPrefix(q.Why, q.Rule+": "))
+	line("rules", strings.Join(q.Rules, ", "))
+	if q.Override != "" {
+		line("override", "by "+q.Override)
+	}
+	line("seen from", namesOf(s).of(s.Node))
+	return err
+}
+
+func countsCell(x control.QuorumNode) string {
+	switch {
+	case !x.Counts:
+		return strings.TrimSuffix("no: "+x.Why, ": ")
+	case x.Votes == 0:
+		return "no vote"
+	}
+	return "yes"
+}
+
+func lossCell(x control.QuorumNode) string {
+	switch {
+	case x.IfLost != nil:
+		return x.IfLost.Text
+	case !x.Present:
+		return "is not here"
+	}
+	return ""
+}
+
+func (a *app) overrideCmd() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "override",
+		Short: "Let this node go on without nodes that will not come up",
+		Long: `quorum override is for a cluster that does not start, or goes on no more, because
+nodes are missing that will not come up: 'quorate quorum' names them. On this node it
+
+  ends the wait of wait_for_all, after all nodes were down;
+  allows to fence the missing ones, though this node was in no quorum since it booted;
+  lets half of the nodes go on by no other rule, as one of two without two_node.
+
+It proves nothing: every missing node that may hold the storage is fenced first, or
+waits for 'quorate fence ack'. Fewer than half of the nodes it does not help. Use it on
+one node alone, and not when the others may be up behind a broken network: they are
+powered off. It holds until quorated ends.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := a.status(c.Context())
+			if err != nil {
+				return err
+			}
+			if !yes {
+				if err := a.confirm("override", overrideText(s)); err != nil {
+					return err
+				}
+			}
+			return a.act(c, control.Request{Command: "quorum-override"})
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+func overrideText(s *control.Status) string {
+	who := "the nodes that were not seen"
+	if s.Quorum != nil {
+		var absent []string
+		for _, x := range s.Quorum.Nodes {
+			if x.Counts && !x.Present {
+				absent = append(absent, x.Name)
+			}
+		}
+		if len(absent) > 0 {
+			who = strings.Join(absent, ", ")
+		}
+	}
+	return fmt.Sprintf(`This node no longer waits for: %s
+It may fence them, and with half of the nodes it goes on without them. If one of them
+is up, and only the network between is broken, it is powered off, and what it has not
+written yet is lost. If it was the last one up before all went down, this node may not
+know the last that was agreed.
+
+Do it on one node alone: two that override each other shoot each other.`, who)
+}

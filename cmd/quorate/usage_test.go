@@ -1,0 +1,34 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// Wrong words are answered with what to write, and status 64.
+func TestWrongUsage(t *testing.T) {
+	for args, want := range map[string]string{
+		"nosuch":               "quorate has no \"nosuch\": see `quorate --help`",
+		"statu":                "quorate has no \"statu\" (did you mean status?): see `quorate --help`",
+		"-o json statu":        "quorate has no \"statu\" (did you mean status?): see `quorate --help`",
+		"fence act beta":       "quorate fence has no \"act\" (did you mean ack?): see `quorate fence --help`",
+		"fence":                "fence needs one of ack, node, test, history",
+		"fence ack":            "write quorate fence ack NODE: see `quorate fence ack --help`",
+		"fence ack a b":        "write quorate fence ack NODE: see `quorate fence ack --help`",
+		"ls tank home":         "quorate ls takes no arguments, and was given \"tank home\": see `quorate ls --help`",
+		"config import":        "write quorate config import ",
+		"witness add":          "write quorate witness add TOKEN",
+		"status --nosuch":      "unknown flag: --nosuch: see `quorate status --help`",
+		"-socket X status":     "write --socket, with two dashes: see `quorate --help`",
+		"status -socket=X":     "write --socket, with two dashes: see `quorate --help`",
+		"fence node -yes beta": "write --yes, with two dashes: see `quorate --help`",
+		"-soc X status":        "quorate has no \"X\"",
+		"status -o yaml":       "-o yaml is not known: use table or json",
+	} {
+		var out, complaints bytes.Buffer
+		if code := run(strings.Fields(args), strings.NewReader(""), &out, &complaints); code != exitUsage || out.Len() != 0 || !strings.HasPrefix(complaints.String(), "quorate: "+want) {
+			t.Errorf("quorate %s: status %d, %q and %q, want %q", args, code, out.String(), complaints.String(), want)
+		}
+	}
+}

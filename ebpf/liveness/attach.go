@@ -1,0 +1,361 @@
+package liveness
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/quorate/quorate/membership"
+)
+
+var nativeEndian = binary.NativeEndian
+
+// iface is an interface that has addresses of this node, or had.
+type iface struct {
+	index  int
+	name   string
+	links  []int // of this node
+	faults map[Mode]fault
+
+	at      Mode // of att
+	att     link.Link
+	since   membership.Mono // when this daemon attached it, or took it over
+	current bool            // it runs this daemon's program
+}
+
+func (i *iface) mode() Mode {
+	if i.att == nil {
+		return None
+	}
+	return i.at
+}
+
+func (i *iface) closeFD() error {
+	if i.att == nil {
+		return nil
+	}
+	err := i.att.Close()
+	i.att = nil
+	return err
+}
+
+// adopt takes over the attachments that an earlier daemon has pinned.
+func (r *Reflector) adopt() error {
+	entries, err := os.ReadDir(r.pins.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		mode, index, ok := parseLink(e.Name())
+		if !ok {
+			continue
+		}
+		path := r.pins.link(mode, index)
+		l, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if _, taken := r.ifaces[index]; taken || !attached(l, index) {
+			if err := errors.Join(l.Close(), os.Remove(path)); err != nil {
+				return err
+			}
+			continue
+		}
+		r.ifaces[index] = &iface{index: index, at: mode, att: l, since: boottime(), faults: map[Mode]fault{}}
+	}
+	return nil
+}
+
+// attached says whether a link is still on its interface: both can be taken away.
+func attached(l link.Link, index int) bool {
+	info, err := l.Info()
+	if err != nil {
+		return false
+	}
+	x := info.XDP()
+	return x != nil && int(x.Ifindex) == index
+}
+
+// place is where an own address is.
+type place struct {
+	index int
+	name  string
+	prog  ebpf.ProgramID // the XDP program there; 0: none
+}
+
+// places finds the interfaces of addresses; one that none has is left out.
+func places(addrs []netip.Addr) (map[netip.Addr]place, error) {
+	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("addresses of this node: %w", err)
+	}
+	out := map[netip.Addr]place{}
+	for _, a := range all {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if !ok {
+			continue
+		}
+		for _, want := range addrs {
+			if want.Unmap().WithZone("") != ip.Unmap() {
+				continue
+			}
+			l, err := netlink.LinkByIndex(a.LinkIndex)
+			if err != nil {
+				continue // it has just gone
+			}
+			x := l.Attrs()
+			if z := want.Zone(); z != "" && z != x.Name && z != fmt.Sprint(x.Index) {
+				continue
+			}
+			p := place{index: x.Index, name: x.Name}
+			if x.Xdp != nil && x.Xdp.Attached {
+				p.prog = ebpf.ProgramID(x.Xdp.ProgId)
+			}
+			out[want] = p
+		}
+	}
+	return out, nil
+}
+
+// Maintain brings the program to where it belongs, and back where it was lost. It may be
+// called at any time; it does nothing before Configure.
+func (r *Reflector) Maintain() error {
+	r.tending.Lock()
+	defer r.tending.Unlock()
+	r.mu.Lock()
+	err, cfg := r.open(), r.cfg
+	var peers []PeerState
+	if err == nil {
+		peers, err = r.peers()
+	}
+	r.mu.Unlock()
+	if err != nil || cfg.Self == 0 {
+		return err
+	}
+	at, err := places(cfg.Links)
+	if err != nil {
+		return fmt.Errorf("reflector: %w", err)
+	}
+	errs := []error{r.place(cfg.Links, at)}
+	links := make([]LinkStatus, len(cfg.Links))
+	for l := range links {
+		links[l] = LinkStatus{Link: l, Why: "no interface has the address"}
+	}
+	stack := map[int]bool{}
+	for _, index := range slices.Sorted(maps.Keys(r.ifaces)) {
+		i := r.ifaces[index]
+		mode, why := r.tend(i, at[cfg.Links[i.links[0]]].prog, peers)
+		for _, l := range i.links {
+			links[l] = LinkStatus{Link: l, Interface: i.name, Mode: mode, Why: why}
+			stack[l] = mode == Generic
+		}
+	}
+	r.mu.Lock()
+	r.links, r.stack = links, stack
+	errs = append(errs, r.obj.own(r.cfg, stack))
+	r.mu.Unlock()
+	if err := errors.Join(append(errs, r.sweep())...); err != nil {
+		return fmt.Errorf("reflector: %w", err)
+	}
+	return nil
+}
+
+// place brings the interfaces up to date. One that has no address of this node any
+// more, or is gone, is left.
+func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
+	for _, i := range r.ifaces {
+		i.links = nil
+	}
+	for l, a := range links {
+		p, ok := at[a]
+		if !ok {
+			continue
+		}
+		i := r.ifaces[p.index]
+		if i == nil {
+			i = &iface{index: p.index, faults: map[Mode]fault{}}
+			r.ifaces[p.index] = i
+		}
+		i.name, i.links = p.name, append(i.links, l)
+	}
+	var errs []error
+	for index, i := range r.ifaces {
+		if len(i.links) == 0 {
+			errs = append(errs, r.detach(i))
+			delete(r.ifaces, index)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tend looks at one interface, on which an XDP program was found or not, and does what
+// is due there. It says what answers then, and why that is not what was wanted.
+func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode, string) {
+	now := boottime()
+	if i.att != nil && !attached(i.att, i.index) {
+		prog = 0 // it was ours, or came since: the kernel will say
+		r.log.Warn("the program that answers probes was taken from its interface; attaching it again", "interface", i.name, "mode", string(i.at))
+		if err := r.detach(i); err != nil {
+			return None, err.Error()
+		}
+		r.mu.Lock()
+		r.mended++
+		r.mu.Unlock()
+	}
+	s := seen{ours: i.mode(), since: i.since, faults: i.faults}
+	if s.ours == None && prog != 0 {
+		s.foreign = describe(prog)
+	}
+	for _, p := range peers {
+		if slices.Contains(i.links, p.Link) {
+			s.peers = append(s.peers, p)
+		}
+	}
+	if who, lost := unheard(s, now); lost && s.ours != None {
+		i.faults[s.ours] = fault{why: fmt.Sprintf("its answers do not arrive at node %d", who)}
+	}
+	for { // each mode is at fault once
+		goal, why := choose(r.opt.Want, s, now)
+		err := r.bring(i, goal, now)
+		if err == nil {
+			return i.mode(), why
+		}
+		if _, bad := i.faults[goal]; !bad {
+			return i.mode(), strings.TrimPrefix(why+"; "+err.Error(), "; ")
+		}
+		s.ours = i.mode()
+	}
+}
+
+// describe names a program of somebody else's.
+func describe(id ebpf.ProgramID) string {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return fmt.Sprintf("id %d", id)
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return fmt.Sprintf("id %d", id)
+	}
+	return fmt.Sprintf("id %d, name %q", id, info.Name)
+}
+
+// bring makes goal the mode of an interface. That it cannot be attached is a fault of
+// the goal; that it cannot be replaced is none, since an older one answers.
+func (r *Reflector) bring(i *iface, goal Mode, now membership.Mono) error {
+	delete(i.faults, goal)
+	if i.mode() == goal {
+		return r.update(i)
+	}
+	if err := r.detach(i); err != nil || goal == None {
+		return err
+	}
+	err := r.attach(i, goal)
+	if err != nil {
+		f := fault{why: err.Error(), until: now.Add(retry)}
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			f.until = 0
+		}
+		i.faults[goal] = f
+		return err
+	}
+	i.since, i.current = now, true
+	r.log.Info("this kernel answers probes", "interface", i.name, "mode", string(goal))
+	return nil
+}
+
+// update has the attachment of an earlier daemon run this one's program: no frame
+// comes in between.
+func (r *Reflector) update(i *iface) error {
+	if i.att == nil || i.current {
+		return nil
+	}
+	if err := i.att.Update(r.obj.program()); err != nil {
+		return fmt.Errorf("replacing the program on %s: %w", i.name, err)
+	}
+	i.current = true
+	return nil
+}
+
+func (r *Reflector) attach(i *iface, m Mode) error {
+	flags := link.XDPDriverMode
+	if m == Generic {
+		flags = link.XDPGenericMode
+	}
+	l, err := link.AttachXDP(link.XDPOptions{Program: r.obj.program(), Interface: i.index, Flags: flags})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("not possible on %s: %w", i.name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("attaching to %s: %w", i.name, err)
+	}
+	if err := l.Pin(r.pins.link(m, i.index)); err != nil {
+		return errors.Join(fmt.Errorf("pinning the attachment to %s: %w", i.name, err), l.Close())
+	}
+	i.at, i.att = m, l
+	return nil
+}
+
+// detach takes the program from an interface. The pin may be gone: somebody has
+// cleared up.
+func (r *Reflector) detach(i *iface) error {
+	if i.att == nil {
+		return nil
+	}
+	// The kernel takes it away some time after the last one has closed it; who attaches
+	// next must not find it.
+	derr := i.att.Detach()
+	err := os.Remove(r.pins.link(i.at, i.index))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	i.current = false
+	return errors.Join(derr, err, i.closeFD())
+}
+
+// detachPinned takes away all that is attached by pins of a folder.
+func detachPinned(p pins) error {
+	entries, err := os.ReadDir(p.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		if _, _, ok := parseLink(e.Name()); !ok {
+			continue
+		}
+		l, err := link.LoadPinnedLink(filepath.Join(p.dir, e.Name()), nil)
+		if err == nil {
+			err = errors.Join(l.Detach(), l.Close())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// sweep removes maps of other layouts once nothing uses them any more.
+func (r *Reflector) sweep() error {
+	for _, i := range r.ifaces {
+		if i.att != nil && !i.current {
+			return nil
+		}
+	}
+	old, err := r.pins.oldMaps()
+	errs := []error{err}
+	for _, dir := range old {
+		errs = append(errs, removeAll(dir))
+	}
+	return errors.Join(errs...)
+}

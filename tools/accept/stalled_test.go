@@ -1,0 +1,131 @@
+package accept
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/cluster"
+	"github.com/quorate/quorate/tools/lab"
+)
+
+// TestStalled stops daemons whose kernels go on: they answer, and nobody is taken for dead.
+func TestStalled(t *testing.T) {
+	onlyFull(t)
+	w := newMounted(t, cluster.Options{Nodes: 3, Profile: "lan", Reflector: "auto"})
+	w.story("kernels answer", (*world).kernelsAnswer)
+	w.story("kernels have deadlines", (*world).kernelsWatch)
+	w.story("a daemon is stopped for less than stall_limit", (*world).stopsShort)
+	w.story("a daemon is stopped for longer", (*world).stopsLong)
+}
+
+// ways are what `quorate links` of a node says.
+func (w *world) ways(ctx context.Context, on int) (r control.LinksReport, err error) {
+	x, err := w.Lab.Node(on).Exec(ctx, "quorate -o json links")
+	if err == nil {
+		err = json.Unmarshal([]byte(x.Stdout), &r)
+	}
+	return r, err
+}
+
+// heardBy waits until a node says of another one's link what is wanted.
+func (w *world) heardBy(on, peer int, what string, ok func(control.LinkStatus) bool) {
+	w.t.Helper()
+	w.within(10*time.Second, what, func(ctx context.Context) error {
+		return cluster.Until(ctx, 50*time.Millisecond, func() error {
+			r, err := w.ways(ctx, on)
+			for _, l := range r.Links {
+				if int(l.Peer) == peer && ok(l) {
+					return nil
+				}
+			}
+			if err == nil {
+				err = fmt.Errorf("node%d says %+v", on, r)
+			}
+			return err
+		})
+	})
+}
+
+func (w *world) kernelsAnswer() {
+	for _, on := range w.Nodes() {
+		for _, peer := range w.Others(on) {
+			w.heardBy(on, peer, "the kernel answers", func(l control.LinkStatus) bool {
+				return l.State != "silent" && l.Answers == "kernel" && !l.NoDaemon && (l.Mode == "generic" || l.Mode == "native")
+			})
+		}
+	}
+}
+
+// kernelsWatch: silence is noticed by the kernel's stamps, by timers of its own where it has
+// a JIT: User-Mode Linux has none.
+func (w *world) kernelsWatch() {
+	for _, on := range w.Nodes() {
+		r, err := w.ways(w.ctx, on)
+		w.must(err)
+		want := "timerfd"
+		if lab.Emulated(w.Lab.Node(on).Kernel()) {
+			want = "bpf timer"
+		}
+		for _, x := range r.Reflectors {
+			if x.Alarm != want || (x.AlarmWhy == "") != (want == "bpf timer") {
+				w.t.Errorf("node%d, expected %s: %+v", on, want, x)
+			}
+		}
+	}
+}
+
+func (w *world) signal(i int, s string) {
+	w.t.Helper()
+	_, err := w.Lab.Node(i).Run(w.ctx, "kill -"+s+" $(pidof quorated)")
+	w.must(err)
+}
+
+// stopsShort: a follower's daemon and the leader's stand still for 5 s, 25 times dead_after.
+// Files are written everywhere meanwhile.
+func (w *world) stopsShort() {
+	w.calm()
+	from := time.Now()
+	wr := w.write("stalled", 20, w.Nodes()...)
+	defer wr.stop()
+	for _, victim := range []int{w.follower(), w.leader()} {
+		on := w.Others(victim)[0]
+		w.signal(victim, "STOP")
+		over := time.NewTimer(5 * time.Second)
+		w.heardBy(on, victim, "its kernel answers for a daemon that stands still", func(l control.LinkStatus) bool {
+			return l.State != "silent" && l.Answers == "kernel" && l.Heard < 200*time.Millisecond && l.Progress > 2*time.Second
+		})
+		w.statusOf(on, 5*time.Second, "status says that its daemon stands still", func(s control.Status) error {
+			if !strings.Contains(strings.Join(s.Warnings, "\n"), "its kernel answers, and its daemon has stood still for") {
+				return fmt.Errorf("warnings: %q", s.Warnings)
+			}
+			return nil
+		})
+		<-over.C
+		w.signal(victim, "CONT")
+		w.heardBy(on, victim, "its daemon goes on", func(l control.LinkStatus) bool { return l.Answers == "kernel" && l.Progress < time.Second })
+	}
+	w.unharmed(wr, from)
+}
+
+// stopsLong: after stall_limit it is evicted for that, and fenced.
+func (w *world) stopsLong() {
+	w.calm()
+	victim := w.follower()
+	at := time.Now()
+	w.signal(victim, "STOP")
+	rest := w.Others(victim)
+	w.within(20*time.Second, "it is evicted", func(ctx context.Context) error { return w.WaitMembers(ctx, rest, rest) })
+	e := w.first(at, membership.KindEvicted, victim)
+	if took := e.At.Sub(at); took < 9*time.Second || !strings.Contains(e.Text, string(membership.ReasonStalled)) {
+		w.t.Errorf("evicted after %v: %s", took, e.Text)
+	}
+	w.must(w.WaitLockspace(w.ctx, rest, rest))
+	w.fencedOnly(at, victim)
+	w.back(victim)
+}
