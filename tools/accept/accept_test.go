@@ -61,6 +61,7 @@ func newWorld(t *testing.T, opt cluster.Options) *world {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(watch)
+			t.Log(w.latest(12))
 			w.keep()
 		}
 		watch.Close()
@@ -80,6 +81,13 @@ func newMounted(t *testing.T, opt cluster.Options) *world {
 	w.must(w.Mkfs(w.ctx, 1))
 	w.mountAll()
 	return w
+}
+
+// latest are the last events of the kinds that decide about a node's life, of all nodes.
+func (w *world) latest(n int) string {
+	_, what := w.count(time.Time{}, append([]membership.Kind{membership.KindSuspect, membership.KindCleared, membership.KindView, membership.KindQuorum}, evil...)...)
+	lines := strings.Split(what, "\n")
+	return "what was decided last:" + strings.Join(append([]string{""}, lines[max(1, len(lines)-n):]...), "\n")
 }
 
 // keep saves what helps to understand a failure.
@@ -215,7 +223,7 @@ func (w *world) count(after time.Time, kinds ...membership.Kind) (n int, what st
 	for _, e := range w.Events.All() {
 		if e.At.After(after) && slices.Contains(kinds, e.Kind) {
 			n++
-			what += fmt.Sprintf("\n  node%d %s: %s", e.Node, e.Kind, e.Text)
+			what += fmt.Sprintf("\n  %s node%d %s: %s", e.At.Format("15:04:05.000"), e.Node, e.Kind, e.Text)
 		}
 	}
 	return n, what

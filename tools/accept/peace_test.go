@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,15 +26,16 @@ func TestFiveMinutesOfPeace(t *testing.T) {
 	w := newMounted(t, cluster.Options{Nodes: 3, Profile: "auto"}) // what a user gets who says nothing
 	from := time.Now()
 	wr := w.write("peace", 50, w.Nodes()...)
-	timer := time.NewTimer(5 * time.Minute)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-w.ctx.Done():
-		t.Fatal(w.ctx.Err())
-	}
-	for _, i := range w.Nodes() {
-		wr.progress(i, time.Now())
+	for range 10 { // so that a failure tells when
+		ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
+		e, err := w.Events.Wait(ctx, from, func(e cluster.Event) bool { return slices.Contains(evil, e.Kind) })
+		cancel()
+		if err == nil {
+			t.Fatalf("%v after the start: node%d %s: %s", e.At.Sub(from).Round(time.Millisecond), e.Node, e.Kind, e.Text)
+		}
+		for _, i := range w.Nodes() {
+			wr.progress(i, time.Now())
+		}
 	}
 	wr.stop()
 	w.none(from, evil...)

@@ -216,6 +216,7 @@ func TestMoveThereAndBack(t *testing.T) {
 	w.cut(1)
 	w.ca.Avoid(2, []int{1})
 	w.at(0, -1)
+	w.a.Await(commtest.Connected, 2, 3) // told after it is seen in the status
 	if n := w.a.Count(commtest.Connected, 2); n != 3 {
 		t.Errorf("connected %d times", n)
 	}
