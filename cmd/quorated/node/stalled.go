@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -39,4 +40,36 @@ func (n *Node) stallText(t *takeover) (text string) {
 		}
 	}
 	return text
+}
+
+// standstill is from when on it is said that a daemon stands still: a busy one may for less.
+const standstill = time.Second
+
+// stillFor is how long the daemon of a node has stood still by the newest answer of its
+// kernel, and 0 when that does not answer.
+func (n *Node) stillFor(id membership.NodeID) (d time.Duration) {
+	if !slices.Contains(n.live.Hears(), id) {
+		return 0
+	}
+	var heard membership.Mono
+	for _, s := range n.samples {
+		if s.Peer == id && s.Heard > heard {
+			heard, d = s.Heard, s.DaemonAge
+		}
+	}
+	return d
+}
+
+// stillText says that what is waited for does not come since the node's daemon stands
+// still, and how long that may last.
+func (n *Node) stillText(w *control.Wait, id membership.NodeID) {
+	d := n.stillFor(id)
+	if d < standstill {
+		return
+	}
+	w.Reason += fmt.Sprintf(": the daemon of %s has stood still for %s, and its kernel answers", n.cfg.Name(id), membership.Short(d.Round(100*time.Millisecond)))
+	if m, ok := n.st.View.Find(id); ok && !n.st.Excused(m) && !n.rivalled() {
+		w.Reason += fmt.Sprintf("; it is evicted after %s of that (recovery_stall)", membership.Short(n.cfg.Timing.RecoveryStall))
+		w.Deadline = min(w.Deadline, max(n.cfg.Timing.RecoveryStall-d, 0))
+	}
 }

@@ -105,6 +105,8 @@ func (n *Node) stopWaits(what string, c *lockspace.Change, w control.Wait) (ws [
 		w.Reason = fmt.Sprintf("%s has not confirmed that its kernel stopped the lockspace", n.cfg.Name(id))
 		if _, waits := n.grace(id); waits {
 			n.graceText(&w, id)
+		} else {
+			n.stillText(&w, id)
 		}
 		ws = append(ws, w)
 	}

@@ -177,6 +177,42 @@ func TestALockspaceCountsTheVotesThatAreHeard(t *testing.T) {
 	}
 }
 
+// A stop that is waited for because a daemon stands still is not waited for as long as
+// another one, and says why.
+func TestAStopOfWhoStandsStillHasItsOwnLimit(t *testing.T) {
+	h := newHolder(t)
+	h.n.cfg.Timing.RecoveryStall = 3 * time.Second
+	h.looks(time.Minute, 2, 3)
+	c := &lockspace.Change{Stop: []membership.NodeID{3}}
+	wait := func() control.Wait {
+		t.Helper()
+		ws := h.n.stopWaits("lockspace gfs", c, control.Wait{Since: time.Second})
+		i := slices.IndexFunc(ws, func(w control.Wait) bool { return w.Owner == 3 })
+		if i < 0 {
+			t.Fatalf("%+v", ws)
+		}
+		return ws[i]
+	}
+	const plain = "n3 has not confirmed that its kernel stopped the lockspace"
+	if w := wait(); w.Reason != plain || w.Deadline != stopLimit-time.Second {
+		t.Errorf("%+v", w)
+	}
+	h.n.samples = append(heard(h.n.now-5, 3), membership.Sample{Peer: 3, Link: 1, Heard: h.n.now, DaemonAge: 2 * time.Second})
+	const stands = plain + ": the daemon of n3 has stood still for 2s, and its kernel answers"
+	if w := wait(); w.Reason != stands+"; it is evicted after 3s of that (recovery_stall)" || w.Deadline != time.Second {
+		t.Errorf("%+v", w)
+	}
+	h.n.st.Holds = append(h.n.st.Holds, cluster.Held{Hold: cluster.Hold{Incarnation: h.m[2]}})
+	if w := wait(); w.Reason != stands || w.Deadline != stopLimit-time.Second {
+		t.Errorf("held: %+v", w)
+	}
+	h.n.st.Holds = nil
+	h.looks(61*time.Second, 2)
+	if w := wait(); w.Reason != plain {
+		t.Errorf("silent: %+v", w)
+	}
+}
+
 func TestTextsForPeopleNameNodes(t *testing.T) {
 	h := newHolder(t)
 	d := membership.Departure{Incarnation: h.m[2], Reason: membership.ReasonSilent, Observers: []membership.NodeID{1, 2}}
