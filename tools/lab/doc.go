@@ -106,7 +106,7 @@
 // Cut, CutOneWay, CutNode and CutLink drop traffic between nodes on the cluster
 // networks, ClosePort and LowerMTU a part of it, Heal undoes them all. The host
 // hears every node all the time, and the management network, with Exec and the
-// fence devices, is never cut.
+// fence devices, is never cut. Plug takes an emulated node's carrier on a link.
 //
 // # What is left
 //

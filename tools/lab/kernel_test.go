@@ -302,7 +302,7 @@ func TestCommands(t *testing.T) {
 	n := &Node{lab: l, id: 2, back: &qemu{k, "/root.ext4"}}
 	got := strings.Join(n.back.command(n, "once").Args, " ")
 	for _, want := range []string{
-		"-accel tcg,thread=single", "-m 900", "-no-reboot", "append=on,path=/lab/node2.log",
+		"-accel tcg,thread=single", "-m 900", "-no-reboot", "append=on,path=/lab/node2.log", "-qmp unix:/lab/node2.monitor,server=on,wait=off",
 		"if=none,format=raw,cache=writeback,aio=threads,file.locking=off,id=shared,file=/lab/shared.img -device",
 		"id=root,file=/root.ext4,readonly=on", "id=modules,file=/k/modules.ext4,readonly=on",
 		"ifname=n2l0,script=no,downscript=no,vhost=off -device virtio-net-pci,netdev=n0,mac=52:54:00:71:00:02",

@@ -33,6 +33,7 @@ func (q *qemu) command(n *Node, nonce string) *exec.Cmd {
 		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", fmt.Sprint(n.mem(q.k)),
 		"-kernel", q.k.program(), "-initrd", q.initrd(n.lab), "-append", strings.Join(words, " "),
 		"-chardev", "file,id=console,append=on,path=" + n.ConsoleLog(), "-serial", "chardev:console",
+		"-qmp", "unix:" + n.monitor() + ",server=on,wait=off",
 	}
 	args = append(args, disk("shared", n.lab.SharedDisk(), false)...)
 	args = append(args, disk("state", n.StateDisk(), false)...)
@@ -40,14 +41,17 @@ func (q *qemu) command(n *Node, nonce string) *exec.Cmd {
 	args = append(args, disk("modules", q.k.path("modules.ext4"), true)...)
 	for d, tap := range n.taps() {
 		args = append(args,
-			"-netdev", fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no,vhost=off", d, tap),
-			"-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,mac=%s,romfile=", d, mac(n.id, d)))
+			"-netdev", fmt.Sprintf("tap,id=%s,ifname=%s,script=no,downscript=no,vhost=off", netdev(d), tap),
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s,romfile=", netdev(d), mac(n.id, d)))
 	}
 	c := exec.Command(qemuProgram, args...)
 	c.Stdout, c.Stderr = n.console, n.console
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return c
 }
+
+// netdev is the emulator's name of the host's end of a node's d-th interface.
+func netdev(d int) string { return fmt.Sprintf("n%d", d) }
 
 // disk is a virtio disk that labnode knows by its serial.
 //
