@@ -13,9 +13,10 @@ import (
 )
 
 // StartAppend starts a program on a node that appends to a file with fsync, so
-// many times a second, and tells each append when it is on the disk.
+// many times a second, and tells each append when it is on the disk, over the
+// management network.
 func (c *Cluster) StartAppend(ctx context.Context, i int, file string, rate float64) (*lab.Proc, error) {
-	return c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{Labnode, "append", file, "--id", fmt.Sprint(i), "--rate", fmt.Sprint(rate)}})
+	return c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{Labnode, "append", file, "--id", fmt.Sprint(i), "--rate", fmt.Sprint(rate), "--notify", notify}})
 }
 
 // Appended is the highest append of a node to a file that was told to be on the disk.

@@ -22,6 +22,8 @@ type Record struct {
 	Frozen []Pause
 	// Fewer: by its rules fewer than a majority may go on, when all others are proved gone.
 	Fewer bool
+	// Witness: a witness votes, too.
+	Witness bool
 }
 
 // Pause is a time in which a node stood still and was not dead.
@@ -34,7 +36,7 @@ type Pause struct {
 // has to add.
 func (c *Cluster) Record() Record {
 	r := Record{Nodes: c.opt.Nodes + c.opt.Absent, Events: c.Events.All(), Deaths: map[int][]lab.Death{}, Power: c.Lab.PowerLog(),
-		Fewer: c.opt.Quorum != "" || c.opt.Nodes == 2}
+		Fewer: c.opt.Quorum != "" || c.opt.Nodes == 2, Witness: c.witness}
 	for _, n := range c.Lab.Nodes() {
 		r.Deaths[n.ID()] = n.Deaths()
 	}
@@ -269,12 +271,21 @@ func (s *state) alone() bool {
 	return s.Fewer && !slices.ContainsFunc(slices.Collect(maps.Values(s.unproved)), func(open bool) bool { return open })
 }
 
+// needed is how many members are a majority, with the witness where one votes: then what
+// is told of a view's quorum says whether it was heard.
+func (s *state) needed() int {
+	if s.Witness {
+		return (s.Nodes + 1) / 2 // and its own vote
+	}
+	return s.Nodes/2 + 1
+}
+
 func (s *state) open(e Event) {
 	c, now := change{e.Lockspace, e.Change}, members(e.Text, "members")
 	if old, ok := s.opened[c]; ok {
 		s.broken("I5 same-members", "%v opened twice, with %v and with %v", c, old, now)
 	}
-	if need := s.Nodes/2 + 1; len(s.view) < need && !s.alone() || !s.quorate {
+	if need := s.needed(); len(s.view) < need && !s.alone() || !s.quorate {
 		s.broken("I4 quorum-before-start", "%v opened in a view of %v: %d of %d nodes are needed", c, s.view, need, s.Nodes)
 	}
 	for x := range s.owed[c.lockspace] {

@@ -255,6 +255,21 @@ func TestAuditExcusesTheFrozen(t *testing.T) {
 	}
 }
 
+// A witness is a vote, and no more than one.
+func TestAuditCountsTheWitness(t *testing.T) {
+	events := record(t, formed+"12 view #5 v4 = members [1 2]\n1 join gfs\n1 opened #6 gfs/1 = members [1]")
+	for _, c := range []struct {
+		nodes   int
+		witness bool
+		want    bool
+	}{{3, false, true}, {3, true, true}, {4, false, false}, {4, true, true}, {5, false, false}, {5, true, false}} {
+		r := Record{Nodes: c.nodes, Events: events, Witness: c.witness}
+		if got := !slices.ContainsFunc(r.Audit(), func(v Violation) bool { return strings.Contains(v.Text, "nodes are needed") }); got != c.want {
+			t.Errorf("two of %d nodes, witness %v: enough %v", c.nodes, c.witness, got)
+		}
+	}
+}
+
 func TestGaps(t *testing.T) {
 	r := Record{Events: record(t, formed+"1 leader !\n2 leader\n3 up\n3 leader !")}
 	if got := r.Gaps(); got != 6 {

@@ -82,6 +82,8 @@ type Cluster struct {
 	files  map[string]string // guest path -> host file
 	only   []int             // nodes in the configuration file; nil: all
 	pace   float64           // see Stretch; 0: not known yet
+	// witness: one was added, and votes.
+	witness bool
 }
 
 // New makes the lab and builds the daemon; no node runs yet.
@@ -286,21 +288,41 @@ func (c *Cluster) BootAgain(ctx context.Context, i int) error {
 // Kill is the sudden death of a node, by the host's clock.
 func (c *Cluster) Kill(ctx context.Context, i int) (time.Time, error) { return c.Lab.Node(i).Kill(ctx) }
 
-// Status asks a node's daemon, without starting a program for it: in UML that
-// would stall the node for a tenth of a second.
+// Status asks a node's daemon.
 func (c *Cluster) Status(ctx context.Context, i int) (control.Status, error) {
-	b, err := c.Lab.Node(i).Ask(ctx, control.DefaultSocket, `{"command":"status"}`+"\n")
+	r, err := c.ask(ctx, i, "status")
+	if err == nil && r.Status == nil {
+		err = fmt.Errorf("node%d: %s", i, r.Error)
+	}
 	if err != nil {
 		return control.Status{}, err
 	}
-	var r control.Response
-	if err := json.Unmarshal(b, &r); err != nil {
-		return control.Status{}, fmt.Errorf("node%d: %w: %.100q", i, err, b)
-	}
-	if r.Status == nil {
-		return control.Status{}, fmt.Errorf("node%d: %s", i, r.Error)
-	}
 	return *r.Status, nil
+}
+
+// Links asks a node's daemon for its ways to the others.
+func (c *Cluster) Links(ctx context.Context, i int) (control.LinksReport, error) {
+	r, err := c.ask(ctx, i, "links")
+	if err == nil && r.Links == nil {
+		err = fmt.Errorf("node%d: %s", i, r.Error)
+	}
+	if err != nil {
+		return control.LinksReport{}, err
+	}
+	return *r.Links, nil
+}
+
+// ask asks a node's daemon, without starting a program for it: in UML that would stall
+// the node for a tenth of a second.
+func (c *Cluster) ask(ctx context.Context, i int, command string) (r control.Response, err error) {
+	b, err := c.Lab.Node(i).Ask(ctx, control.DefaultSocket, fmt.Sprintf("{\"command\":%q}\n", command))
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("node%d: %w: %.100q", i, err, b)
+	}
+	return r, nil
 }
 
 // Until asks again and again until f is content; the last reason is the error's.

@@ -22,6 +22,7 @@ const (
 	LogFile   = "/var/log/quorated.log"
 	hostMgmt  = lab.FenceAddr
 	fenceLab  = "fence_lab"
+	notify    = hostMgmt + ":9999" // where programs in nodes tell: lab.CollectPort
 	// StableNetwork has the DLM's addresses with Options.Stable.
 	StableNetwork = "10.99.0.0/24"
 	// MembersFile is the list of members of Options.List.

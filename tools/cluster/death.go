@@ -49,7 +49,7 @@ func (c *Cluster) HoldFlock(ctx context.Context, victim int, others []int) (stop
 }
 
 func (c *Cluster) flock(ctx context.Context, i int, how, file string) (*lab.Proc, error) {
-	return c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{Labnode, "flock", how, file, "--notify", hostMgmt + ":9999"}})
+	return c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{Labnode, "flock", how, file, "--notify", notify}})
 }
 
 // WaitFlock has a program of a node ask for a shared flock, and returns when it

@@ -115,7 +115,11 @@ func (c *Cluster) AddWitness(ctx context.Context, on int, w *Witness) error {
 	if _, err := c.Lab.Node(on).Run(ctx, binDir+"/quorate witness add "+token); err != nil {
 		return err
 	}
-	return c.WaitWitness(ctx, c.Nodes(), true)
+	if err := c.WaitWitness(ctx, c.Nodes(), true); err != nil {
+		return err
+	}
+	c.witness = true
+	return nil
 }
 
 // WaitWitness waits until each of the nodes hears a witness that votes, or does not hear it.
