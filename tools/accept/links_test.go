@@ -25,6 +25,12 @@ const resend = 8 * time.Second
 func TestLinks(t *testing.T) {
 	const dead = 2 * time.Second
 	w := newMounted(t, cluster.Options{Nodes: 3, Links: 2, Stable: true, Profile: "safe", DeadAfter: dead})
+	w.pulled(dead, w.pull, func(int) { w.must(w.Lab.Heal()) })
+}
+
+// pulled: one link is pulled, then the other; no view changes, and locks go to and fro.
+func (w *world) pulled(dead time.Duration, pull func(link int) time.Time, heal func(link int)) {
+	w.t.Helper()
 	wr := w.write("links", 5, w.Nodes()...)
 	defer wr.stop()
 	toAndFro := w.writeShared("shared", 5, w.Nodes()...)
@@ -32,19 +38,19 @@ func TestLinks(t *testing.T) {
 	from := time.Now()
 	w.via(0, -1)
 
-	at := w.pull(0)
+	at := pull(0)
 	w.moved(at, 1)
 	w.via(1, 0)
 	w.keptOn(toAndFro, at, dead+resend)
 	at = time.Now()
-	w.must(w.Lab.Heal())
+	heal(0)
 	w.told(at, "link 0 ") // carries again; the DLM stays where it is, for now
 
-	at = w.pull(1)
+	at = pull(1)
 	w.moved(at, 0)
 	w.via(0, 1)
 	w.keptOn(toAndFro, at, dead+resend)
-	w.must(w.Lab.Heal())
+	heal(1)
 
 	toAndFro.stop()
 	wr.stop()
@@ -53,7 +59,7 @@ func TestLinks(t *testing.T) {
 		wr.verify(i, w.Nodes()...)
 	}
 	n, what := w.count(from, membership.KindLink, membership.KindLeader, membership.KindSuspect)
-	t.Logf("%d events:%s", n, what)
+	w.t.Logf("%d events:%s", n, what)
 }
 
 // moved waits until the DLM of each node is on a link to each other one.
@@ -148,15 +154,22 @@ func (w *world) keptOn(s *writers, at time.Time, limit time.Duration) {
 	now := time.Now()
 	for _, i := range w.Nodes() {
 		s.progress(i, now)
-		last, longest := at, time.Duration(0)
-		for _, e := range w.Events.All() {
-			if s.appended(i, e) && e.At.After(at) {
-				longest, last = max(longest, e.At.Sub(last)), e.At
-			}
-		}
+		longest := s.gap(i, at, now)
 		w.t.Logf("node%d: the longest gap is %v", i, longest.Round(time.Millisecond))
 		if longest > limit {
 			w.t.Errorf("node%d stood still for %v, at most %v", i, longest, limit)
 		}
 	}
+}
+
+// gap is the longest time of a node without an append that began before an end and after
+// a time; the time itself counts as an append. There has to be one after the end.
+func (s *writers) gap(i int, from, to time.Time) (longest time.Duration) {
+	last := from
+	for _, e := range s.w.Events.All() {
+		if s.appended(i, e) && e.At.After(from) && last.Before(to) {
+			longest, last = max(longest, e.At.Sub(last)), e.At
+		}
+	}
+	return longest
 }

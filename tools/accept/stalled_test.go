@@ -73,6 +73,7 @@ func (w *world) kernelsWatch() {
 			want = "bpf timer"
 		}
 		for _, x := range r.Reflectors {
+			w.t.Logf("node%d, link %d: %s, %s", on, x.Link, x.Mode, x.Alarm)
 			if x.Alarm != want || (x.AlarmWhy == "") != (want == "bpf timer") {
 				w.t.Errorf("node%d, expected %s: %+v", on, want, x)
 			}

@@ -275,6 +275,9 @@ func (r *run) patient() Tally {
 	return t
 }
 
+// emulated are the stories of nodes with all of a distribution's kernel, which others runs.
+const emulated = "^TestEmulated$"
+
 // kernel runs what boots real kernels: -p 1, so that no two labs share the cores.
 func (r *run) kernel() Tally {
 	env := []string{"QUORATE_LAB=1"}
@@ -283,7 +286,7 @@ func (r *run) kernel() Tally {
 		env = append(env, envFull+"=1")
 		pkgs = append(pkgs, "./tools/bench/recovery")
 	}
-	t := r.tests(true, env, append([]string{"-p", "1", "-count", "1", "-timeout", "60m", "-skip", patient}, pkgs...)...)
+	t := r.tests(true, env, append([]string{"-p", "1", "-count", "1", "-timeout", "60m", "-skip", patient + "|" + emulated}, pkgs...)...)
 	if r.ci {
 		t.noSkips()
 	}
@@ -293,7 +296,7 @@ func (r *run) kernel() Tally {
 // others tries other kernels than the default one, and ends with the demo's table.
 func (r *run) others() (t Tally) {
 	for _, k := range otherKernels {
-		env := []string{"QUORATE_LAB=1", "QUORATE_LAB_KERNEL=" + k.name}
+		env := []string{"QUORATE_LAB=1", "QUORATE_LAB_KERNEL=" + k.name, envFull + "=1"}
 		t.add(r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "20m", "-run", k.tests, k.pkg))
 	}
 	if r.ci {
@@ -309,8 +312,9 @@ func (r *run) others() (t Tally) {
 }
 
 // otherKernels are short runs on other kernels than the default one: what the
-// lab promises, on emulated nodes and on different nodes side by side, and what
-// the packages that write to kernels rely on, on each.
+// lab promises, on emulated nodes and on different nodes side by side, what
+// the packages that write to kernels rely on, on each, and stories that need
+// virtio, a JIT and BPF's timers.
 var otherKernels = []struct{ name, tests, pkg string }{
 	{"qemu-6.12", "^TestRealNodes$", "./tools/lab"},
 	{"uml-6.12", "^TestKernelContracts$", "./tools/accept"},
@@ -318,4 +322,5 @@ var otherKernels = []struct{ name, tests, pkg string }{
 	{"qemu-6.1", "^TestKernelContracts$", "./tools/accept"},
 	{"qemu-6.12", "^TestKernelContracts$", "./tools/accept"},
 	{"qemu-7.3", "^TestKernelContracts$", "./tools/accept"},
+	{"qemu-6.12", emulated, "./tools/accept"},
 }
