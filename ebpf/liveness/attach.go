@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/quorate/quorate/ebpf/netdev"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -26,6 +27,7 @@ type iface struct {
 	index  int
 	name   string
 	links  []int // of this node
+	device netdev.Device
 	faults map[Mode]fault
 
 	at      Mode // of att
@@ -171,7 +173,7 @@ func (r *Reflector) Maintain() error {
 		i := r.ifaces[index]
 		mode, why := r.tend(i, at[cfg.Links[i.links[0]]].prog, peers)
 		for _, l := range i.links {
-			links[l] = LinkStatus{Link: l, Interface: i.name, Mode: mode, Why: why, Lost: i.lost, LostAt: i.lostAt}
+			links[l] = LinkStatus{Link: l, Interface: i.name, Mode: mode, Why: why, Driver: i.device.Driver, XDP: i.device.XDP.String(), Lost: i.lost, LostAt: i.lostAt}
 			stack[l] = mode == Generic
 		}
 	}
@@ -207,7 +209,11 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 			i = &iface{index: p.index, faults: map[Mode]fault{}}
 			r.ifaces[p.index] = i
 		}
-		i.name, i.links = p.name, append(i.links, l)
+		if i.name != p.name {
+			i.name, i.device = p.name, netdev.Ask(p.index, p.name)
+			r.log.Debug("an interface's driver", "interface", i.name, "driver", i.device.Driver, "xdp", i.device.XDP.String(), "why", i.device.Why)
+		}
+		i.links = append(i.links, l)
 	}
 	var errs []error
 	for index, i := range r.ifaces {
@@ -287,7 +293,7 @@ func (r *Reflector) bring(i *iface, goal Mode, now membership.Mono) error {
 	if err != nil {
 		f := fault{why: err.Error(), until: now.Add(retry)}
 		switch {
-		case errors.Is(err, unix.EOPNOTSUPP):
+		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, errNoXDP):
 			f.until = 0
 		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
 			f.until = now + 1 // another program came in between: the next look finds it
@@ -313,7 +319,17 @@ func (r *Reflector) update(i *iface) error {
 	return nil
 }
 
+// errNoXDP is of a driver that is not tried.
+var errNoXDP = errors.New("does not do XDP, as the kernel's netdev family says")
+
 func (r *Reflector) attach(i *iface, m Mode) error {
+	if m == Native && i.device.XDP == netdev.No && r.opt.Want != WantNative {
+		whose := i.name
+		if d := i.device.Driver; d != "" {
+			whose += ", " + d + ","
+		}
+		return fmt.Errorf("the driver of %s %w", whose, errNoXDP)
+	}
 	flags := link.XDPDriverMode
 	if m == Generic {
 		flags = link.XDPGenericMode

@@ -138,6 +138,9 @@ func TestModes(t *testing.T) {
 	for want, mode := range map[Want]Mode{Auto: Native, WantNative: Native, WantGeneric: Generic, Off: None} {
 		r := h.start(want, 1)
 		why := h.mode(r, mode)
+		if s := r.Status()[0]; s.Driver != "veth" || s.XDP != "yes" && s.XDP != "unknown" {
+			t.Errorf("%s: %+v", want, s)
+		}
 		if (why == "") != (want != Off) || (r.Status()[0].Interface != "v0") {
 			t.Errorf("%s: %+v", want, r.Status())
 		}
@@ -280,7 +283,7 @@ func TestMended(t *testing.T) {
 	}
 	h.must(netlink.LinkDel(h.link("v0")))
 	h.must(r.Maintain())
-	if s := r.Status()[0]; s.Mode != None || s.Interface != "" || s.Why != "no interface has the address" {
+	if s := r.Status()[0]; s.Mode != None || s.Interface != "" || s.Driver != "" || s.Why != "no interface has the address" {
 		t.Errorf("%+v", s)
 	}
 	h.veth("v0", "10.0.0.2/24")
@@ -325,8 +328,10 @@ func TestNoDriver(t *testing.T) {
 	a.Name = "v0"
 	h.add(&netlink.Bridge{LinkAttrs: a}, "10.0.0.2/24")
 	r := h.start(Auto, 1)
-	if why := h.mode(r, Generic); !strings.Contains(why, "native: not possible on v0") {
-		t.Error(why)
+	s := r.Status()[0]
+	says := map[string]string{"no": "native: the driver of v0, bridge, does not do XDP, as the kernel's netdev family says", "unknown": "native: not possible on v0: "}[s.XDP]
+	if why := h.mode(r, Generic); says == "" || !strings.HasPrefix(why, says) || s.Driver != "bridge" {
+		t.Errorf("%+v", s)
 	}
 	h.must(r.Maintain())
 	h.mode(r, Generic)

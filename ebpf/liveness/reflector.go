@@ -67,6 +67,10 @@ type LinkStatus struct {
 	Interface string `json:"interface,omitempty"` // empty: none has the address
 	Mode      Mode   `json:"mode,omitempty"`
 	Why       string `json:"why,omitempty"` // it is not what was wanted first
+	// Driver is the interface's, where it says; XDP is yes, no or unknown: whether that runs
+	// programs itself.
+	Driver string `json:"driver,omitempty"`
+	XDP    string `json:"xdp,omitempty"`
 	// Lost is how often the program was found taken from the interface, in this daemon's
 	// time, and LostAt when the last time was noticed.
 	Lost   int             `json:"lost,omitempty"`
