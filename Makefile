@@ -91,7 +91,7 @@ bench-recovery: ## death, leave and mount beside corosync + dlm_controld on real
 
 # What was not said is left to the command; NODES and MINUTES have values for other goals.
 SAID = $(if $(filter file,$(origin $(1))),,$(2)$($(1)))
-COROSYNC = command -v corosync >/dev/null || { sh tools/bootstrap/install.sh 'to compare with' corosync && systemctl disable --now corosync; }
+COROSYNC = command -v corosync >/dev/null || { sh tools/bootstrap/install.sh 'to compare with' corosync && { test ! -d /run/systemd/system || systemctl disable --now corosync; }; }
 
 bench-liveness: ## from a silent death to the agreed view, beside corosync, in 20 min; NODES=3,8,16 KILLS=30 SYSTEMS=quorate/lan,corosync
 	@mkdir -p bin

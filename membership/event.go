@@ -30,6 +30,7 @@ const (
 	KindCampaign         Kind = "campaign"     // this node asks for votes, to lead
 	KindPeer             Kind = "peer"         // connection to a peer came or went, or was refused
 	KindLink             Kind = "link"         // a link to a peer went silent while another did not, or carries again
+	KindReflector        Kind = "reflector"    // something else answers the others' probes here, or it was taken away
 	KindSuspect          Kind = "suspect"      // a peer was silent for dead_after
 	KindCleared          Kind = "cleared"      // a suspicion was withdrawn
 	KindConvicted        Kind = "convicted"    // all who could hear it agree

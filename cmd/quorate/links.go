@@ -40,7 +40,8 @@ probes measured it over the last minute, or the last 1024 probes where that is l
   USE        dlm: the DLM's address is on it; daemons: their connection uses it; spare:
              a second one of theirs stands by, for when the first one's link goes silent
 
-Then what notices that a node does not answer, with the reason if it is not the first:
+Then what answers here on each link, with the interface and its driver, and why it is not
+what was wanted first; and what notices that a node does not answer, with the reason if it is not the first:
 bpf timer, one in this kernel for each node and link; timerfd, one of the daemon's; both
 by the kernel's own stamps of the answers; or the daemon, by timers of its own, and by the
 stamps where there are any.
@@ -88,7 +89,7 @@ func (a *app) printLinks(w io.Writer, r *control.LinksReport) error {
 	}
 	err := a.fit(w, linkColumns, rows, "NODE LINK ADDRESS STATE P50 P99 LOSS MTU", "NODE LINK HEARD KERNEL DAEMON REFLECTOR USE")
 	fmt.Fprintln(w)
-	for _, line := range alarms(r.Reflectors) {
+	for _, line := range slices.Concat(reflectors(r.Reflectors), alarms(r.Reflectors)) {
 		fmt.Fprintln(w, line)
 	}
 	if s := r.Stable; s != nil {
@@ -113,6 +114,31 @@ func (a *app) printLinks(w io.Writer, r *control.LinksReport) error {
 }
 
 const linkColumns = "NODE LINK ADDRESS STATE P50 P99 LOSS MTU HEARD KERNEL DAEMON REFLECTOR USE"
+
+// reflectors say what answers on each link, and why not what was wanted first.
+func reflectors(all []control.Reflector) (out []string) {
+	for _, x := range all {
+		at := []string{}
+		if x.Interface != "" {
+			at = append(at, oneLine(x.Interface))
+		}
+		if x.Driver != "" {
+			at = append(at, "driver "+oneLine(x.Driver))
+		}
+		if x.Taken > 0 {
+			at = append(at, fmt.Sprintf("taken away %d times, last %s ago", x.Taken, human(x.TakenAgo)))
+		}
+		line := fmt.Sprintf("probes are answered on link %d by %s", x.Link, x.Mode)
+		if len(at) > 0 {
+			line += " (" + strings.Join(at, ", ") + ")"
+		}
+		if x.Why != "" {
+			line += ": " + oneLine(x.Why)
+		}
+		out = append(out, line)
+	}
+	return out
+}
 
 // alarms say what notices a silence, and on which links.
 func alarms(all []control.Reflector) (out []string) {

@@ -86,6 +86,9 @@ func (a *app) printStatus(w io.Writer, s *control.Status) error {
 	a.printCause(w, s, allWaits(s, ""))
 	a.printWarnings(w, s)
 	fmt.Fprintf(w, "\n%s\n", strings.Join(summary(s, n), ", "))
+	if s.ProfileWhy != "" {
+		fmt.Fprintln(w, "profile", oneLine(s.ProfileWhy))
+	}
 	if s.Promise != "" {
 		fmt.Fprintf(w, "group %s: %s\n", dash(s.Group), oneLine(s.Promise))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/quorate/quorate/ebpf/netdev"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -26,12 +27,16 @@ type iface struct {
 	index  int
 	name   string
 	links  []int // of this node
+	device netdev.Device
 	faults map[Mode]fault
 
 	at      Mode // of att
 	att     link.Link
 	since   membership.Mono // when this daemon attached it, or took it over
 	current bool            // it runs this daemon's program
+
+	lost   int // how often it was found taken away
+	lostAt membership.Mono
 }
 
 func (i *iface) mode() Mode {
@@ -118,14 +123,25 @@ func places(addrs []netip.Addr) (map[netip.Addr]place, error) {
 			if z := want.Zone(); z != "" && z != x.Name && z != fmt.Sprint(x.Index) {
 				continue
 			}
-			p := place{index: x.Index, name: x.Name}
-			if x.Xdp != nil && x.Xdp.Attached {
-				p.prog = ebpf.ProgramID(x.Xdp.ProgId)
-			}
-			out[want] = p
+			out[want] = place{index: x.Index, name: x.Name, prog: programOn(x)}
 		}
 	}
 	return out, nil
+}
+
+func programOn(a *netlink.LinkAttrs) ebpf.ProgramID {
+	if a.Xdp == nil || !a.Xdp.Attached {
+		return 0
+	}
+	return ebpf.ProgramID(a.Xdp.ProgId)
+}
+
+func onInterface(index int) (ebpf.ProgramID, error) {
+	l, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return 0, fmt.Errorf("interface %d: %w", index, err)
+	}
+	return programOn(l.Attrs()), nil
 }
 
 // Maintain brings the program to where it belongs, and back where it was lost. It may be
@@ -157,14 +173,20 @@ func (r *Reflector) Maintain() error {
 		i := r.ifaces[index]
 		mode, why := r.tend(i, at[cfg.Links[i.links[0]]].prog, peers)
 		for _, l := range i.links {
-			links[l] = LinkStatus{Link: l, Interface: i.name, Mode: mode, Why: why}
+			links[l] = LinkStatus{Link: l, Interface: i.name, Mode: mode, Why: why, Driver: i.device.Driver, XDP: i.device.XDP.String(), Lost: i.lost, LostAt: i.lostAt}
 			stack[l] = mode == Generic
 		}
 	}
 	r.mu.Lock()
+	told := changes(r.links, links)
 	r.links, r.stack = links, stack
 	errs = append(errs, r.obj.own(r.cfg, stack))
 	r.mu.Unlock()
+	for _, c := range told {
+		if r.opt.Tell != nil {
+			r.opt.Tell(c)
+		}
+	}
 	if err := errors.Join(append(errs, r.sweep())...); err != nil {
 		return fmt.Errorf("reflector: %w", err)
 	}
@@ -187,7 +209,11 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 			i = &iface{index: p.index, faults: map[Mode]fault{}}
 			r.ifaces[p.index] = i
 		}
-		i.name, i.links = p.name, append(i.links, l)
+		if i.name != p.name {
+			i.name, i.device = p.name, netdev.Ask(p.index, p.name)
+			r.log.Debug("an interface's driver", "interface", i.name, "driver", i.device.Driver, "xdp", i.device.XDP.String(), "why", i.device.Why)
+		}
+		i.links = append(i.links, l)
 	}
 	var errs []error
 	for index, i := range r.ifaces {
@@ -204,14 +230,15 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode, string) {
 	now := boottime()
 	if i.att != nil && !attached(i.att, i.index) {
-		prog = 0 // it was ours, or came since: the kernel will say
+		i.lost, i.lostAt = i.lost+1, now
 		r.log.Warn("the program that answers probes was taken from its interface; attaching it again", "interface", i.name, "mode", string(i.at))
-		if err := r.detach(i); err != nil {
+		err := r.detach(i)
+		if err == nil {
+			prog, err = onInterface(i.index) // what was found may have been ours
+		}
+		if err != nil {
 			return None, err.Error()
 		}
-		r.mu.Lock()
-		r.mended++
-		r.mu.Unlock()
 	}
 	s := seen{ours: i.mode(), since: i.since, faults: i.faults}
 	if s.ours == None && prog != 0 {
@@ -265,8 +292,11 @@ func (r *Reflector) bring(i *iface, goal Mode, now membership.Mono) error {
 	err := r.attach(i, goal)
 	if err != nil {
 		f := fault{why: err.Error(), until: now.Add(retry)}
-		if errors.Is(err, unix.EOPNOTSUPP) {
+		switch {
+		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, errNoXDP):
 			f.until = 0
+		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
+			f.until = now + 1 // another program came in between: the next look finds it
 		}
 		i.faults[goal] = f
 		return err
@@ -289,7 +319,17 @@ func (r *Reflector) update(i *iface) error {
 	return nil
 }
 
+// errNoXDP is of a driver that is not tried.
+var errNoXDP = errors.New("does not do XDP, as the kernel's netdev family says")
+
 func (r *Reflector) attach(i *iface, m Mode) error {
+	if m == Native && i.device.XDP == netdev.No && r.opt.Want != WantNative {
+		whose := i.name
+		if d := i.device.Driver; d != "" {
+			whose += ", " + d + ","
+		}
+		return fmt.Errorf("the driver of %s %w", whose, errNoXDP)
+	}
 	flags := link.XDPDriverMode
 	if m == Generic {
 		flags = link.XDPGenericMode

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -25,6 +26,7 @@ import (
 type host struct {
 	t    *testing.T
 	root string
+	tell func(Change)
 }
 
 func newHost(t *testing.T) *host {
@@ -34,7 +36,7 @@ func newHost(t *testing.T) *host {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	h := &host{t, testRoot(t)}
+	h := &host{t: t, root: testRoot(t)}
 	h.veth("v0", "10.0.0.2/24")
 	return h
 }
@@ -102,7 +104,7 @@ func (h *host) config() Config {
 // load starts a daemon's reflector.
 func (h *host) load(want Want, epoch uint64) *Reflector {
 	h.t.Helper()
-	r, err := Load(Options{Cluster: "a.b", Epoch: epoch, Want: want, Root: h.root})
+	r, err := Load(Options{Cluster: "a.b", Epoch: epoch, Want: want, Root: h.root, Tell: h.tell})
 	h.must(err)
 	h.t.Cleanup(func() { h.must(r.Close()) })
 	return r
@@ -136,10 +138,13 @@ func TestModes(t *testing.T) {
 	for want, mode := range map[Want]Mode{Auto: Native, WantNative: Native, WantGeneric: Generic, Off: None} {
 		r := h.start(want, 1)
 		why := h.mode(r, mode)
+		if s := r.Status()[0]; s.Driver != "veth" || s.XDP != "yes" && s.XDP != "unknown" {
+			t.Errorf("%s: %+v", want, s)
+		}
 		if (why == "") != (want != Off) || (r.Status()[0].Interface != "v0") {
 			t.Errorf("%s: %+v", want, r.Status())
 		}
-		if n, err := r.Counters(); err != nil || len(n) != int(reasons)+1 || n["mended"] != 0 {
+		if n, err := r.Counters(); err != nil || len(n) != int(reasons) {
 			t.Errorf("%v, %v", n, err)
 		}
 		h.must(r.Remove())
@@ -265,20 +270,20 @@ func TestMended(t *testing.T) {
 			h.must(l.Close())
 		},
 	} {
-		before := r.Mended()
+		before := r.Status()[0].Lost
 		loss()
 		if h.prog("v0") != 0 {
 			t.Fatalf("%s: the program is still there", name)
 		}
 		h.must(r.Maintain())
 		h.mode(r, Native)
-		if r.Mended() != before+1 {
-			t.Errorf("%s: mended %d times", name, r.Mended()-before)
+		if s := r.Status()[0]; s.Lost != before+1 || boottime().Sub(s.LostAt) > time.Minute {
+			t.Errorf("%s: %+v after %d losses", name, s, before)
 		}
 	}
 	h.must(netlink.LinkDel(h.link("v0")))
 	h.must(r.Maintain())
-	if s := r.Status()[0]; s.Mode != None || s.Interface != "" || s.Why != "no interface has the address" {
+	if s := r.Status()[0]; s.Mode != None || s.Interface != "" || s.Driver != "" || s.Why != "no interface has the address" {
 		t.Errorf("%+v", s)
 	}
 	h.veth("v0", "10.0.0.2/24")
@@ -286,15 +291,22 @@ func TestMended(t *testing.T) {
 	h.mode(r, Native)
 }
 
-// Another program is respected, and named.
-func TestForeign(t *testing.T) {
-	h := newHost(t)
+// foreign attaches another program to v0.
+func foreign(h *host) link.Link {
+	h.t.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "somebody", Type: ebpf.XDP, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, pass), asm.Return()}})
 	h.must(err)
 	defer p.Close()
 	l, err := link.AttachXDP(link.XDPOptions{Program: p, Interface: h.link("v0").Attrs().Index, Flags: link.XDPGenericMode})
 	h.must(err)
+	return l
+}
+
+// Another program is respected, and named.
+func TestForeign(t *testing.T) {
+	h := newHost(t)
+	l := foreign(h)
 	r := h.start(Auto, 1)
 	id := h.prog("v0")
 	if s := r.Status()[0]; s.Mode != None || s.Why != fmt.Sprintf("another XDP program is there: id %d, name %q", id, "somebody") {
@@ -316,8 +328,10 @@ func TestNoDriver(t *testing.T) {
 	a.Name = "v0"
 	h.add(&netlink.Bridge{LinkAttrs: a}, "10.0.0.2/24")
 	r := h.start(Auto, 1)
-	if why := h.mode(r, Generic); !strings.Contains(why, "native: not possible on v0") {
-		t.Error(why)
+	s := r.Status()[0]
+	says := map[string]string{"no": "native: the driver of v0, bridge, does not do XDP, as the kernel's netdev family says", "unknown": "native: not possible on v0: "}[s.XDP]
+	if why := h.mode(r, Generic); says == "" || !strings.HasPrefix(why, says) || s.Driver != "bridge" {
+		t.Errorf("%+v", s)
 	}
 	h.must(r.Maintain())
 	h.mode(r, Generic)

@@ -79,7 +79,8 @@
 // # Where it is attached
 //
 // choose.go decides, of what attach.go sees, for each interface that has an own address:
-// in the driver, in the stack, or nowhere, and why. Another XDP program that is there is
+// in the driver, in the stack, or nowhere, and why. A driver of which the kernel says that it
+// does not do XDP (ebpf/netdev) is not tried, unless it alone is wanted. Another XDP program that is there is
 // respected. Maintain is called every second by Run; it notices what was taken away.
 //
 // Before anything else a self-test has the kernel run the program on a probe and an answer:

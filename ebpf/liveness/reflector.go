@@ -27,6 +27,9 @@ type Options struct {
 	Want   Want         // empty: Auto
 	Root   string       // empty: Root
 	Logger *slog.Logger // nil: silent
+	// Tell is called by Maintain, when it is done, with each link on which something else
+	// answers than before, or the same again. It may be nil.
+	Tell func(Change)
 
 	noTimers bool // of tests: as on a kernel that has none
 }
@@ -51,7 +54,6 @@ type Reflector struct {
 	learnt map[membership.NodeID]identity
 	stack  map[int]bool // links whose frames are seen in the stack
 	links  []LinkStatus
-	mended uint64
 	why    string // there are no timers; empty: there are
 
 	// page is held to write progress and to read stamps, and for nothing that takes time.
@@ -65,6 +67,37 @@ type LinkStatus struct {
 	Interface string `json:"interface,omitempty"` // empty: none has the address
 	Mode      Mode   `json:"mode,omitempty"`
 	Why       string `json:"why,omitempty"` // it is not what was wanted first
+	// Driver is the interface's, where it says; XDP is yes, no or unknown: whether that runs
+	// programs itself.
+	Driver string `json:"driver,omitempty"`
+	XDP    string `json:"xdp,omitempty"`
+	// Lost is how often the program was found taken from the interface, in this daemon's
+	// time, and LostAt when the last time was noticed.
+	Lost   int             `json:"lost,omitempty"`
+	LostAt membership.Mono `json:"lost_at,omitempty"`
+}
+
+// Change is a link on which something else answers now, or the same again.
+type Change struct {
+	LinkStatus
+	Was   Mode
+	Taken bool // the program was found taken from the interface
+}
+
+// changes are what Maintain found and did. Nothing answers before the first one.
+func changes(old, now []LinkStatus) (out []Change) {
+	for l, s := range now {
+		c := Change{LinkStatus: s}
+		var was LinkStatus
+		if l < len(old) {
+			was = old[l]
+		}
+		c.Was, c.Taken = was.Mode, s.Interface == was.Interface && s.Lost > was.Lost
+		if c.Taken || s.Mode != was.Mode || s.Mode == None && l >= len(old) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // Load gives the program to the kernel, or takes over what an earlier daemon of this
@@ -238,15 +271,8 @@ func (r *Reflector) Status() []LinkStatus {
 	return slices.Clone(r.links)
 }
 
-// Mended is how often an attachment was found gone and made again.
-func (r *Reflector) Mended() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mended
-}
-
 // Counters says what became of the frames that the program has seen, since its maps
-// were made, and mended.
+// were made.
 func (r *Reflector) Counters() (map[string]uint64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -257,7 +283,6 @@ func (r *Reflector) Counters() (map[string]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reflector: %w", err)
 	}
-	n["mended"] = r.mended
 	return n, nil
 }
 

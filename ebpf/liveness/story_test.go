@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -66,7 +65,6 @@ type storySay struct {
 	Sample  membership.Sample
 	Epoch   uint64
 	Status  []LinkStatus
-	Mended  uint64
 	Counter map[string]uint64 // of the kernel
 	User    map[string]uint64 // of the daemon
 	Silent  int               // how often silence was told
@@ -155,7 +153,7 @@ func storyNode(text string, in io.Reader, out io.Writer) error {
 		say.Now, say.Held = boottime(), time.Duration(held.Load())
 		say.Report, say.Sample, say.User = p.Links()[0], p.Snapshot()[0], p.Counters()
 		if r != nil {
-			say.Status, say.Mended = r.Status(), r.Mended()
+			say.Status = r.Status()
 			if say.Counter, err = r.Counters(); err != nil {
 				return err
 			}
@@ -373,38 +371,6 @@ func story(t *testing.T, addrs [2]netip.Addr, one, two Want) {
 	}
 	a.await("the next run makes progress", func(s storySay) bool { return s.Sample.DaemonAge < 300*time.Millisecond })
 
-	w.detach(2)
-	b.await("the loss is noticed", func(s storySay) bool { return s.Mended == 1 })
-	a.await("the kernel answers again", kernelAnswers)
-	a.steady("mended", 50, kernelAnswers)
-}
-
-// detach does what `bpftool link detach` does.
-func (w *wire) detach(self membership.NodeID) {
-	w.t.Helper()
-	dir := ""
-	w.thread(func() error {
-		err := unix.Setns(int(w.ns[self-1].Fd()), unix.CLONE_NEWNET)
-		dir = pinsOf(filepath.Join(w.dir, fmt.Sprint(self)), "story").dir
-		return err
-	})
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, e := range entries {
-		if _, _, ok := parseLink(e.Name()); !ok {
-			continue
-		}
-		l, err := link.LoadPinnedLink(filepath.Join(dir, e.Name()), nil)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		defer l.Close()
-		if err := l.Detach(); err != nil {
-			w.t.Fatal(err)
-		}
-	}
 }
 
 var (

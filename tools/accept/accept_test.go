@@ -286,8 +286,29 @@ func (s *writers) file(i int) string {
 func (s *writers) progress(i int, after time.Time) {
 	s.w.t.Helper()
 	s.w.within(60*time.Second, fmt.Sprintf("an append on node%d", i), func(ctx context.Context) error {
-		return s.w.WaitAppend(ctx, i, s.file(i), after)
+		err := s.w.WaitAppend(ctx, i, s.file(i), after)
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, s.state(i))
+		}
+		return err
 	})
+}
+
+// state is what is known of a node's writer.
+func (s *writers) state(i int) string {
+	text := "it has told of no append"
+	for _, e := range s.w.Events.All() {
+		if e.Node == i && e.File == s.file(i) {
+			text = fmt.Sprintf("its last word is %s %d at %s %s", e.Told, e.Number, e.At.Format("15:04:05.000"), e.Text)
+		}
+	}
+	select {
+	case <-s.procs[i].Done():
+		code, err := s.procs[i].Wait()
+		return fmt.Sprintf("%s; it ended with %d, %v", text, code, err)
+	default:
+		return text + "; it runs"
+	}
 }
 
 // appended: a node's writer tells of an append.

@@ -10,9 +10,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/cmd/quorated/fit"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/fence/agent"
 	"github.com/quorate/quorate/membership/secret"
@@ -112,6 +114,7 @@ func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int 
 		r.note("quorated is running: its ports are not tried, nor the DLM's port of its peers")
 	}
 	m.self(r, cfg)
+	m.profile(r, cfg)
 	if err := m.Key(cfg.KeyFile); err != nil {
 		r.bad(err.Error(), "")
 	} else {
@@ -188,6 +191,17 @@ func (m Machine) self(r *report, cfg config.Config) {
 			continue
 		}
 		r.bad(fmt.Sprintf("address %s of link %d is on no interface", a, i), "bring the interface up (ip addr), or correct addr of "+me.Name)
+	}
+}
+
+// leastOfGuests is a dead_after that leaves a guest of a hypervisor some time to stand still.
+const leastOfGuests = 2 * time.Second
+
+// profile says when the times are shorter than what this machine may stand still for.
+func (m Machine) profile(r *report, cfg config.Config) {
+	if what := fit.Machine(m.Root); what != "" && cfg.Timing.DeadAfter < leastOfGuests {
+		r.note("profile %s has dead_after = %s, and of this machine: %s; one that stands still for longer, as when it is migrated or snapshotted, is fenced: see profile = \"vm\"",
+			cfg.Timing.Profile, membership.Short(cfg.Timing.DeadAfter), what)
 	}
 }
 

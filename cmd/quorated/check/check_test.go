@@ -354,3 +354,26 @@ func TestParallelKeepsOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestProfile: of a machine that may stand still for longer than dead_after it is said so.
+func TestProfile(t *testing.T) {
+	for _, c := range []struct{ profile, cpus, want string }{
+		{"auto", "flags : hypervisor\n", ""},
+		{"vm", "flags : hypervisor\n", ""},
+		{"lan", "flags : fpu\n", ""},
+		{"lan", "flags : hypervisor\n", "profile lan has dead_after = 200ms, and of this machine: it is a virtual machine; one"},
+		{"fast", "vendor_id : User Mode Linux\n", "profile fast has dead_after = 40ms, and of this machine: it is a process (User-Mode Linux); one"},
+	} {
+		w := good()
+		w.files["proc/cpuinfo"] = c.cpus
+		cfg, err := config.Parse("quorate.toml", []byte(text+"[liveness]\nprofile = \""+c.profile+"\"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		w.machine(t).Run(t.Context(), &out, cfg)
+		if got := out.String(); strings.Contains(got, "dead_after") != (c.want != "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s on %q:\n%s", c.profile, c.cpus, got)
+		}
+	}
+}

@@ -95,7 +95,9 @@ type Config struct {
 	Reflector string
 	EventsTo  string // host:port that gets a datagram of JSON for each event; empty: nobody
 
-	// ProfileWhy says how the liveness profile was chosen.
+	// Auto: the configuration leaves the liveness profile to quorate. ProfileWhy says how it
+	// was chosen.
+	Auto       bool
 	ProfileWhy string
 	// Warnings are things that work and that an operator should know of.
 	Warnings []string

@@ -41,9 +41,9 @@ func Profile(name string) (membership.Timing, bool) {
 func (p *parser) liveness(t *table, c *Config) {
 	profile := t.oneOf("profile", "auto", "auto", "fast", "lan", "safe", "vm")
 	c.ProfileWhy = "chosen in the configuration"
-	if profile == "auto" {
-		profile = "safe"
-		c.ProfileWhy = "auto: safe, because bonds, bridges and virtual machines may freeze a healthy path for a second; write profile = \"lan\" for bare metal with two links"
+	if c.Auto = profile == "auto"; c.Auto {
+		profile = "safe" // on every node, whatever it is: see docs/design.md
+		c.ProfileWhy = "auto: safe, because bonds, bridges and virtual machines may freeze a healthy path for a second; while quorated runs, `quorate status` says which nodes are fit for lan"
 	}
 	tm, _ := Profile(profile)
 	was := tm

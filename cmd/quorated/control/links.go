@@ -60,6 +60,14 @@ type Reflector struct {
 	Interface string `json:"interface,omitempty"` // that has the address; empty: none, or the kernel is not asked
 	Mode      string `json:"mode"`                // native, generic: the kernel; userspace: the daemon
 	Why       string `json:"why,omitempty"`       // it is not what was wanted first
+	// Driver is the interface's, where it says; XDP is yes, no or unknown: whether that runs
+	// XDP programs itself, as native needs.
+	Driver string `json:"driver,omitempty"`
+	XDP    string `json:"xdp,omitempty"`
+	// Taken is how often the kernel's program was found taken from the interface since
+	// quorated started, and TakenAgo when that was noticed last.
+	Taken    int           `json:"taken,omitempty"`
+	TakenAgo time.Duration `json:"taken_ago,omitempty"`
 	// Alarm is what notices that a peer does not answer on the link: "bpf timer" and
 	// "timerfd" by the kernel's stamps of its answers; "daemon": its own timers, by the
 	// stamps where the program is attached.

@@ -88,10 +88,12 @@ type Status struct {
 	Needed   int               `json:"needed"`
 	Expected int               `json:"expected"`
 	Profile  string            `json:"profile"`
-	Config   uint64            `json:"config,omitempty"` // the agreed version of the configuration in force here; 0: the file's
-	Kernel   string            `json:"kernel,omitempty"`
-	Group    string            `json:"group,omitempty"`   // who orders and decides: raft, static
-	Promise  string            `json:"promise,omitempty"` // what that gives, where it is less than a majority's agreement
+	// ProfileWhy says, where the configuration leaves the profile to quorate, why it is this one.
+	ProfileWhy string `json:"profile_why,omitempty"`
+	Config     uint64 `json:"config,omitempty"` // the agreed version of the configuration in force here; 0: the file's
+	Kernel     string `json:"kernel,omitempty"`
+	Group      string `json:"group,omitempty"`   // who orders and decides: raft, static
+	Promise    string `json:"promise,omitempty"` // what that gives, where it is less than a majority's agreement
 
 	Quorum     *QuorumReport     `json:"quorum,omitempty"`
 	Nodes      []NodeStatus      `json:"nodes"`
@@ -146,6 +148,7 @@ type NodeStatus struct {
 	Differs   []string          `json:"differs,omitempty"`
 	HeldBy    string            `json:"held_by,omitempty"` // who announced a freeze of it; empty: nobody
 	Hold      time.Duration     `json:"hold,omitempty"`    // what is left of that
+	Lan       string            `json:"lan,omitempty"`     // "fit", or why it is not fit for profile lan; empty: it has not said
 }
 
 // WitnessStatus is the cluster's witness as this node sees it.

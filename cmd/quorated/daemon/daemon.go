@@ -345,6 +345,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	g.Go(func() error { return d.watchSilences(gctx) })
 	g.Go(func() error { return d.watchPaths(gctx) })
 	g.Go(func() error { return d.watchHints(gctx) })
+	g.Go(func() error { return d.watchFitness(gctx) })
 	g.Go(func() error { return d.keepStable(gctx) })
 	g.Go(func() error { return d.keys.run(gctx) })
 	g.Go(func() error { return control.Serve(gctx, d.socket, d) })

@@ -33,23 +33,17 @@ func (d *Daemon) watchHints(ctx context.Context) error {
 		}
 	}()
 	defer func() { <-done }()
-	timer := time.NewTimer(pathLook)
-	defer timer.Stop()
 	var last []dlm.Conn
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
+	again(ctx, func() time.Duration {
 		begin := time.Now()
 		now := d.kernel.Conns()
 		for _, peer := range hinted(last, now) {
 			d.hurry(peer, "the DLM's connection to it")
 		}
-		timer.Reset(nextHint(len(now) > 0, d.cfgNow().Timing.DeadAfter, time.Since(begin)))
 		last = now
-	}
+		return nextHint(len(now) > 0, d.cfgNow().Timing.DeadAfter, time.Since(begin))
+	})
+	return nil
 }
 
 // nextHint is when to look at the connections again; a look may take one in pathShare parts

@@ -98,22 +98,30 @@ const (
 
 // watchPaths tells the machine which peers leave the kernel's data unanswered.
 func (d *Daemon) watchPaths(ctx context.Context) error {
-	timer := time.NewTimer(pathLook)
-	defer timer.Stop()
 	var last []membership.NodeID
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
+	again(ctx, func() time.Duration {
 		begin := time.Now()
 		now := unanswered(d.kernel.Troubles())
-		timer.Reset(min(max(pathLook, pathShare*time.Since(begin)), pathRare))
 		if len(now) > 0 || len(last) > 0 {
 			d.post(node.Unanswered{Peers: now})
 		}
 		last = now
+		return min(max(pathLook, pathShare*time.Since(begin)), pathRare)
+	})
+	return nil
+}
+
+// again calls f after pathLook, and then each time after what f says, until ctx ends.
+func again(ctx context.Context, f func() time.Duration) {
+	timer := time.NewTimer(pathLook)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			timer.Reset(f())
+		}
 	}
 }
 

@@ -304,6 +304,9 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 	warn(&s, lostLinks(lost, d.cfgNow()), longLost(long, d.cfgNow(), boottime()), d.stableWarnings(), daemonWarnings(report, d.cfgNow().Timing, s.Nodes))
 	d.blame(&s)
 	s.Group = d.cfgNow().Group
+	if d.cfgNow().Auto {
+		s.ProfileWhy = autoWhy(s.Nodes)
+	}
 	s.Warnings = append(s.Warnings, d.prober.Status().Warnings...)
 	s.Warnings = append(s.Warnings, d.cfgNow().Warnings...)
 	s.Notes = append(s.Notes, d.fileDiffers(s.Config)...)

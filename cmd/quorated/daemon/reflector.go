@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/cmd/quorated/node"
 	xdp "github.com/quorate/quorate/ebpf/liveness"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/probe"
@@ -36,7 +38,7 @@ func (d *Daemon) openReflector() {
 		d.reflector.why = `[liveness] reflector is "off"`
 		return
 	}
-	r, err := xdp.Load(xdp.Options{Cluster: d.cfg.Cluster, Epoch: d.id.Instance, Want: xdp.Want(d.cfg.Reflector), Root: d.opt.pins, Logger: d.log})
+	r, err := xdp.Load(xdp.Options{Cluster: d.cfg.Cluster, Epoch: d.id.Instance, Want: xdp.Want(d.cfg.Reflector), Root: d.opt.pins, Logger: d.log, Tell: d.reflectorChanged})
 	if err != nil {
 		d.reflector.why = err.Error()
 		d.log.Warn("this kernel does not answer probes; the daemon does", "err", err)
@@ -175,6 +177,35 @@ func (d *Daemon) progress(at membership.Mono) {
 	}
 }
 
+// reflectorChanged tells that something else answers, or that somebody took the program away.
+func (d *Daemon) reflectorChanged(c xdp.Change) {
+	d.post(node.Seen{Event: membership.Event{Kind: membership.KindReflector, Text: reflectorText(c), Fields: map[string]string{"link": fmt.Sprint(c.Link)}}})
+}
+
+func reflectorText(c xdp.Change) string {
+	at, why := place(c.Link, c.Interface), ""
+	if c.Why != "" {
+		why = ": " + c.Why
+	}
+	switch {
+	case c.Taken && c.Mode == c.Was:
+		return fmt.Sprintf("%s: the program that answers probes was taken from its interface; it is attached again, %s%s", at, c.Mode, why)
+	case c.Taken && c.Mode == xdp.None:
+		return fmt.Sprintf("%s: the program that answers probes was taken from its interface; the daemon answers%s", at, why)
+	case c.Mode == xdp.None:
+		return fmt.Sprintf("%s: the daemon answers probes%s", at, why)
+	}
+	return fmt.Sprintf("%s: the kernel answers probes, %s%s", at, c.Mode, why)
+}
+
+// place names a link of this node.
+func place(link int, iface string) string {
+	if iface == "" {
+		return fmt.Sprintf("link %d", link)
+	}
+	return fmt.Sprintf("link %d (%s)", link, iface)
+}
+
 // reflectors say what answers the peers' probes on each link of this node.
 func (d *Daemon) reflectors() []control.Reflector {
 	cfg := d.cfgNow()
@@ -192,7 +223,10 @@ func (d *Daemon) reflectors() []control.Reflector {
 			continue
 		}
 		x := &out[s.Link]
-		x.Interface, x.Why = s.Interface, s.Why
+		x.Interface, x.Why, x.Driver, x.XDP = s.Interface, s.Why, s.Driver, s.XDP
+		if x.Taken = s.Lost; s.Lost > 0 {
+			x.TakenAgo = max(boottime().Sub(s.LostAt), 0)
+		}
 		if s.Mode == xdp.None {
 			x.AlarmWhy = s.Why
 			continue
@@ -208,24 +242,27 @@ func (d *Daemon) reflectors() []control.Reflector {
 	return out
 }
 
+// takenNoted is for how long it is noted that somebody took the program away.
+const takenNoted = time.Hour
+
 // reflectorNotes name the links on which the daemon has to answer though the kernel was to,
-// and those whose alarms are not the most exact ones.
+// those from which somebody takes the program, and those whose alarms are not the most exact ones.
 func reflectorNotes(want string, all []control.Reflector) (out []string) {
 	if want == string(xdp.Off) {
 		return nil
 	}
 	for _, x := range all {
+		at := place(x.Link, x.Interface)
+		if x.Taken > 0 && x.TakenAgo < takenNoted {
+			out = append(out, fmt.Sprintf("%s: somebody takes the program that answers probes from its interface (%d times, last %s ago); it is attached again within a second", at, x.Taken, membership.Short(x.TakenAgo.Round(time.Second))))
+		}
 		if x.Mode != userspace && x.AlarmWhy != "" {
-			out = append(out, fmt.Sprintf("link %d (%s): a peer's silence is noticed by %s, and not by a bpf timer: %s", x.Link, x.Interface, x.NoticedBy(), x.AlarmWhy))
+			out = append(out, fmt.Sprintf("%s: a peer's silence is noticed by %s, and not by a bpf timer: %s", at, x.NoticedBy(), x.AlarmWhy))
 		}
 		if x.Mode != userspace || x.Why == "" {
 			continue
 		}
-		at := ""
-		if x.Interface != "" {
-			at = " (" + x.Interface + ")"
-		}
-		out = append(out, fmt.Sprintf("link %d%s: the daemon answers the others' probes, and not the kernel: %s; a daemon that stands still looks like a dead node then", x.Link, at, x.Why))
+		out = append(out, fmt.Sprintf("%s: the daemon answers the others' probes, and not the kernel: %s; a daemon that stands still looks like a dead node then", at, x.Why))
 	}
 	return out
 }

@@ -214,11 +214,14 @@ func TestReflectorNotes(t *testing.T) {
 		{Link: 5, Mode: "native", Interface: "eth5", Alarm: "bpf timer"},
 		{Link: 6, Mode: "native", Interface: "eth6", Alarm: control.AlarmDaemon, AlarmWhy: "no more files"},
 	}
+	all = append(all, control.Reflector{Link: 7, Mode: "native", Interface: "eth7", Alarm: "bpf timer", Taken: 3, TakenAgo: 90400 * time.Millisecond},
+		control.Reflector{Link: 8, Mode: "native", Interface: "eth8", Alarm: "bpf timer", Taken: 1, TakenAgo: time.Hour})
 	want := []string{
 		"link 1 (eth1): the daemon answers the others' probes, and not the kernel: another XDP program is there: id 7; a daemon that stands still looks like a dead node then",
 		"link 2: the daemon answers the others' probes, and not the kernel: no interface has the address; a daemon that stands still looks like a dead node then",
 		"link 4 (eth4): a peer's silence is noticed by timerfd, and not by a bpf timer: there is no JIT",
 		"link 6 (eth6): a peer's silence is noticed by the daemon, and not by a bpf timer: no more files",
+		"link 7 (eth7): somebody takes the program that answers probes from its interface (3 times, last 1m30s ago); it is attached again within a second",
 	}
 	if got := reflectorNotes("auto", all); !slices.Equal(got, want) {
 		t.Errorf("%q", got)

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -43,15 +42,7 @@ func (y *wired) pauses(id membership.NodeID) (n int) {
 // goes on; one that dies is, as soon as dead_after has passed, or once more where the one
 // that suspects it stood still meanwhile.
 func TestSilenceByStamps(t *testing.T) {
-	root := needPins(t)
-	t.Cleanup(func() {
-		if out, err := exec.Command("rm", "-rf", root).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-	})
-	t.Setenv(asPins, root)
-	y := newWired(t, 3, `reflector = "generic"`)
-	y.calm()
+	y, _ := pinnedWired(t, 3)
 	timing, _ := config.Profile("safe")
 	for id := range y.procs {
 		for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {

@@ -102,6 +102,14 @@ func (DeviceAnswered) nodeInput() {}
 func (DiskLost) nodeInput()       {}
 func (Operator) nodeInput()       {}
 func (Seen) nodeInput()           {}
+func (FitFor) nodeInput()         {}
+
+// FitFor says whether this node could work by the times of profile lan: Fit, or why not.
+// Nothing is decided by that; the others are told.
+type FitFor struct{ Lan string }
+
+// Fit is the word of a node that could work by a profile.
+const Fit = "fit"
 
 // Effect is one of the effects below, to be executed in order.
 type Effect interface{ nodeEffect() }

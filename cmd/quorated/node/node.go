@@ -165,6 +165,7 @@ type Node struct {
 	maintained   holdClock           // as State.Maintenance; index 0: there is none
 	unmaintained membership.Mono     // when the last maintenance ended
 	rivals       []membership.NodeID // see rivalled; ascending
+	lan          string              // FitFor's
 	ownRivals    []membership.NodeID // those that this node's group has met
 	rivalSince   membership.Mono
 	unrivalled   membership.Mono // when there were none any more
@@ -361,6 +362,8 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 		n.configChecked(in)
 	case Seen:
 		n.emit(in.Event)
+	case FitFor:
+		n.lan = in.Lan
 	}
 	n.settle()
 	return n.take()

@@ -70,6 +70,8 @@ type Hello struct {
 	Rivals []membership.NodeID `json:"rivals,omitempty"`
 	// Barred are whom its sender, who leads, does not admit. It is for people alone.
 	Barred map[membership.NodeID]Barred `json:"barred,omitempty"`
+	// Lan is FitFor's, for people too.
+	Lan string `json:"lan,omitempty"`
 }
 
 const maxHello = 64 << 10
@@ -84,7 +86,7 @@ func (n *Node) sayHello(to membership.NodeID) {
 func (n *Node) hello() []byte {
 	h := Hello{Protocol: Protocol, Boot: n.id.Boot, Instance: n.id.Instance, Epoch: n.id.Epoch, Machine: n.id.Machine, Version: n.id.Version,
 		Digest: n.id.Digest, Digests: n.id.Digests, Leaving: n.leaving != nil || n.left(), Holding: n.local.Holding(),
-		Member: n.Member() && n.seasoned, Shooting: n.shooting(), Keys: n.rot.Word(), Witness: n.st.Witness, Rivals: n.ownRivals, Barred: n.keptOut()}
+		Member: n.Member() && n.seasoned, Shooting: n.shooting(), Keys: n.rot.Word(), Witness: n.st.Witness, Rivals: n.ownRivals, Barred: n.keptOut(), Lan: n.lan}
 	if n.conf != nil {
 		h.Config = n.conf.Version
 	}

@@ -95,3 +95,35 @@ func TestHelloIsReadOnce(t *testing.T) {
 		t.Error("nothing was heard on the new connection")
 	}
 }
+
+// TestFitFor: what a node found out about itself is in its hello and in the status of both;
+// of one that is away nothing is known.
+func TestFitFor(t *testing.T) {
+	n := two(t)
+	lan := func(want ...string) {
+		t.Helper()
+		for i, x := range n.Status(n.now, nil).Nodes {
+			if x.Lan != want[i] {
+				t.Errorf("of node %d: %q, want %q", x.ID, x.Lan, want[i])
+			}
+		}
+	}
+	lan("", "")
+	n.Step(2, FitFor{Lan: Fit})
+	n.Step(3, Connected{Peer: 2})
+	h, err := DecodeHello(n.hello()[1:])
+	if err != nil || h.Lan != Fit {
+		t.Errorf("%+v, %v", h, err)
+	}
+	n.hears(t, 4, "b1", 7)
+	lan(Fit, "")
+	h = Hello{Protocol: Protocol, Boot: "b1", Instance: 7, Machine: "b", Lan: "it is a virtual machine"}
+	b, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Step(5, Received{From: 2, Data: envelope(kindHello, b)})
+	lan(Fit, "it is a virtual machine")
+	n.Step(6, Disconnected{Peer: 2, Err: "reset"})
+	lan(Fit, "")
+}

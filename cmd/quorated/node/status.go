@@ -81,8 +81,11 @@ func (n *Node) nodeStatus(c membership.Node, samples []membership.Sample) contro
 	}
 	if p := n.peers[c.ID]; p != nil {
 		ns.Connected, ns.Differs = p.connected, p.differs
+		if p.connected && p.hello != nil {
+			ns.Lan = p.hello.Lan
+		}
 	} else {
-		ns.Connected, ns.Heard = true, 0
+		ns.Connected, ns.Heard, ns.Lan = true, 0, n.lan
 	}
 	for _, x := range samples {
 		if x.Peer == c.ID && x.Heard != 0 && (ns.Heard < 0 || n.now.Sub(x.Heard) < ns.Heard) {

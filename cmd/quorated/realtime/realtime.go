@@ -18,8 +18,7 @@ import (
 // so do programs that it starts. The error of the kernel, EPERM where it is not
 // allowed, is wrapped.
 //
-// A thread that has asked for more by itself, with SCHED_FIFO, keeps that; one whose
-// children are to begin with ordinary priority (SCHED_FLAG_RESET_ON_FORK), keeps that.
+// A thread that has asked for more by itself, with SCHED_FIFO, keeps that.
 //
 // The one is the runtime's monitor. Each time that the process wakes up it looks 50
 // times, 20 us apart, whether anything is stuck; before everybody else it takes
@@ -60,7 +59,6 @@ func thread(tid int, monitor bool, priority uint32) error {
 		if has.Policy == want.Policy && has.Priority == want.Priority || has.Policy == unix.SCHED_FIFO && has.Priority > priority {
 			return nil
 		}
-		want.Flags = has.Flags & unix.SCHED_FLAG_RESET_ON_FORK
 	}
 	if err := unix.SchedSetAttr(tid, &want, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("no real-time priority: %w", err)

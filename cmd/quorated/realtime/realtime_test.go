@@ -40,14 +40,6 @@ func TestThreads(t *testing.T) {
 	if err := Threads(3); err != nil {
 		t.Fatal(err)
 	}
-	forks := make(chan int)
-	go func() { // a thread that forks, of the monitor's making
-		runtime.LockOSThread()
-		set(t, 0, unix.SchedAttr{Policy: unix.SCHED_BATCH, Flags: unix.SCHED_FLAG_RESET_ON_FORK})
-		forks <- unix.Gettid()
-		<-end
-	}()
-	forker := <-forks
 	ctx, cancel := context.WithCancel(t.Context())
 	kept := make(chan error)
 	go func() { kept <- Keep(ctx, 3) }()
@@ -93,9 +85,6 @@ func TestThreads(t *testing.T) {
 				t.Errorf("own thread: %+v, %v", a, err)
 			}
 			return
-		}
-		if want := tid == forker; (a.Flags&unix.SCHED_FLAG_RESET_ON_FORK != 0) != want {
-			t.Errorf("thread %d: %+v, its children begin with ordinary priority: %v", tid, a, want)
 		}
 		if err != nil || a.Policy != unix.SCHED_RR || a.Priority != 3 {
 			t.Errorf("thread %d: %+v, %v", tid, a, err)

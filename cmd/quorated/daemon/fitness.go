@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/cmd/quorated/fit"
+	"github.com/quorate/quorate/cmd/quorated/node"
+)
+
+const (
+	fitLook = 2 * time.Second
+	// longFit bounds what is told of it; namedUnfit is how many nodes are named.
+	longFit    = 300
+	namedUnfit = 3
+)
+
+// watchFitness has the others told whether this node is fit for profile lan, when that changes.
+func (d *Daemon) watchFitness(ctx context.Context) error {
+	machine, said := fit.Machine(os.DirFS("/")), ""
+	tick := time.NewTicker(fitLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if now := fitness(machine, d.reflectors()); now != said {
+			d.post(node.FitFor{Lan: now})
+			said = now
+		}
+	}
+}
+
+func fitness(machine string, reflectors []control.Reflector) string {
+	links := make([]fit.Link, len(reflectors))
+	for i, x := range reflectors {
+		links[i] = fit.Link{Interface: x.Interface, Kernel: x.Mode != userspace, Why: x.Why}
+	}
+	why := fit.Lan(machine, links)
+	if why == "" {
+		return node.Fit
+	}
+	return why[:min(len(why), longFit)]
+}
+
+// autoWhy says why profile "auto" is what it is, by what the nodes have said of themselves.
+func autoWhy(nodes []control.NodeStatus) string {
+	var unfit, unknown []string
+	for _, n := range nodes {
+		switch n.Lan {
+		case node.Fit:
+		case "":
+			unknown = append(unknown, n.Name)
+		default:
+			unfit = append(unfit, n.Name+" is not: "+n.Lan)
+		}
+	}
+	switch more := len(unfit) - namedUnfit; {
+	case more > 0:
+		return fmt.Sprintf("auto: safe; lan is for nodes that are all fit for it: %s; and %d more", strings.Join(unfit[:namedUnfit], "; "), more)
+	case len(unfit) > 0:
+		return "auto: safe; lan is for nodes that are all fit for it: " + strings.Join(unfit, "; ")
+	case len(unknown) > 0:
+		return "auto: safe; whether all nodes are fit for lan is not known of " + strings.Join(unknown, ", ")
+	}
+	return `auto: safe, and all nodes are fit for lan: write profile = "lan" under [liveness], and run "quorate config apply"`
+}
