@@ -112,6 +112,22 @@ func (w *world) stopsUnnoticed() {
 	}
 	w.none(from, restless...)
 	w.unharmed(wr, from)
+	w.noComplaints(w.Nodes())
+}
+
+// noComplaints: none of these nodes' kernels has warned since it booted.
+func (w *world) noComplaints(nodes []int) {
+	w.t.Helper()
+	for _, i := range nodes {
+		out, err := w.Lab.Node(i).Run(w.ctx, "dmesg")
+		w.must(err)
+		for l := range strings.Lines(out) {
+			if complaint.MatchString(l) && !strings.Contains(l, "dlm_lowcomms_close") { // see docs/design.md
+				w.t.Errorf("node%d: the kernel complains: %s\n%s", i, l, out[strings.Index(out, l):])
+				break
+			}
+		}
+	}
 }
 
 // kernelAnswers of a peer whose daemon may stand still.
@@ -173,6 +189,7 @@ func (w *world) unplugged() {
 		return at
 	}
 	w.pulled(emulatedDead, pull, func(link int) { all(link, true) })
+	w.noComplaints(w.Nodes())
 }
 
 // carrier: the kernel of a node says that it has one on a link, or none.
@@ -217,6 +234,7 @@ func (w *world) diesMeanwhile() {
 		wr.progress(i, goneOn)
 	}
 	wr.stop()
+	w.noComplaints(rest)
 	w.returnAll(stalled, dead)
 	for _, i := range rest {
 		wr.verify(i, w.Nodes()...)
@@ -227,22 +245,22 @@ func (w *world) diesMeanwhile() {
 // must not answer probes from an interrupt.
 func (w *world) panics() {
 	w.convictedInTime(func(victim int) time.Time {
-		_, err := w.Lab.Node(victim).Run(w.ctx, "echo 0 >/proc/sys/kernel/panic")
+		n := w.Lab.Node(victim)
+		_, err := n.Run(w.ctx, "echo 0 >/proc/sys/kernel/panic")
 		w.must(err)
-		at := time.Now()
 		ctx, cancel := context.WithCancel(w.ctx)
 		w.t.Cleanup(cancel)
-		_, err = w.Lab.Node(victim).Start(ctx, lab.Cmd{Args: []string{"/bin/sh", "-c", "echo c >/proc/sysrq-trigger"}})
+		_, err = n.Start(ctx, lab.Cmd{Args: []string{"/bin/sh", "-c", "echo c >/proc/sysrq-trigger"}})
 		w.must(err)
-		w.within(5*time.Second, "the panic", func(ctx context.Context) error {
+		w.within(10*time.Second, "the panic", func(ctx context.Context) error {
 			return cluster.Until(ctx, 10*time.Millisecond, func() error {
-				if tail := w.Lab.Node(victim).ConsoleTail(20); !strings.Contains(tail, "Kernel panic") {
+				if tail := n.ConsoleTail(20); !strings.Contains(tail, "Kernel panic") {
 					return fmt.Errorf("its console: %s", tail)
 				}
 				return nil
 			})
 		})
-		return at
+		return time.Now()
 	})
 }
 
@@ -255,7 +273,8 @@ func (w *world) standsStill() {
 	})
 }
 
-// convictedInTime: a kernel ends; the others agree on that in time, and go on.
+// convictedInTime: a kernel ends, at the time that is returned; the others agree on that in
+// time, and go on.
 func (w *world) convictedInTime(ends func(victim int) time.Time) {
 	w.t.Helper()
 	w.calm()
@@ -263,11 +282,12 @@ func (w *world) convictedInTime(ends func(victim int) time.Time) {
 	rest := w.Others(victim)
 	wr := w.write(fmt.Sprintf("ends%d", time.Now().UnixNano()), 20, w.Nodes()...)
 	defer wr.stop()
+	from := time.Now()
 	at := ends(victim)
-	convicted, evicted := w.first(at, membership.KindConvicted, victim), w.first(at, membership.KindEvicted, victim)
+	convicted, evicted := w.first(from, membership.KindConvicted, victim), w.first(from, membership.KindEvicted, victim)
 	w.t.Logf("node%d is convicted after %v (%s), evicted after %v", victim, convicted.At.Sub(at).Round(time.Millisecond), convicted.Text, evicted.At.Sub(at).Round(time.Millisecond))
-	if took := evicted.At.Sub(at); took > emulatedDead+convictSlack {
-		w.t.Errorf("node%d was evicted after %v, at most %v", victim, took, emulatedDead+convictSlack)
+	if took := evicted.At.Sub(at); took > emulatedDead+convictSlack || !strings.HasPrefix(convicted.Text, string(membership.ReasonSilent)) {
+		w.t.Errorf("node%d was evicted after %v, at most %v, and convicted for: %s", victim, took, emulatedDead+convictSlack, convicted.Text)
 	}
 	w.lost(at, victim)
 	w.fencedBeforeStart(victim, at, rest)
@@ -276,6 +296,7 @@ func (w *world) convictedInTime(ends func(victim int) time.Time) {
 		wr.progress(i, goneOn)
 	}
 	wr.stop()
+	w.noComplaints(rest)
 	w.returnAll(victim)
 	for _, i := range slices.Concat(rest[:1], []int{victim}) {
 		wr.verify(i, w.Nodes()...)

@@ -2,7 +2,6 @@ package accept
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -24,30 +23,21 @@ func TestStalled(t *testing.T) {
 	w.story("a daemon is stopped for longer", (*world).stopsLong)
 }
 
-// ways are what `quorate links` of a node says.
-func (w *world) ways(ctx context.Context, on int) (r control.LinksReport, err error) {
-	x, err := w.Lab.Node(on).Exec(ctx, "quorate -o json links")
-	if err == nil {
-		err = json.Unmarshal([]byte(x.Stdout), &r)
-	}
-	return r, err
-}
-
 // heardBy waits until a node says of another one's link what is wanted.
 func (w *world) heardBy(on, peer int, what string, ok func(control.LinkStatus) bool) {
 	w.t.Helper()
 	w.within(10*time.Second, what, func(ctx context.Context) error {
 		return cluster.Until(ctx, 50*time.Millisecond, func() error {
-			r, err := w.ways(ctx, on)
+			r, err := w.links(ctx, on)
+			if err != nil {
+				return err
+			}
 			for _, l := range r.Links {
 				if int(l.Peer) == peer && ok(l) {
 					return nil
 				}
 			}
-			if err == nil {
-				err = fmt.Errorf("node%d says %+v", on, r)
-			}
-			return err
+			return fmt.Errorf("node%d says %+v", on, r)
 		})
 	})
 }
@@ -66,7 +56,7 @@ func (w *world) kernelsAnswer() {
 // a JIT: User-Mode Linux has none.
 func (w *world) kernelsWatch() {
 	for _, on := range w.Nodes() {
-		r, err := w.ways(w.ctx, on)
+		r, err := w.links(w.ctx, on)
 		w.must(err)
 		want := "timerfd"
 		if lab.Emulated(w.Lab.Node(on).Kernel()) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
 )
@@ -112,7 +113,13 @@ func (c *Cluster) AddWitness(ctx context.Context, on int, w *Witness) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.Lab.Node(on).Run(ctx, binDir+"/quorate witness add "+token); err != nil {
+	again, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("no witness added within 30 s"))
+	defer cancel()
+	err = Until(again, 200*time.Millisecond, func() error { // a cluster that has just formed may change its leader
+		_, err := c.Lab.Node(on).Run(ctx, binDir+"/quorate witness add "+token)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if err := c.WaitWitness(ctx, c.Nodes(), true); err != nil {

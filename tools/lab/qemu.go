@@ -26,7 +26,7 @@ func (q *qemu) prepare(l *Lab) error {
 }
 
 func (q *qemu) command(n *Node, nonce string) *exec.Cmd {
-	words := []string{"console=ttyS0", "quiet", "panic=-1", "net.ifnames=0", "mitigations=off", "rdinit=/labnode"}
+	words := []string{"console=ttyS0", "loglevel=5", "panic=-1", "net.ifnames=0", "mitigations=off", "rdinit=/labnode"}
 	words = append(words, n.words("root", "modules", nonce)...)
 	args := []string{
 		"-name", n.Name(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
