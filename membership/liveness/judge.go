@@ -178,10 +178,16 @@ func (m *Machine) tellJudge(out []Effect) []Effect {
 
 // rank is this node's place among those who may lead next: by the end of the
 // log, then by id. While the leader is well only ids count, so that it does not
-// change with every entry.
+// change with every entry. Of a node that has sent no row since the leader is in trouble
+// the log is taken to be this node's: its last row may be older than the last entry,
+// and two nodes must not both think that they are the first.
 func (m *Machine) rank() int {
 	p := m.peer(m.leader)
-	trouble := m.leader == 0 || p != nil && (p.suspect || p.lagging != 0)
+	trouble := !m.leads || m.troubled(p)
+	var since membership.Mono
+	if m.troubled(p) {
+		since = max(p.since, p.quiet, p.lagging).Add(-2 * m.cfg.Timing.Interval)
+	}
 	type log struct {
 		term, index uint64
 		id          membership.NodeID
@@ -191,7 +197,7 @@ func (m *Machine) rank() int {
 		l := log{id: m.ids[i]}
 		switch {
 		case !trouble:
-		case i == m.self:
+		case i == m.self || m.peers[i].rowAt < since:
 			l.term, l.index = m.term, m.index
 		default:
 			l.term, l.index = m.peers[i].row.LastTerm, m.peers[i].row.LastIndex
@@ -208,12 +214,18 @@ func (m *Machine) rank() int {
 	return i
 }
 
+// troubled: it is silent, held or not, or its daemon stands still.
+func (m *Machine) troubled(p *peer) bool {
+	return p != nil && (p.suspect || p.quiet != 0 || p.lagging != 0)
+}
+
 // electable are the places of those who would be in the next view as far as is
-// known now, the leader left out unless it is this node.
+// known now, the leader left out unless it is this node, or leads no more and is well.
 func (m *Machine) electable() []int {
 	set := make([]bool, len(m.ids))
 	for i, p := range m.peers {
-		set[i] = i == m.self || m.elector(p) && p.hears && !p.dead && p.id != m.leader
+		leader := p.id == m.leader && (m.leads || m.troubled(p))
+		set[i] = i == m.self || m.elector(p) && p.hears && !p.dead && !leader
 	}
 	if chosen, ok := m.choose(set); ok {
 		set = chosen

@@ -22,7 +22,8 @@ type Machine struct {
 	view   membership.View
 	inView bool
 	weight map[membership.NodeID]int
-	leader membership.NodeID
+	leader membership.NodeID   // the last that was known
+	leads  bool                // and it is still
 	waits  []membership.NodeID // a lockspace change waits for them
 	term   uint64
 	index  uint64
@@ -85,8 +86,10 @@ func (m *Machine) Step(now membership.Mono, in Input) []Effect {
 	case LogIn:
 		m.term, m.index = in.Term, in.Index
 	case Leader:
-		if m.leader != in.Node {
-			m.leader = in.Node
+		if leads := in.Node != 0; m.leads != leads || leads && m.leader != in.Node {
+			if m.leads = leads; leads {
+				m.leader = in.Node
+			}
 			m.soon(now)
 		}
 	case RecoveryWait:

@@ -446,6 +446,61 @@ func TestRank(t *testing.T) {
 	}
 }
 
+// What a row of before the leader fell silent says of its sender's log is old by then: two
+// nodes with the last entry, neither of which had heard so of the other, would both ask for
+// votes at once, and neither get them.
+func TestRankOfOldRows(t *testing.T) {
+	r := newRig(t, 5)
+	log := func(from membership.NodeID, index uint64) {
+		r.m.Step(r.now, RowIn{Row: Row{From: from, LastTerm: 3, LastIndex: index, Ages: []Age{{Peer: 5, Age: 250 * ms, Path: 250 * ms}}}})
+	}
+	r.m = New(Config{Self: 3, Nodes: r.ids, Timing: profile("lan"), Policy: quorum.Majority(r.ids...)}, r.now)
+	r.m.Step(r.now, ViewIn{View: r.view(1, r.ids...)})
+	r.ids = []membership.NodeID{3, 1, 2, 4, 5}
+	for _, id := range []membership.NodeID{1, 2, 4} {
+		log(id, 10)
+	}
+	r.m.Step(r.now, LogIn{Term: 3, Index: 11})
+	r.m.Step(r.now, Leader{Node: 5})
+	r.run(time.Second)
+	r.silence(5)
+	if r.run(210 * ms); r.m.judge.Rank != 2 {
+		t.Errorf("rank %d, want that of the id", r.m.judge.Rank)
+	}
+	log(1, 10)
+	if r.run(ms); r.m.judge.Rank != 1 {
+		t.Errorf("rank %d, want to be before 1, which lacks the last entry", r.m.judge.Rank)
+	}
+	log(2, 12)
+	if r.run(50 * ms); r.m.judge.Rank != 1 {
+		t.Errorf("rank %d, want to be after 2 and before 1", r.m.judge.Rank)
+	}
+}
+
+// The group forgets its leader when the first node asks for votes. That is no reason to
+// listen to the dead one again, and not to ask for votes oneself when the first has none.
+func TestLeaderForgotten(t *testing.T) {
+	r := newRig(t, 3)
+	r.m.Step(r.now, Leader{Node: 3})
+	r.tell = map[membership.NodeID][]membership.NodeID{2: {3}}
+	r.silence(3)
+	if r.run(220 * ms); !r.m.judge.LeaderDead {
+		t.Fatalf("%+v", r.m.judge)
+	}
+	r.m.Step(r.now, Leader{})
+	if r.run(300 * ms); !r.m.judge.LeaderDead {
+		t.Error("alive when nobody follows it")
+	}
+	r.m.Step(r.now, Leader{Node: 2})
+	if r.run(50 * ms); r.m.judge.LeaderDead {
+		t.Error("the new one is dead")
+	}
+	r.m.Step(r.now, Leader{})
+	if r.run(50 * ms); r.m.judge.LeaderDead || r.m.judge.Rank != 0 {
+		t.Errorf("%+v", r.m.judge)
+	}
+}
+
 func TestSteady(t *testing.T) {
 	r := newRig(t, 3)
 	if !r.m.Steady(2) || r.m.Steady(1) || r.m.Steady(9) {

@@ -71,7 +71,9 @@ type ViewIn struct {
 // LogIn is the end of the own log, for the own row and the rank.
 type LogIn struct{ Term, Index uint64 }
 
-// Leader is the group's leader; 0: none known.
+// Leader is the group's leader; 0: none known. The one before is judged until there is
+// another: that the group follows nobody, as soon as one asks for votes, takes no
+// accusation back.
 type Leader struct{ Node membership.NodeID }
 
 // RecoveryWait names the nodes that a lockspace change waits for now. It

@@ -70,3 +70,12 @@ func TestFitnessIsTold(t *testing.T) {
 		}
 	}
 }
+
+// With profile "auto" the status says why it is safe; of beta, which is away, nothing is known.
+func TestAutoIsExplained(t *testing.T) {
+	a := newAlone(t)
+	s := a.until("alpha has said it", func(s control.Status) bool { return len(s.Nodes) == 2 && s.Nodes[0].Lan != "" })
+	if s.Profile != "safe" || s.ProfileWhy != autoWhy(s.Nodes) || !strings.HasPrefix(s.ProfileWhy, "auto: safe; ") || s.Nodes[1].Lan != "" {
+		t.Errorf("%s: %s, %+v", s.Profile, s.ProfileWhy, s.Nodes)
+	}
+}
