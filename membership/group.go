@@ -120,6 +120,9 @@ type Forcer interface {
 	MayForce(nodes []NodeID) string
 	// Pledged says that all of them have given this node their word.
 	Pledged(nodes []NodeID) bool
+	// Undelivered are the entries of the own log that were not delivered: any of them may
+	// have been ordered, and others may work by it.
+	Undelivered() [][]byte
 }
 
 func (GroupForce) groupInput()    {}

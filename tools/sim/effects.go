@@ -148,6 +148,16 @@ func (t tap) Pledged(nodes []membership.NodeID) bool {
 	return ok && g.Pledged(nodes)
 }
 
+// Undelivered is for such a group as well.
+func (t tap) Undelivered() [][]byte {
+	if g, ok := t.d.group.(membership.Forcer); ok {
+		return g.Undelivered()
+	}
+	return nil
+}
+
+var _ membership.Forcer = tap{}
+
 // SetElectorate is for a group that votes.
 func (t tap) SetElectorate(nodes []membership.NodeID) {
 	if g, ok := t.d.group.(interface{ SetElectorate([]membership.NodeID) }); ok {

@@ -26,6 +26,8 @@ type takeover struct {
 	reason  membership.Reason // what the last attempt was for; empty: silence
 	shots   []*shot           // nil: it waits for its turn
 	asked   membership.Mono   // when the group was last asked to go on
+	// found is when a job was, of which this node does not know that it was agreed on.
+	found map[jobKey]membership.Mono
 }
 
 // shot is what has to be proved: an incarnation's end.
@@ -40,7 +42,9 @@ type shot struct {
 	err    string                  // of the last
 	result *membership.FenceResult // of an agent that has ended, and is not believed yet
 	ended  membership.Mono
-	lied   int // the level of one that was not
+	lied   int               // the level of one that was not
+	actor  membership.NodeID // whose agent it waits for; 0: nobody's
+	over   membership.Mono   // when that has ended for certain; 0: when its node is proved gone
 	proof  *cluster.TakeoverProof
 }
 
@@ -60,7 +64,7 @@ func (n *Node) takeoverWishes() {
 		return
 	}
 	if t == nil {
-		t = &takeover{rule: rule, have: have, since: n.now, counted: n.now, stalled: n.standsAlone()}
+		t = &takeover{rule: rule, have: have, since: n.now, counted: n.now, stalled: n.standsAlone(), found: map[jobKey]membership.Mono{}}
 		n.takeover = t
 	}
 	n.followStall(t)
@@ -251,6 +255,16 @@ func (n *Node) awake() membership.Mono {
 // of this node, until it has ended (what came of it counts), of one that goes on with it,
 // until its lease is over, and of any other until that is proved gone.
 func (n *Node) jobInTheWay(s *shot) bool {
+	s.actor, s.over = 0, 0
+	if j := n.unknownJob(s.victim); j != nil {
+		return j.Actor != n.Self() && n.standsBehind(s, j.Actor, func() membership.Mono {
+			key := jobKey{j.Victim, j.Attempt}
+			if n.takeover.found[key] == 0 {
+				n.takeover.found[key] = n.now
+			}
+			return n.takeover.found[key].Add(jobOver(j.Lease))
+		})
+	}
 	c := n.st.Case(s.victim)
 	if c == nil || c.Job == nil {
 		return false
@@ -276,14 +290,46 @@ func (n *Node) jobInTheWay(s *shot) bool {
 		}
 		return false
 	}
+	return n.standsBehind(s, actor, func() membership.Mono { return n.jobOverAt(c) })
+}
+
+// standsBehind says that a shot waits for an agent of another node: of one that is to be proved
+// gone, until it is, of one that goes on with this one, until the job is over.
+func (n *Node) standsBehind(s *shot, actor membership.Incarnation, over func() membership.Mono) bool {
 	for _, o := range n.takeover.shots {
 		if o.victim == actor {
+			if o.proof == nil {
+				s.actor = actor.Node
+			}
 			return o.proof == nil
 		}
 	}
-	at := n.jobOverAt(c)
+	at := over()
 	n.wake(at)
+	if n.now < at {
+		s.actor, s.over = actor.Node, at
+	}
 	return n.now < at
+}
+
+// unknownJob is the last fencing of a victim that stands in this node's log without an end
+// and was not delivered: whether it was agreed on only the others know, of whom one may run it.
+// The log of who brings a takeover about has all that was. One of this node's own was not
+// delivered, so it does not run.
+func (n *Node) unknownJob(victim membership.Incarnation) (job *cluster.FenceStart) {
+	for _, b := range n.group.(membership.Forcer).Undelivered() {
+		c, err := cluster.Decode(b)
+		switch {
+		case err != nil: // of a later version, by which nobody could have worked
+		case c.FenceStart != nil && c.FenceStart.Victim == victim:
+			job = c.FenceStart
+		case job == nil:
+		case c.FenceEnd != nil && c.FenceEnd.Victim == victim && c.FenceEnd.Attempt == job.Attempt,
+			c.FenceExpire != nil && c.FenceExpire.Victim == victim && c.FenceExpire.Attempt == job.Attempt:
+			job = nil
+		}
+	}
+	return job
 }
 
 // stray ends an agent for which there is no job any more. Until it has ended its victim
@@ -490,6 +536,11 @@ func (n *Node) takeoverWaits() (ws []control.Wait) {
 			x.Deadline = max(at.Sub(n.now), 0)
 		case n.lease(s.victim.Node) == 0:
 			x.Reason += "; no fence device is configured for it"
+		case s.actor != 0 && s.over == 0:
+			x.Reason += fmt.Sprintf("; %s may be fencing it still, and is to be proved gone first", n.cfg.Name(s.actor))
+		case s.actor != 0:
+			x.Reason += fmt.Sprintf("; %s may be fencing it still", n.cfg.Name(s.actor))
+			x.Deadline = max(s.over.Sub(n.now), 0)
 		case s.err != "":
 			x.Reason += fmt.Sprintf("; attempt %d to fence it failed: %s", s.tries, s.err)
 			x.Deadline = max(max(s.next, n.turn(t).from).Sub(n.now), 0)

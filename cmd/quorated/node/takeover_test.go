@@ -38,6 +38,8 @@ func (g *forcer) MayForce(nodes []membership.NodeID) string {
 	return g.may
 }
 
+func (g *forcer) Undelivered() [][]byte { return g.tail }
+
 func (g *forcer) Pledged(nodes []membership.NodeID) bool { return slices.Equal(nodes, g.pledged) }
 
 func (g *forcer) Step(_ membership.Mono, in ...membership.GroupInput) (out []membership.GroupEffect) {
@@ -449,6 +451,51 @@ func TestTheEndOfTheLogStartsNoAgent(t *testing.T) {
 	}
 	if c := v.n.st.Case(job.Victim); c == nil || c.Open() || c.Job != nil {
 		t.Errorf("%+v", c)
+	}
+}
+
+// TestAJobThatOthersMayKnowOf: it stands in this node's log, and whether it was agreed on
+// it was not told. Its actor may run the agent: where that is to be fenced, it is first;
+// where it goes on with this node, the job's lease ends it.
+func TestAJobThatOthersMayKnowOf(t *testing.T) {
+	v := newSurvivor(t, 4, membership.Quorum{TieBreaker: membership.TieBreaker{Mode: membership.TieLowest}})
+	v.run(time.Second, 2, 3, 4)
+	start := func(attempt uint64, actor membership.NodeID) []byte {
+		victim, _ := v.n.st.View.Find(3)
+		by, _ := v.n.st.View.Find(actor)
+		return cluster.Command{By: by, FenceStart: &cluster.FenceStart{Victim: victim, Attempt: attempt, Actor: by, Start: fenceStart, Lease: 6 * time.Second}}.Encode()
+	}
+	victim, _ := v.n.st.View.Find(3)
+	end := cluster.Command{FenceEnd: &cluster.FenceEnd{Victim: victim, Attempt: 1}}
+	v.g.tail = [][]byte{start(1, 2), end.Encode(), start(2, 4), []byte("of a later version")}
+	v.run(3*time.Second, 2)
+	job := v.shot(4)
+	if w := v.n.takeoverWaits(); len(w) != 2 || !strings.Contains(w[0].Reason, "n4 may be fencing it still, and is to be proved gone first") {
+		t.Errorf("%+v", w)
+	}
+	v.ends(job, true)
+	v.run(time.Second, 2)
+	v.shot(3)
+
+	v = newSurvivor(t, 4, membership.Quorum{TieBreaker: membership.TieBreaker{Mode: membership.TieLowest}})
+	v.run(time.Second, 2, 3, 4)
+	v.g.tail = [][]byte{start(1, 2)}
+	v.run(2*time.Second, 2)
+	v.shot(4)
+	if w := v.n.takeoverWaits(); len(w) != 2 || !strings.Contains(w[0].Reason, "n2 may be fencing it still") || w[0].Deadline < 8*time.Second {
+		t.Errorf("%+v", w)
+	}
+	v.run(jobOver(6*time.Second), 2)
+	if len(v.ran) != 2 {
+		t.Errorf("%+v", v.ran)
+	}
+
+	v = newSurvivor(t, 4, membership.Quorum{TieBreaker: membership.TieBreaker{Mode: membership.TieLowest}})
+	v.run(time.Second, 2, 3, 4)
+	v.g.tail = [][]byte{start(1, 1)}
+	v.run(2*time.Second, 2)
+	if len(v.ran) != 2 {
+		t.Errorf("one of its own that was not delivered does not run: %+v", v.ran)
 	}
 }
 

@@ -137,13 +137,7 @@ func (m *Machine) idsOf(nodes []membership.NodeID) []uint64 {
 // any of them may have been agreed.
 func (m *Machine) configurations() []configuration {
 	out := []configuration{{m.confIndex, m.cs}}
-	_, last := m.last()
-	if last <= m.applied {
-		return out
-	}
-	entries, err := m.storage.Entries(m.applied+1, last+1, ^uint64(0))
-	must(err)
-	for _, e := range entries {
+	for _, e := range m.unapplied() {
 		if e.GetType() != pb.EntryConfChangeV2 {
 			continue
 		}
@@ -152,6 +146,30 @@ func (m *Machine) configurations() []configuration {
 		out = append(out, configuration{e.GetIndex(), changed(out[len(out)-1].cs, cc)})
 	}
 	return out
+}
+
+// unapplied are the entries after the applied one.
+func (m *Machine) unapplied() []*pb.Entry {
+	_, last := m.last()
+	if last <= m.applied {
+		return nil
+	}
+	entries, err := m.storage.Entries(m.applied+1, last+1, ^uint64(0))
+	must(err)
+	return entries
+}
+
+// Undelivered is as membership.Forcer has it.
+func (m *Machine) Undelivered() (data [][]byte) {
+	if m.node == nil {
+		return nil
+	}
+	for _, e := range m.unapplied() {
+		if e.GetType() == pb.EntryNormal && len(e.GetData()) > 0 {
+			data = append(data, e.GetData())
+		}
+	}
+	return data
 }
 
 // changed is what raft makes of a configuration by a change.
