@@ -166,6 +166,8 @@ func (n *Node) overrideWait(in Operator) {
 		n.refuseOperator(in, "the cluster is quorate: there is nothing to override; see `quorate quorum`")
 	case len(n.unheard()) == 0:
 		n.refuseOperator(in, "all nodes are there: none is waited for; see `quorate why` for what holds this node up")
+	case len(n.apart()) > 0:
+		n.refuseOperator(in, "%s; nobody goes on without a node that is up", n.shutText(n.apart()))
 	default:
 		names := n.names(n.unheard())
 		n.override = in.Who
