@@ -42,6 +42,7 @@ type GroupStatus struct {
 	Voters    []NodeID // ascending
 	Learners  []NodeID // ascending
 	Waiting   string   // why nothing can be ordered now; empty when it can
+	Do        string   // what an operator can do about it; empty: nothing that the group knows
 	// Rivals are the nodes that went on without this one while this one did without them,
 	// by what they said last, heard or not; ascending. What both order is not one order.
 	Rivals []NodeID

@@ -323,3 +323,17 @@ func TestWhoIsAlive(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// What is said once is not said again.
+func TestNodeNote(t *testing.T) {
+	s := &control.Status{Node: 1}
+	for want, x := range map[string]control.NodeStatus{
+		"its configuration differs in a b":                 {ID: 2, Connected: true, Reason: "its configuration differs", Differs: []string{"a", "b"}},
+		"no connection, the secrets differ: copy the same": {ID: 2, Reason: "the secrets differ: copy the same"},
+		"other, its configuration differs in a":            {ID: 2, Connected: true, Reason: "other", Differs: []string{"a"}},
+	} {
+		if got := nodeNote(s, x); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -188,6 +188,9 @@ func nodeNote(s *control.Status, x control.NodeStatus) string {
 	if x.HeldBy != "" {
 		note = append(note, fmt.Sprintf("held, %s left, by %s", human(x.Hold), x.HeldBy))
 	}
+	if len(x.Differs) > 0 && strings.HasPrefix(x.Reason, "its configuration differs") {
+		x.Reason = "" // it is said below
+	}
 	if x.Reason != "" {
 		note = append(note, x.Reason)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -269,6 +270,36 @@ func (d *Daemon) openNetwork(key secret.Secret, keys []probe.Key) (err error) {
 
 func (d *Daemon) refused(addr netip.AddrPort, err error) {
 	d.post(node.Seen{Event: membership.Event{Kind: membership.KindRefused, Text: fmt.Sprintf("connection from %v: %v", addr, err)}})
+	var op *tcp.OpError
+	var r *tcp.RefusedError
+	if !errors.As(err, &op) || !errors.As(err, &r) {
+		return
+	}
+	peer := op.Peer
+	if peer == 0 {
+		peer = nodeAt(d.cfgNow().Nodes, addr.Addr())
+	}
+	d.post(met(peer, r))
+}
+
+// met is what the machine is told of a refusal.
+func met(peer membership.NodeID, r *tcp.RefusedError) node.Refused {
+	in := node.Refused{Peer: peer}
+	in.Why, in.Do, _ = strings.Cut(r.Reason.Error(), ": ")
+	if r.Text != "" && !errors.Is(r, tcp.ErrKey) {
+		in.Why += " (" + r.Text + ")"
+	}
+	return in
+}
+
+// nodeAt is the node that has an address; 0: none has.
+func nodeAt(nodes []membership.Node, a netip.Addr) membership.NodeID {
+	for _, n := range nodes {
+		if slices.ContainsFunc(n.Addrs, func(x netip.Addr) bool { return x.Unmap().WithZone("") == a.Unmap().WithZone("") }) {
+			return n.ID
+		}
+	}
+	return 0
 }
 
 // openKernel says, too, whether this kernel can be told of a leave whose journal is

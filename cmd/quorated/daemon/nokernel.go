@@ -33,7 +33,7 @@ type kernel interface {
 // sysDLM is where a kernel shows its lockspaces.
 const sysDLM = "/sys/kernel/dlm"
 
-var errNoKernel = errors.New(`this node was told to have no DLM: write kernel = "dlm" under [cluster] and restart quorated`)
+var errNoKernel = errors.New(`this node was told to have no DLM: write kernel = "dlm" under [cluster], then: quorate leave && systemctl start quorated`)
 
 // noKernel is the kernel of a node with kernel = "none": it has no lockspace, so
 // there is nothing to stop, start or answer, and its peers have no entries in it.

@@ -17,13 +17,24 @@ import (
 // itself is told to who asks, and is no event.
 type bar struct {
 	why    string
+	do     string        // the end of that, where an operator can do something
 	left   time.Duration // until it is over, if all goes well; 0: not known
 	passes bool
 	soon   bool // it depends on what others tell all the time
 }
 
-func refusal(format string, args ...any) bar { return bar{why: fmt.Sprintf(format, args...)} }
-func passing(why string) bar                 { return bar{why: why, passes: true} }
+// refusal ends with what to do.
+func refusal(do, before, format string, args ...any) bar {
+	return bar{why: fmt.Sprintf(format, args...) + before + do, do: do}
+}
+
+func passing(why string) bar { return bar{why: why, passes: true} }
+
+// What to do about files that differ.
+const (
+	startAnew = "`quorate leave && systemctl start quorated`"
+	makeSame  = "make /etc/quorate/quorate.toml the same on every node, then where it was changed: " + startAnew
+)
 
 // Barred is a bar as the leader tells it to who is kept out.
 type Barred struct {

@@ -341,7 +341,7 @@ func (n *Node) askConfig(in Operator) {
 	now := n.st.Conf.Now
 	switch {
 	case n.conf == nil:
-		n.refuseOperator(in, `with group = "static" the configuration is each node's file: change it on every node, and restart quorated there`)
+		n.refuseOperator(in, `with group = "static" the configuration is each node's file: change it on every node, then there: %s`, startAnew)
 		return
 	case now.Version == 0:
 		n.refuseOperator(in, "the cluster has not agreed on a configuration yet: %s; see `quorate why`", cmp.Or(n.group.Status().Waiting, "it is about to"))

@@ -192,8 +192,15 @@ func (n *Node) listWaits() []control.Wait {
 		if _, ok := n.st.View.Find(id); ok || !n.needed(id) || id == n.cfg.Self {
 			continue
 		}
-		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Owner: id, Since: since,
-			Reason: fmt.Sprintf("every node on the list is needed, and %s is not a member: start it there, or, when it is off for good, take it off %s", n.cfg.Name(id), n.list.From)})
+		w := control.Wait{What: "cluster", For: "quorum", Owner: id, Since: since, Command: n.refusedDo(id),
+			Reason: fmt.Sprintf("every node on the list is needed, and %s is not a member", n.cfg.Name(id))}
+		if state, reason := n.stateOf(id); state == "refused" {
+			w.Reason += ": " + reason
+		} else if w.Command == "" {
+			w.Reason += fmt.Sprintf(": start it there, or, when it is off for good, take it off %s", n.list.From)
+			w.Command = fmt.Sprintf("start quorated on %s, or, when it is off for good, take it off %s", n.cfg.Name(id), n.list.From)
+		}
+		ws = append(ws, w)
 	}
 	return ws
 }

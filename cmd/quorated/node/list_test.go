@@ -227,7 +227,10 @@ func TestAllOfTheListOrNothing(t *testing.T) {
 	l := newLists(t, three(1, 2))
 	l.run(3 * time.Second)
 	l.wants(1, false, 1, 2)
-	if w := l.status(1).Waits; len(w) == 0 || !slices.ContainsFunc(w, func(w control.Wait) bool { return w.Owner == 3 && strings.Contains(w.Reason, "take it off members") }) {
+	if w := l.status(1).Waits; len(w) == 0 || !slices.ContainsFunc(w, func(w control.Wait) bool { return w.Owner == 3 && strings.Contains(w.Reason, "take it off members") }) ||
+		slices.ContainsFunc(w, func(w control.Wait) bool {
+			return w.For == "quorum" && w.Command != "start quorated on n3, or, when it is off for good, take it off members"
+		}) {
 		t.Fatalf("%+v", w)
 	}
 	l.boot(3, 1, []membership.NodeID{1, 2, 3})

@@ -192,6 +192,8 @@ type peer struct {
 	lives     []life // of which it said hello, the newest last
 	differs   []string
 	said      string // the refusal that was last logged
+	do        string // what to do about it; empty: not known
+	unmet     *unmet // the last one, while it is not connected
 }
 
 type flight struct {
@@ -368,6 +370,8 @@ func (n *Node) Step(now membership.Mono, in Input) []Effect {
 		n.configChecked(in)
 	case Seen:
 		n.emit(in.Event)
+	case Refused:
+		n.refused(in)
 	case FitFor:
 		n.lan = in.Lan
 	}

@@ -133,7 +133,7 @@ func (n *Node) connected(id membership.NodeID) {
 		n.witnessConnected(id)
 		return
 	}
-	p.connected, p.upAt, p.err = true, n.now, ""
+	p.connected, p.upAt, p.err, p.unmet = true, n.now, "", nil
 	p.hello = nil // what was said before may be of another boot
 	n.rotate(rotation.Up{Node: id})
 	n.emit(membership.Event{Kind: membership.KindPeer, Subject: id, Text: "connected"})
@@ -304,7 +304,7 @@ func (n *Node) refusePeer(id membership.NodeID, p *peer, why string) {
 	if p.said == why {
 		return
 	}
-	p.said = why
+	p.said, p.do = why, ""
 	n.emit(membership.Event{Kind: membership.KindRefused, Subject: id, Text: why})
 }
 

@@ -331,11 +331,12 @@ func (n *Node) admitAll() {
 			}
 			if p := n.peers[id]; p != nil && !b.passes {
 				n.refusePeer(id, p, b.why)
+				p.do = b.do
 			}
 			continue
 		}
 		if p := n.peers[id]; p != nil {
-			p.said = ""
+			p.said, p.do = "", ""
 		}
 		if !n.unfenced(id, boot) {
 			continue
@@ -367,17 +368,17 @@ func (n *Node) inadmissible(id membership.NodeID) bar {
 	case n.list != nil && len(n.st.Listed) == 0:
 		return passing("no list of members was taken yet")
 	case n.unlisted(id):
-		return refusal("it is not on the list of members (%s): put it there, or stop its quorated", n.list.From)
+		return refusal("put it there, or stop its quorated", ": ", "it is not on the list of members (%s)", n.list.From)
 	case n.list != nil && p.hello.Orders != n.cfg.Self:
-		return refusal("by its list %s orders, by ours this node: make the lists the same, then restart its quorated", n.cfg.Name(p.hello.Orders))
+		return refusal("make the lists the same, then there: "+startAnew, ": ", "by its list %s orders, by ours this node", n.cfg.Name(p.hello.Orders))
 	case p.hello.Protocol != Protocol:
-		return refusal("it speaks protocol %d, we speak %d: install the same quorated on all nodes", p.hello.Protocol, Protocol)
+		return refusal("install the same quorated on all nodes", ": ", "it speaks protocol %d, we speak %d", p.hello.Protocol, Protocol)
 	case len(p.differs) > 0:
-		return refusal("its configuration differs in %s: make quorate.toml the same on all nodes", strings.Join(p.differs, ", "))
+		return refusal(makeSame, ": ", "its configuration differs in %s", strings.Join(p.differs, ", "))
 	case len(p.hello.Holding) > 0 && n.live.Age(id) > n.cfg.Timing.DeadAfter:
 		return passing("it is gone") // its hello is the last one of the life that was lost
 	case len(p.hello.Holding) > 0:
-		return refusal("its kernel holds lockspaces of an earlier time: %s; reboot it", strings.Join(p.hello.Holding, ", "))
+		return refusal("reboot it", "; ", "its kernel holds lockspaces of an earlier time: %s", strings.Join(p.hello.Holding, ", "))
 	case p.hello.Leaving:
 		return passing("it is about to leave")
 	case n.behind(p) != "":

@@ -129,6 +129,8 @@ func (n *Node) stateOf(id membership.NodeID) (state, reason string) {
 		return "unlisted", ""
 	case p != nil && p.connected && (p.said != "" || len(p.differs) > 0):
 		return "refused", cmp.Or(p.said, "its configuration differs")
+	case n.unmet(id) != nil:
+		return "refused", n.unmet(id).text()
 	case id == n.cfg.Self || p.connected && slices.Contains(n.live.Hears(), id):
 		return "joining", ""
 	case n.shutWhy(id) != "":
@@ -282,10 +284,13 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	if n.rivalled() {
 		ws = append(ws, n.rivalWait("cluster", n.now.Sub(n.rivalSince)))
 	} else if g.Waiting != "" {
-		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: n.now.Sub(n.unordered.since)})
+		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Command: g.Do, Since: n.now.Sub(n.unordered.since)})
 	}
 	if !n.quorate {
 		ws = append(ws, control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom()})
+		if missing := n.listWaits(); len(missing) > 0 {
+			ws[len(ws)-1].Command = missing[0].Command
+		}
 	}
 	if w := n.outside(g.Waiting); w != nil {
 		ws = []control.Wait{*w} // what it cannot order, or who has not admitted it, comes of that
@@ -298,10 +303,11 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 			w.For, w.Reason, w.Deadline = "unfencing", why, left
 		}
 		if p := n.peers[g.Leader]; p != nil && len(p.differs) > 0 {
-			w.For, w.Command, w.Reason = "config", "", fmt.Sprintf("its quorate.toml differs from %s's in %v", n.cfg.Name(g.Leader), p.differs)
+			w.For, w.Command, w.Reason = "config", makeSame, fmt.Sprintf("its quorate.toml differs from %s's in %v", n.cfg.Name(g.Leader), p.differs)
 		}
 		ws = append(ws, w)
 	}
+	ws = append(ws, n.refusedWaits()...)
 	ws = append(ws, n.shutWaits()...)
 	ws = append(ws, n.listWaits()...)
 	ws = append(ws, n.keyWaits()...)
@@ -344,10 +350,7 @@ func (n *Node) absentWaits() []control.Wait {
 				w.For, w.Reason, w.Deadline = "unfencing", why, left
 			}
 		case "refused":
-			w.Reason = name + " is no member: " + reason
-			if len(n.peers[id].differs) > 0 {
-				w.Command = "make /etc/quorate/quorate.toml the same on every node, then restart quorated where it was changed"
-			}
+			w.Reason, w.Command = name+" is no member: "+reason, n.refusedDo(id)
 		case "left":
 			w.Reason, w.Command = name+" is no member: it left", "start quorated on "+name
 		case "absent":
@@ -420,7 +423,7 @@ func (n *Node) warnings() []string {
 	for _, id := range n.peerIDs() {
 		p := n.peers[id]
 		if len(p.differs) > 0 {
-			out = append(out, fmt.Sprintf("quorate.toml differs from %s's in %v: make the files the same and restart the odd one", n.cfg.Name(id), p.differs))
+			out = append(out, fmt.Sprintf("quorate.toml differs from %s's in %v: make the files the same, then where one was changed: %s", n.cfg.Name(id), p.differs, startAnew))
 		}
 		if p.said != "" {
 			out = append(out, fmt.Sprintf("%s: %s", n.cfg.Name(id), p.said))

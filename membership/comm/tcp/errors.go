@@ -16,7 +16,7 @@ import (
 // Why there is no connection, or none any more. Test for them with errors.Is.
 var (
 	// ErrKey: the other end's certificate is not from our secret, or it says so of ours.
-	ErrKey = errors.New("the secrets differ: copy the same secret file to both nodes and restart quorated there")
+	ErrKey = errors.New("the secrets differ: copy the same secret file to both nodes, then where it was changed: `quorate leave && systemctl start quorated`")
 	// ErrCluster: same secret, another cluster's name.
 	ErrCluster = errors.New("the cluster names differ: correct \"cluster\" in the configuration, or give each cluster its own secret")
 	// ErrNode: the peer is not the node that it should be, or is not configured.
@@ -24,7 +24,7 @@ var (
 	// ErrProtocol: a version that this daemon does not speak.
 	ErrProtocol = errors.New("the protocol versions differ: upgrade the older quorated")
 	// ErrGarbage: bytes that are no frame of ours.
-	ErrGarbage = errors.New("malformed data from the peer")
+	ErrGarbage = errors.New("malformed data from the peer: look which program listens there, and install the same quorated on all nodes")
 	// ErrReplaced: the same peer connected anew.
 	ErrReplaced = errors.New("replaced by a newer connection of the same peer")
 	// ErrMoved: the link of the connection carries nothing, and it goes on over another.

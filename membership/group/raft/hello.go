@@ -361,7 +361,10 @@ func (m *Machine) noteRaft(msg *pb.Message) {
 }
 
 // obstacle says what stands in the way of forming a cluster; empty: nothing.
-func (m *Machine) obstacle() string {
+func (m *Machine) obstacle() string { why, _ := m.obstacles(); return why }
+
+// obstacles says, too, what to do about it.
+func (m *Machine) obstacles() (why, do string) {
 	var absent, differ, formed, lost []membership.NodeID
 	if m.cfg.Lost {
 		lost = append(lost, m.cfg.Self)
@@ -381,20 +384,31 @@ func (m *Machine) obstacle() string {
 	}
 	switch {
 	case len(formed) > 0:
-		return "to be admitted to the cluster of " + m.names(formed)
+		return "to be admitted to the cluster of " + m.names(formed), ""
 	case len(differ) > 0:
-		return "first start: the configuration file differs from that of " + m.names(differ) + "; make them the same"
+		return "first start: the configuration file differs from that of " + m.names(differ) + "; make them the same",
+			"make the files the same, then where one was changed: `quorate leave && systemctl start quorated`"
 	case len(absent) > 0:
 		what := "first start"
 		if len(lost) > 0 {
 			what = "the log of " + m.names(lost) + " is lost"
 		}
-		return what + ": waiting for " + m.names(absent)
+		return what + ": waiting for " + m.names(absent), "start quorated on " + m.names(absent) + "; where it runs, look at both ends with: quorated -check"
 	case len(lost) > 0:
 		return "every node is here and none has a log; " + m.names(lost) +
-			" had one. Bring back a log that is only misplaced; if there is none, run `quorate init` on each of these nodes"
+				" had one. Bring back a log that is only misplaced; if there is none, run `quorate init` on each of these nodes",
+			"bring back a log that is only misplaced; if there is none: quorate init, on each of " + m.names(lost)
 	}
-	return ""
+	return "", ""
+}
+
+// remedy is what to do about what waiting says; empty: it is not known.
+func (m *Machine) remedy() string {
+	if m.fault != nil || m.rivalry() != "" || m.node != nil {
+		return ""
+	}
+	_, do := m.obstacles()
+	return do
 }
 
 // Init lets a node that lost its log take part in the formation of a cluster all

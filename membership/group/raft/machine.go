@@ -366,6 +366,7 @@ func (m *Machine) Status() membership.GroupStatus {
 		ClusterID: m.id.ClusterID,
 		Applied:   m.applied,
 		Waiting:   m.waiting(),
+		Do:        m.remedy(),
 		Rivals:    m.rivals(),
 	}
 	if m.node == nil {

@@ -223,7 +223,8 @@ func TestLostLogsFormNoClusterByThemselves(t *testing.T) {
 		t.Helper()
 		s.Run(5*time.Second, nil)
 		for _, n := range s.Nodes {
-			if st := n.Group.Status(); st.Formed || !strings.Contains(st.Waiting, nodes+" had one") || !strings.Contains(st.Waiting, "quorate init") {
+			if st := n.Group.Status(); st.Formed || !strings.Contains(st.Waiting, nodes+" had one") || !strings.Contains(st.Waiting, "quorate init") ||
+				!strings.HasSuffix(st.Do, "if there is none: quorate init, on each of"+strings.TrimPrefix(nodes, ";")) {
 				t.Fatalf("node %d: %+v", n.ID, st)
 			}
 		}

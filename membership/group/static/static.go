@@ -269,6 +269,7 @@ func (m *Machine) Status() membership.GroupStatus {
 	}
 	if m.seq != m.cfg.Self && (!slices.Contains(m.up, m.seq) || m.run == 0) {
 		s.Waiting = fmt.Sprintf("%s, which orders everything, is not connected", m.cfg.Name(m.seq))
+		s.Do = fmt.Sprintf("start quorated on %s; if it runs there, look at both ends with: quorated -check", m.cfg.Name(m.seq))
 	}
 	return s
 }

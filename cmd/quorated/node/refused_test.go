@@ -1,0 +1,76 @@
+package node
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
+)
+
+var secrets = Refused{Peer: 2, Why: "the secrets differ", Do: "copy the secret"}
+
+// Who is refused is said to be, as the cause of all else, until it is connected or nothing
+// of it has come for a minute.
+func TestARefusalIsTheCause(t *testing.T) {
+	h := waiting(t)
+	h.n.group = &unformed{}
+	h.n.Step(membership.Mono(10*time.Second), secrets)
+	h.n.Step(membership.Mono(20*time.Second), secrets)
+	h.n.Step(membership.Mono(20*time.Second), Refused{Peer: 9})
+	w := h.wait(30*time.Second, "cluster", "config")
+	if w.Owner != 2 || w.Reason != "n2 is refused: the secrets differ: copy the secret" || w.Command != "copy the secret" || w.Since != 20*time.Second {
+		t.Errorf("%+v", w)
+	}
+	if state, reason := h.n.stateOf(2); state != "refused" || reason != "the secrets differ: copy the secret" {
+		t.Error(state, reason)
+	}
+	h.n.Step(membership.Mono(81*time.Second), Timer{})
+	if state, _ := h.n.stateOf(2); state == "refused" {
+		t.Error("nothing of it came for a minute")
+	}
+	h.n.Step(membership.Mono(90*time.Second), secrets)
+	h.n.Step(membership.Mono(91*time.Second), Connected{Peer: 2})
+	h.n.Step(membership.Mono(92*time.Second), Disconnected{Peer: 2, Err: "EOF"})
+	if state, _ := h.n.stateOf(2); state == "refused" {
+		t.Error("it was connected since")
+	}
+}
+
+// absence is the wait for a node that is no member.
+func (h *holder) absence(id membership.NodeID) control.Wait {
+	h.t.Helper()
+	for _, w := range h.n.absentWaits() {
+		if w.Owner == id {
+			return w
+		}
+	}
+	h.t.Fatalf("nothing waits for %d", id)
+	return control.Wait{}
+}
+
+// One that left, and does not get in again, is not only to be started. What is to be done
+// is about what is said of it.
+func TestWhatToDoIsOfTheCause(t *testing.T) {
+	h := degraded(t)
+	h.n.st.Node(3).Left = true
+	in := secrets
+	in.Peer = 3
+	h.n.Step(h.n.now, in)
+	if w := h.absence(3); w.Reason != "n3 is no member: the secrets differ: copy the secret" || w.Command != "copy the secret" {
+		t.Errorf("%+v", w)
+	}
+	h.n.Step(h.n.now, Connected{Peer: 3})
+	p := h.n.peers[3]
+	p.differs = []string{"cluster.name"}
+	b := refusal("put it there", ": ", "it is not on the list")
+	p.said, p.do = b.why, b.do
+	if w := h.absence(3); w.Reason != "n3 is no member: it is not on the list: put it there" || w.Command != "put it there" {
+		t.Errorf("%+v", w)
+	}
+	p.said = ""
+	if w := h.absence(3); !strings.HasSuffix(w.Command, "then where it was changed: `quorate leave && systemctl start quorated`") {
+		t.Errorf("%+v", w)
+	}
+}
