@@ -75,7 +75,7 @@ func (p *eventPrinter) print(e membership.Event) error {
 		}
 	}
 	_, err := fmt.Fprintln(p.out, strings.TrimRight(fmt.Sprintf("%6d  %-12s  %-12s %-14s %s%s",
-		e.Seq, clock(e.Wall, "15:04:05.000"), oneLine(string(e.Kind)), oneLine(dash(p.about(e))), oneLine(e.Text), p.tail(e)), " "))
+		e.Seq, clock(e.Wall, "15:04:05.000"), oneLine(string(e.Kind)), oneLine(dash(p.about(e))), oneLine(p.names.in(e.Text)), p.tail(e)), " "))
 	return err
 }
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -158,6 +161,28 @@ func (n names) of(id membership.NodeID) string {
 		return "the witness"
 	}
 	return fmt.Sprintf("node %d", uint32(id))
+}
+
+var numbered = regexp.MustCompile(`\b(node [0-9]+|members \[[0-9 ]*\])`)
+
+// in has the names in the place of the numbers of a text.
+func (n names) in(text string) string {
+	name := func(number string) string {
+		if id, err := strconv.ParseUint(number, 10, 32); err == nil && n[membership.NodeID(id)] != "" {
+			return n[membership.NodeID(id)]
+		}
+		return ""
+	}
+	return numbered.ReplaceAllStringFunc(text, func(s string) string {
+		if number, ok := strings.CutPrefix(s, "node "); ok {
+			return cmp.Or(name(number), s)
+		}
+		numbers := strings.Fields(strings.Trim(strings.TrimPrefix(s, "members "), "[]"))
+		for i, number := range numbers {
+			numbers[i] = cmp.Or(name(number), number)
+		}
+		return "members " + strings.Join(numbers, " ")
+	})
 }
 
 func (n names) all(ids []membership.NodeID) string {

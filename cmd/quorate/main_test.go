@@ -337,3 +337,26 @@ func TestNodeNote(t *testing.T) {
 		}
 	}
 }
+
+func TestNamesInATextOfNumbers(t *testing.T) {
+	n := names{1: "alpha", 2: "beta"}
+	for text, want := range map[string]string{
+		"members [1 2 3], no quorum yet": "members alpha beta 3, no quorum yet",
+		"members []":                     "members ",
+		"attempt 2 by node 2":            "attempt 2 by beta",
+		"node 9, node 1; node 12":        "node 9, alpha; node 12",
+	} {
+		if got := n.in(text); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// A witness that is silent is not told as one that votes.
+func TestASilentWitness(t *testing.T) {
+	s := &control.Status{Witness: &control.WitnessStatus{ID: membership.FirstWitness, Name: "vm", Addr: "w:1", Votes: true, Connected: true, Heard: 9900 * time.Millisecond},
+		Quorum: &control.QuorumReport{Nodes: []control.QuorumNode{{ID: membership.FirstWitness, State: "silent"}}}}
+	if got := witnessLine(s); got != "witness vm at w:1, has a vote and is SILENT, heard 9.9s ago" {
+		t.Error(got)
+	}
+}

@@ -93,7 +93,7 @@ func (a *app) printStatus(w io.Writer, s *control.Status) error {
 		fmt.Fprintf(w, "group %s: %s\n", dash(s.Group), oneLine(s.Promise))
 	}
 	if s.Witness != nil {
-		fmt.Fprintln(w, witnessLine(s.Witness))
+		fmt.Fprintln(w, witnessLine(s))
 	}
 	fmt.Fprintln(w)
 	err := nodeTable(w, s)

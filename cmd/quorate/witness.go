@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -77,7 +78,7 @@ func (a *app) witnessShowCmd() *cobra.Command {
 				return err
 			}
 			w := s.Witness
-			fmt.Fprintln(a.out, witnessLine(w))
+			fmt.Fprintln(a.out, witnessLine(s))
 			fmt.Fprintf(a.out, "fingerprint %s\n", oneLine(w.Fingerprint))
 			if w.Who != "" {
 				fmt.Fprintf(a.out, "added by %s\n", oneLine(w.Who))
@@ -88,9 +89,13 @@ func (a *app) witnessShowCmd() *cobra.Command {
 }
 
 // witnessLine is the witness in one line.
-func witnessLine(w *control.WitnessStatus) string {
+func witnessLine(s *control.Status) string {
+	w := s.Witness
+	silent := s.Quorum != nil && slices.ContainsFunc(s.Quorum.Nodes, func(n control.QuorumNode) bool { return n.ID == w.ID && n.State == "silent" })
 	out := []string{fmt.Sprintf("witness %s at %s", w.Name, w.Addr)}
 	switch {
+	case w.Votes && silent:
+		out = append(out, "has a vote and is SILENT")
 	case w.Votes:
 		out = append(out, "votes")
 	default:

@@ -31,6 +31,9 @@ type Network interface {
 	Bind(network string, at netip.AddrPort) error
 	// Connect makes and drops a TCP connection.
 	Connect(ctx context.Context, from netip.Addr, to netip.AddrPort) error
+	// Greet is Connect to a daemon, and finds out whether that would talk to this node; it
+	// makes no connection of the daemons. A tcp.RefusedError says why not.
+	Greet(ctx context.Context, cfg config.Config, peer membership.NodeID, from netip.Addr, to netip.AddrPort) error
 }
 
 // Machine is what a check looks at.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/comm/tcp"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
@@ -64,6 +65,10 @@ func (w *world) Connect(_ context.Context, from netip.Addr, to netip.AddrPort) e
 		return errors.New("no source address")
 	}
 	return nil
+}
+
+func (w *world) Greet(ctx context.Context, _ config.Config, _ membership.NodeID, from netip.Addr, to netip.AddrPort) error {
+	return w.Connect(ctx, from, to)
 }
 
 func (w *world) Monitor(_ context.Context, n membership.NodeID) error { return w.monitor[n] }
@@ -116,6 +121,9 @@ var stories = []struct {
 		w.files["sys/kernel/dlm/home/id"] = "7"
 		w.files["proc/net/unix"] += "0: 2 0 10000 1 1 78 @dlmc_sock@@@@\n"
 		w.connect["10.0.0.2:21064"] = errors.New("must not be tried")
+	}},
+	{"refused", 1, func(w *world) {
+		w.connect["10.0.1.2:21060"] = &tcp.RefusedError{Reason: tcp.ErrKey, Text: "its certificate is not signed by this cluster's authority"}
 	}},
 	{"address", 1, func(w *world) { w.addrs = w.addrs[:2] }},
 	{"nobody", 1, func(w *world) { w.addrs = w.addrs[:1] }},

@@ -7,5 +7,6 @@
 //
 // It changes nothing, and can be run beside a running daemon: then the ports are
 // the daemon's, and no connection is made to the DLM's port, because the peer's
-// kernel could take it for the one of this node's kernel.
+// kernel could take it for the one of this node's kernel. Whether the other daemons
+// would talk to this node is tried without a connection that they count.
 package check

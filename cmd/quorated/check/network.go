@@ -20,6 +20,8 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/comm/tcp"
+	"github.com/quorate/quorate/membership/secret"
 )
 
 // connectTimeout is for one connection: a SYN may be lost once.
@@ -55,6 +57,7 @@ func (m Machine) ports(r *report, cfg config.Config, dlm bool) {
 
 // way is one connection to try.
 type way struct {
+	peer     membership.NodeID // whose daemon is greeted; 0: it is the DLM's port, or the secret cannot be read
 	name     string
 	what     string
 	from     netip.Addr
@@ -69,20 +72,29 @@ func (m Machine) peers(ctx context.Context, r *report, cfg config.Config, dlm bo
 		return
 	}
 	var paths []way
+	greeted := func(id membership.NodeID) membership.NodeID {
+		if m.Key(cfg.KeyFile) != nil { // said already
+			return 0
+		}
+		return id
+	}
 	for _, n := range cfg.Nodes {
 		if n.ID == cfg.Self {
 			continue
 		}
 		for i, a := range n.Addrs {
-			paths = append(paths, way{n.Name, "daemon", me.Addrs[i], netip.AddrPortFrom(a, cfg.Port), false})
+			paths = append(paths, way{greeted(n.ID), n.Name, "daemon", me.Addrs[i], netip.AddrPortFrom(a, cfg.Port), false})
 		}
 		if dlm && !cfg.DLMNetwork.IsValid() { // else the addresses are made by a quorated that runs
-			paths = append(paths, way{n.Name, "DLM", me.Addrs[0], netip.AddrPortFrom(n.Addrs[0], cfg.DLMPort), true})
+			paths = append(paths, way{0, n.Name, "DLM", me.Addrs[0], netip.AddrPortFrom(n.Addrs[0], cfg.DLMPort), true})
 		}
 	}
 	errs := parallel(paths, func(p way) error {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()
+		if p.peer != 0 {
+			return m.Network.Greet(ctx, cfg, p.peer, p.from, p.to)
+		}
 		return m.Network.Connect(ctx, p.from, p.to)
 	})
 	for i, p := range paths {
@@ -94,9 +106,14 @@ func (m Machine) peers(ctx context.Context, r *report, cfg config.Config, dlm bo
 }
 
 func (p way) say(r *report, err error) {
+	var refused *tcp.RefusedError
 	switch {
+	case err == nil && p.peer != 0:
+		r.ok("%s: %s port %s answers, and takes this node's secret and cluster name", p.name, p.what, p.to)
 	case err == nil:
 		r.ok("%s: %s port %s answers", p.name, p.what, p.to)
+	case errors.As(err, &refused):
+		r.bad(fmt.Sprintf("%s: %s port %s: %v", p.name, p.what, p.to, refused), "")
 	case errors.Is(err, syscall.ECONNREFUSED) && p.optional:
 		r.ok("%s: %s port %s can be reached", p.name, p.what, p.to)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -179,6 +196,19 @@ func (realNetwork) Connect(ctx context.Context, from netip.Addr, to netip.AddrPo
 		return err
 	}
 	return c.Close()
+}
+
+func (realNetwork) Greet(ctx context.Context, cfg config.Config, peer membership.NodeID, from netip.Addr, to netip.AddrPort) error {
+	key, err := secret.Load(cfg.KeyFile)
+	if err != nil {
+		return err
+	}
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	c, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return err
+	}
+	return tcp.Greet(ctx, tcp.Options{Self: cfg.Self, Cluster: cfg.Cluster, Nodes: cfg.Nodes, Secret: key}, c, peer)
 }
 
 // answers says whether a daemon listens on the socket.

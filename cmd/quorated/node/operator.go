@@ -166,7 +166,7 @@ func (n *Node) askLeave(in Operator) {
 	case n.list != nil && n.leads() && len(n.set.Spaces) > 0:
 		n.refuseOperator(in, "this node orders everything for the others, and lockspaces are in use there: %s; unmount or deactivate them on all nodes first", strings.Join(n.spaceNames(), ", "))
 	case !n.Member():
-		n.do(Reply{Token: in.Token, Text: "this node is not a member"})
+		n.do(Reply{Token: in.Token, Text: "this node was not a member yet; quorated has ended"})
 		n.do(Exit{Clean: true, Why: "asked to leave; it was not a member"})
 	case n.leaving != nil:
 		n.leaving.tokens = append(n.leaving.tokens, in.Token)

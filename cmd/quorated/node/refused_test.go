@@ -74,3 +74,14 @@ func TestWhatToDoIsOfTheCause(t *testing.T) {
 		t.Errorf("%+v", w)
 	}
 }
+
+// Before anybody is a member, those count that are heard: this node is up itself.
+func TestVotesBeforeAView(t *testing.T) {
+	h := waiting(t)
+	h.looks(10*time.Second, 2)
+	if s := h.n.Status(membership.Mono(10*time.Second), nil); s.Votes != 2 || s.Expected != 3 {
+		t.Errorf("%d of %d", s.Votes, s.Expected)
+	}
+	got := h.ask(11*time.Second, Operator{Token: 7, Command: "leave"})
+	h.want(got, "this node was not a member yet; quorated has ended")
+}

@@ -52,12 +52,13 @@ func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.
 	return s
 }
 
-// votes counts those of the members; without a quorum, of those that this node hears.
+// votes counts those of the members; without a quorum, or where it is none of them, of
+// those that this node hears.
 func (n *Node) votes() quorum.Verdict {
 	if n.quorate && n.policy.Witness != 0 && !n.WitnessCounts() {
 		return n.policy.Quorate(n.st.View.IDs())
 	}
-	if n.quorate {
+	if n.quorate && n.Member() {
 		return agreedVotes(n.policy, n.st.View.IDs())
 	}
 	return n.linkVotes()
