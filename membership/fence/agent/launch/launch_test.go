@@ -392,6 +392,40 @@ func TestStuck(t *testing.T) {
 	j.unkillable()
 }
 
+// A program of which somebody else has taken the status did not succeed.
+func TestNoStatusIsNoSuccess(t *testing.T) {
+	other := exec.Command("/bin/true")
+	if err := other.Run(); err != nil { // reaped
+		t.Fatal(err)
+	}
+	report, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFiles(ends[:])
+	v := &server{socket: ends[0], jobs: map[uint64]*process{}}
+	v.follow(1, &process{pid: other.Process.Pid}, 0, report)
+	for buf := newBuffer(); ; {
+		m, files, err := buf.receive(ends[1])
+		closeFiles(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Kind != kindEnded {
+			continue
+		}
+		if m.Errno != int(syscall.ECHILD) {
+			t.Errorf("%+v", m)
+		}
+		return
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, m := range []message{
 		{Kind: kindStart, ID: 1, Spec: &Spec{Path: "/bin/sh", Args: []string{"sh"}, Dir: "/", Before: 1, Nice: -10, PIDNamespace: true}},
