@@ -43,7 +43,16 @@ type Launcher struct {
 	now     *running
 	closed  bool
 	lastID  uint64
+	deaths  Deaths
 	waiting sync.WaitGroup
+}
+
+// Deaths are those of launchers that were not closed.
+type Deaths struct {
+	Count int
+	Last  time.Time
+	Why   error // of the last
+	None  bool  // there is none now: one is started when it is needed
 }
 
 // running is one launcher process.
@@ -75,6 +84,15 @@ type Job struct {
 	over    bool // ended is closed
 	killed  bool // the launcher says so
 	dying   *time.Timer
+}
+
+// Deaths says how often it died.
+func (l *Launcher) Deaths() Deaths {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.deaths
+	d.None = l.now == nil
+	return d
 }
 
 // Begin starts the launcher, if there is none.
@@ -164,7 +182,10 @@ func (l *Launcher) lost(r *running, why error) {
 		l.now = nil
 	}
 	wanted := l.closed
-	if !l.closed && l.now == nil && time.Since(r.began) > soon {
+	if !wanted {
+		l.deaths.Count, l.deaths.Last, l.deaths.Why = l.deaths.Count+1, time.Now(), why
+	}
+	if !wanted && l.now == nil && time.Since(r.began) > soon {
 		_, _ = l.begin() // else when it is needed, which says why not
 	}
 	close(r.done)
