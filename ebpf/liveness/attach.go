@@ -163,7 +163,7 @@ func (r *Reflector) Maintain() error {
 	if err != nil {
 		return fmt.Errorf("reflector: %w", err)
 	}
-	errs := []error{r.place(cfg.Links, at)}
+	errs := []error{r.repin(), r.place(cfg.Links, at)}
 	links := make([]LinkStatus, len(cfg.Links))
 	for l := range links {
 		links[l] = LinkStatus{Link: l, Why: "no interface has the address"}
@@ -383,6 +383,39 @@ func detachPinned(p pins) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// repin makes the pins again that somebody has removed: without them nothing answers any
+// more when the daemon has ended, and the next one knows nothing of this one's answers.
+func (r *Reflector) repin() error {
+	again := map[string]pinned{}
+	for name, m := range r.obj.maps() {
+		again[filepath.Join(r.pins.maps(), name)] = m
+	}
+	for _, i := range r.ifaces {
+		if i.att != nil && attached(i.att, i.index) {
+			again[r.pins.link(i.at, i.index)] = i.att
+		}
+	}
+	maps.DeleteFunc(again, func(path string, _ pinned) bool {
+		_, err := os.Lstat(path)
+		return !errors.Is(err, os.ErrNotExist)
+	})
+	if len(again) == 0 {
+		return nil
+	}
+	r.log.Warn("pins of the program that answers probes were removed; they are made again", "folder", r.pins.dir, "pins", len(again))
+	errs := []error{r.pins.make()}
+	for path, p := range again {
+		errs = append(errs, p.Unpin(), p.Pin(path)) // what it was pinned at is no more
+	}
+	return errors.Join(errs...)
+}
+
+// pinned is what can be.
+type pinned interface {
+	Pin(path string) error
+	Unpin() error
 }
 
 // sweep removes maps of other layouts once nothing uses them any more.

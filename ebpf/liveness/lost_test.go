@@ -196,6 +196,41 @@ func TestTakenForAnother(t *testing.T) {
 	}
 }
 
+// Pins that somebody removes are made again: what answers does so when the daemon has ended,
+// and the next one takes it over.
+func TestPinsAreMadeAgain(t *testing.T) {
+	h := newHost(t)
+	a := h.start(Auto, 11)
+	h.must(a.Learn(1, 77, 66))
+	was := h.prog("v0")
+	p := pinsOf(h.root, "a.b")
+	for name, path := range map[string]string{"all": h.root, "the maps": p.maps(), "one": filepath.Join(p.maps(), bpfMapSelf), "the attachment": p.link(Native, h.link("v0").Attrs().Index)} {
+		h.must(removeAll(path))
+		h.must(a.Maintain())
+		h.mode(a, Native)
+		if s := a.Status()[0]; h.prog("v0") != was || s.Lost != 0 || s.Why != "" {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	h.must(removeAll(h.root))
+	h.must(a.Maintain())
+	h.must(a.Close())
+	if h.prog("v0") != was {
+		t.Fatal("nothing answers when the daemon has ended")
+	}
+	b := h.load(Auto, 22)
+	h.must(b.Configure(h.config()))
+	h.must(b.Maintain())
+	h.mode(b, Native)
+	if v := h.peer(b); b.Epoch() != 11 || v.Instance != 77 {
+		t.Errorf("epoch %d, %+v", b.Epoch(), v)
+	}
+	h.must(b.Remove())
+}
+
 func TestChanges(t *testing.T) {
 	eth := func(m Mode, lost int) []LinkStatus { return []LinkStatus{{Interface: "eth0", Mode: m, Lost: lost}} }
 	for _, c := range []struct {
