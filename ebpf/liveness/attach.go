@@ -180,7 +180,7 @@ func (r *Reflector) Maintain() error {
 	r.mu.Lock()
 	told := changes(r.links, links)
 	r.links, r.stack = links, stack
-	errs = append(errs, r.obj.own(r.cfg, stack))
+	errs = append(errs, r.obj.configure(r.cfg, r.learnt, stack)) // the maps, too, as somebody may have changed them
 	r.mu.Unlock()
 	for _, c := range told {
 		if r.opt.Tell != nil {

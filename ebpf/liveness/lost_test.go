@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -229,6 +230,57 @@ func TestPinsAreMadeAgain(t *testing.T) {
 		t.Errorf("epoch %d, %+v", b.Epoch(), v)
 	}
 	h.must(b.Remove())
+}
+
+// What somebody does to the maps is undone: else nothing would be answered any more, and the
+// interface be blamed for it.
+func TestMapsAreFilledAgain(t *testing.T) {
+	h := newHost(t)
+	r := h.start(Auto, 11)
+	h.must(r.Learn(1, 77, 66))
+	content := func() (all [3]any) {
+		keys, err := dump[uint32, keyValue](r.obj.Keys)
+		h.must(err)
+		peers, err := dump[peerKey, peerValue](r.obj.Peers)
+		h.must(err)
+		owns, err := dump[[16]byte, ownValue](r.obj.Owns)
+		h.must(err)
+		return [3]any{keys, peers, owns}
+	}
+	was := content()
+	one := peerKey{1, 0}
+	for name, harm := range map[string]func(){
+		"keys": func() {
+			for k := range was[0].(map[uint32]keyValue) {
+				h.must(r.obj.Keys.Delete(k))
+			}
+		},
+		"no peer": func() { h.must(r.obj.Peers.Delete(one)); h.must(r.obj.States.Delete(one)) },
+		"a peer of nobody": func() {
+			h.must(r.obj.Peers.Put(peerKey{9, 0}, peerValue{}))
+			h.must(r.obj.States.Put(peerKey{9, 0}, newState()))
+		},
+		"another place": func() {
+			v := h.peer(r)
+			v.Slot = 1 << 30
+			h.must(r.obj.Peers.Put(one, v))
+		},
+		"another node": func() { r.obj.self.Node = 9 },
+		"addresses": func() {
+			for k := range was[2].(map[[16]byte]ownValue) {
+				h.must(r.obj.Owns.Delete(k))
+			}
+		},
+	} {
+		harm()
+		h.must(r.Maintain())
+		h.mode(r, Native)
+		states, err := r.obj.states()
+		h.must(err)
+		if now := content(); !reflect.DeepEqual(now, was) || len(states) != 1 || r.obj.self.Node != uint32(h.config().Self) {
+			t.Errorf("%s: %+v became %+v, states %+v", name, was, now, states)
+		}
+	}
 }
 
 func TestChanges(t *testing.T) {
