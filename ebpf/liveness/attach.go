@@ -210,8 +210,8 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 			r.ifaces[p.index] = i
 		}
 		if i.name != p.name {
-			i.name, i.device = p.name, netdev.Ask(p.index, p.name)
-			r.log.Debug("an interface's driver", "interface", i.name, "driver", i.device.Driver, "xdp", i.device.XDP.String(), "why", i.device.Why)
+			i.name = p.name
+			r.ask(i)
 		}
 		i.links = append(i.links, l)
 	}
@@ -225,6 +225,19 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 	return errors.Join(errs...)
 }
 
+// ask asks for its driver. What was tried with another one says nothing.
+func (r *Reflector) ask(i *iface) {
+	d := netdev.Ask(i.index, i.name)
+	if d == i.device {
+		return
+	}
+	if i.device != (netdev.Device{}) {
+		clear(i.faults)
+	}
+	i.device = d
+	r.log.Debug("an interface's driver", "interface", i.name, "driver", d.Driver, "xdp", d.XDP.String(), "why", d.Why)
+}
+
 // tend looks at one interface, on which an XDP program was found or not, and does what
 // is due there. It says what answers then, and why that is not what was wanted.
 func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode, string) {
@@ -232,6 +245,7 @@ func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode
 	if i.att != nil && !attached(i.att, i.index) {
 		i.lost, i.lostAt = i.lost+1, now
 		r.log.Warn("the program that answers probes was taken from its interface; attaching it again", "interface", i.name, "mode", string(i.at))
+		r.ask(i) // one that was made anew may have its number
 		err := r.detach(i)
 		if err == nil {
 			prog, err = onInterface(i.index) // what was found may have been ours
