@@ -418,12 +418,15 @@ func (r *Reflector) repin() error {
 	if len(again) == 0 {
 		return nil
 	}
-	r.log.Warn("pins of the program that answers probes were removed; they are made again", "folder", r.pins.dir, "pins", len(again))
 	errs := []error{r.pins.make()}
 	for path, p := range again {
 		errs = append(errs, p.Unpin(), p.Pin(path)) // what it was pinned at is no more
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("pins were removed: %w", err)
+	}
+	r.log.Warn("pins of the program that answers probes were removed; they are made again", "folder", r.pins.dir, "pins", len(again))
+	return nil
 }
 
 // pinned is what can be.

@@ -1,10 +1,12 @@
 package liveness
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -230,6 +232,35 @@ func TestPinsAreMadeAgain(t *testing.T) {
 		t.Errorf("epoch %d, %+v", b.Epoch(), v)
 	}
 	h.must(b.Remove())
+}
+
+// So is the file system that they are in mounted again; where that cannot be, what is
+// attached answers as before.
+func TestTheirFileSystemIsUnmounted(t *testing.T) {
+	needKernel(t)
+	runtime.LockOSThread() // and never unlocked, as newHost does
+	if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t)
+	r := h.start(Auto, 1)
+	pin := pinsOf(h.root, "a.b").link(Native, h.link("v0").Attrs().Index)
+	h.must(removeAll(h.root)) // others have it mounted still, and nobody comes by here again
+	h.must(unix.Unmount(bpfMount, unix.MNT_DETACH))
+	h.must(r.Maintain())
+	h.mode(r, Native)
+	if _, err := os.Stat(pin); err != nil {
+		t.Error(err)
+	}
+	h.must(unix.Unmount(bpfMount, unix.MNT_DETACH))
+	h.must(unix.Mount("tmpfs", filepath.Dir(bpfMount), "tmpfs", 0, "")) // it has no folder for that
+	if err := r.Maintain(); err == nil {
+		t.Error("nobody is told")
+	}
+	h.mode(r, Native)
+	h.must(unix.Unmount(filepath.Dir(bpfMount), unix.MNT_DETACH))
+	h.must(r.Maintain())
+	h.must(r.Remove())
 }
 
 // What somebody does to the maps is undone: else nothing would be answered any more, and the
