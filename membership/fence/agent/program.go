@@ -39,9 +39,9 @@ func launcherNotes(d launch.Deaths, now time.Time) []string {
 	if d.Count == 0 || ago >= deathNoted {
 		return nil
 	}
-	text := fmt.Sprintf("the process that starts fence agents died (%d times, last %s ago), and with it what it ran: %v; another runs", d.Count, membership.Short(ago.Round(time.Second)), d.Why)
+	text := fmt.Sprintf("the process that starts fence agents died (%d times, last %s ago: %s), and with it what it ran; another runs", d.Count, membership.Short(ago.Round(time.Second)), d.Why)
 	if d.None {
-		text += " when it is needed"
+		text += " in a while, or when it is needed"
 	}
 	return []string{text + "; see what ends it, in the kernel's log perhaps"}
 }

@@ -147,12 +147,12 @@ func TestTheLauncherDies(t *testing.T) {
 // That it died is said for an hour, and that there is none.
 func TestItsDeathIsNoted(t *testing.T) {
 	now := time.Now()
-	d := launch.Deaths{Count: 2, Last: now.Add(-3 * time.Second), Why: launch.ErrGone}
-	if notes := launcherNotes(d, now); len(notes) != 1 || !strings.Contains(notes[0], "died (2 times, last 3s ago)") || !strings.Contains(notes[0], "another runs;") {
+	d := launch.Deaths{Count: 2, Last: now.Add(-3 * time.Second), Why: "killed by killed"}
+	if notes := launcherNotes(d, now); len(notes) != 1 || !strings.Contains(notes[0], "died (2 times, last 3s ago: killed by killed), and with it") || !strings.Contains(notes[0], "another runs;") {
 		t.Errorf("%q", notes)
 	}
 	d.None = true
-	if notes := launcherNotes(d, now); len(notes) != 1 || !strings.Contains(notes[0], "another runs when it is needed;") {
+	if notes := launcherNotes(d, now); len(notes) != 1 || !strings.Contains(notes[0], "another runs in a while, or when it is needed;") {
 		t.Errorf("%q", notes)
 	}
 	if notes := slices.Concat(launcherNotes(d, now.Add(time.Hour)), launcherNotes(launch.Deaths{}, now)); len(notes) != 0 {

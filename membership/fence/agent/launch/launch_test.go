@@ -351,6 +351,43 @@ func TestStartWhileItDies(t *testing.T) {
 	}
 }
 
+// One that dies again and again is started again and again, less and less often.
+func TestLaunchersThatDieYoung(t *testing.T) {
+	lost := make(chan error, 10)
+	l := &Launcher{Lost: func(err error) { lost <- err }}
+	t.Cleanup(l.Close)
+	if err := l.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	var waits []time.Duration
+	for range 4 {
+		at := time.Now()
+		for of(l) == nil {
+			if time.Since(at) > 20*time.Second {
+				t.Fatalf("none is started any more: after %v", waits)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		waits = append(waits, time.Since(at))
+		if err := syscall.Kill(of(l).pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-lost
+	}
+	if waits[1] > soon || waits[2] < soon/2 || waits[3] < waits[2]+soon/2 {
+		t.Errorf("%v", waits)
+	}
+	if d := l.Deaths(); d.Count != 4 || !d.None || d.Why != "killed by killed" {
+		t.Errorf("%+v", d)
+	}
+	if _, status, err := output(t, l, sh("exit 9")); err != nil || status.ExitStatus() != 9 {
+		t.Errorf("who needs one: %v, %v", status, err)
+	}
+	if d := l.Deaths(); d.None {
+		t.Errorf("%+v", d)
+	}
+}
+
 // A launcher that takes nothing is killed, and nobody waits for it.
 func TestAFullSocket(t *testing.T) {
 	l := started(t)
