@@ -180,7 +180,8 @@ func (r *Reflector) Maintain() error {
 	r.mu.Lock()
 	told := changes(r.links, links)
 	r.links, r.stack = links, stack
-	errs = append(errs, r.obj.configure(r.cfg, r.learnt, stack)) // the maps, too, as somebody may have changed them
+	errs = append(errs, r.obj.configure(r.cfg, r.learnt, stack)) // all maps: somebody may have changed them
+	r.keepEpoch()
 	r.mu.Unlock()
 	for _, c := range told {
 		if r.opt.Tell != nil {

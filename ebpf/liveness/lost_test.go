@@ -296,7 +296,8 @@ func TestMapsAreFilledAgain(t *testing.T) {
 			v.Slot = 1 << 30
 			h.must(r.obj.Peers.Put(one, v))
 		},
-		"another node": func() { r.obj.self.Node = 9 },
+		"another node":  func() { r.obj.self.Node = 9 },
+		"another epoch": func() { r.obj.self.Epoch = 9 },
 		"addresses": func() {
 			for k := range was[2].(map[[16]byte]ownValue) {
 				h.must(r.obj.Owns.Delete(k))
@@ -308,7 +309,7 @@ func TestMapsAreFilledAgain(t *testing.T) {
 		h.mode(r, Native)
 		states, err := r.obj.states()
 		h.must(err)
-		if now := content(); !reflect.DeepEqual(now, was) || len(states) != 1 || r.obj.self.Node != uint32(h.config().Self) {
+		if now := content(); !reflect.DeepEqual(now, was) || len(states) != 1 || r.obj.self.Node != uint32(h.config().Self) || r.Epoch() != 11 {
 			t.Errorf("%s: %+v became %+v, states %+v", name, was, now, states)
 		}
 	}
