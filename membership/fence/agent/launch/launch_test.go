@@ -463,6 +463,49 @@ func TestNoStatusIsNoSuccess(t *testing.T) {
 	}
 }
 
+// A daemon that can open no more files has its programs run all the same.
+func TestNoMoreFiles(t *testing.T) {
+	l := started(t)
+	dead := of(l)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	none := was
+	if none.Cur, err = freeFile(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	j, err := l.Start(sh("exit 9"), []*os.File{r, w, w})
+	var status unix.WaitStatus
+	if err == nil {
+		status, err = j.Wait()
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if err != nil || status.ExitStatus() != 9 || of(l) != dead {
+		t.Errorf("%v, %v, another launcher: %v", status, err, of(l) != dead)
+	}
+}
+
+// freeFile is the number that the next file will have, with none free below it.
+func freeFile() (uint64, error) {
+	fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(fd), unix.Close(fd)
+}
+
 func FuzzParse(f *testing.F) {
 	for _, m := range []message{
 		{Kind: kindStart, ID: 1, Spec: &Spec{Path: "/bin/sh", Args: []string{"sh"}, Dir: "/", Before: 1, Nice: -10, PIDNamespace: true}},
