@@ -207,7 +207,16 @@ func (n *Node) overrideHint() string {
 	case len(have) > 1 && strings.HasPrefix(n.group.Status().Waiting, "restarted: "):
 		return "" // nobody gives its word before a majority has told it of its log (S2)
 	}
-	return fmt.Sprintf("start quorated on %s; if that will not come up: quorate quorum override", n.names(ids))
+	text := fmt.Sprintf("start quorated on %s; if that will not come up: quorate quorum override", n.names(ids))
+	if n.quorate && n.led() {
+		text += ", on " + n.cfg.Name(n.leader) + ", which leads"
+	}
+	return text
+}
+
+// led says that another node leads, which is the one that waits for all.
+func (n *Node) led() bool {
+	return n.leader != 0 && n.leader != n.cfg.Self && !n.leader.IsWitness()
 }
 
 // overrideWait is an operator's word that this node need not wait for all others after
@@ -226,7 +235,7 @@ func (n *Node) overrideWait(in Operator) {
 		n.refuseOperator(in, "that was said already, by %s; see `quorate why` for what holds this node up", n.override)
 	case len(missing) == 0:
 		n.refuseOperator(in, "all nodes are there: none is waited for; see `quorate why` for what holds this node up")
-	case len(counted) == 0 && n.leader != 0 && n.leader != n.cfg.Self && !n.leader.IsWitness():
+	case n.quorate && n.led():
 		n.refuseOperator(in, "%s leads, and waits for %s: run it there", n.cfg.Name(n.leader), names)
 	case len(counted) == 0:
 		n.overridden(in, "this node need not wait for "+names+", of whom no vote counts: who left or was proved gone needs no new proof",

@@ -195,11 +195,14 @@ func TestAnOverrideThatChangesNothingIsRefused(t *testing.T) {
 func TestTheWaitForWhoDoesNotCountIsOverridden(t *testing.T) {
 	ask := Operator{Token: 7, Command: "quorum-override", Who: "root"}
 	h := waiting(t)
-	h.n.policy = h.n.policy.Of([]membership.NodeID{1})
+	h.n.followVotes(h.n.policy.Of([]membership.NodeID{1}))
 	h.looks(10 * time.Second)
 	h.g.leader = 2
 	h.n.followLeader()
 	h.want(h.ask(10*time.Second, ask), "n2 leads, and waits for n2, n3: run it there")
+	if do := h.report(10 * time.Second).Do; !strings.HasSuffix(do, "quorate quorum override, on n2, which leads") {
+		t.Errorf("%q", do)
+	}
 	h.g.leader = 1
 	h.n.followLeader()
 	if h.tick(11 * time.Second); h.n.Member() {
@@ -210,7 +213,7 @@ func TestTheWaitForWhoDoesNotCountIsOverridden(t *testing.T) {
 		t.Error("still waits")
 	}
 	h = waiting(t)
-	h.n.policy = h.n.policy.Of([]membership.NodeID{1})
+	h.n.followVotes(h.n.policy.Of([]membership.NodeID{1}))
 	h.g.leader = 0
 	h.looks(10 * time.Second)
 	h.ask(10*time.Second, ask)
