@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,7 @@ func (a *app) printQuorum(w io.Writer, s *control.Status) error {
 	fmt.Fprintf(w, "%s: %s\n", a.paint(colour, strings.ToUpper(state)), numbers)
 	line("missing", q.Missing)
 	line("takeover", q.Takeover)
+	line("do", q.Do)
 	fmt.Fprintln(w)
 	rows := make([][]string, 0, len(q.Nodes))
 	for _, x := range q.Nodes {
@@ -136,7 +138,7 @@ func overrideText(s *control.Status) string {
 	if s.Quorum != nil {
 		var absent []string
 		for _, x := range s.Quorum.Nodes {
-			if x.Counts && !x.Present {
+			if x.Counts && !x.Present || slices.Contains(s.Quorum.Awaited, x.ID) {
 				absent = append(absent, x.Name)
 			}
 		}

@@ -500,7 +500,7 @@ func (n *Node) shotAt(id membership.NodeID) bool {
 func (n *Node) takeoverWaits() (ws []control.Wait) {
 	if ids := n.awaited(); len(ids) > 0 && n.group.Status().Formed {
 		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Owner: ids[0], Since: n.now.Sub(n.started),
-			Command: fmt.Sprintf("start quorated on %s; if that is off for good: quorate quorum override", n.names(ids)),
+			Command: cmp.Or(n.overrideHint(), "start quorated on "+n.names(ids)),
 			Reason:  fmt.Sprintf("wait_for_all: all nodes were down, and nothing runs before each was seen; not seen: %s", n.names(ids))})
 	}
 	t := n.takeover
@@ -512,6 +512,8 @@ func (n *Node) takeoverWaits() (ws []control.Wait) {
 		w.Reason = fmt.Sprintf("by %s %s may go on alone; ", t.rule, n.names(t.have))
 		if w.Deadline = max(n.turns(t).first.Sub(n.now), 0); w.Deadline > 0 && t.stalled {
 			w.Reason += "it looks whether the other one goes on" + n.stallText(t)
+		} else if text := n.leftBehind(t); text != "" {
+			w.Reason = text
 		} else if w.Deadline > 0 {
 			w.Reason += "it leaves the other node the time to fence it first"
 		} else {
