@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,12 +37,16 @@ runs, both write to the same blocks and THE FILE SYSTEMS ARE DESTROYED. Look at 
 power light or its management board, not at whether it answers.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			x, err := a.victim(c, args[0])
+			s, err := a.status(c.Context())
+			if err != nil {
+				return err
+			}
+			x, err := find(s, args[0])
 			if err != nil {
 				return err
 			}
 			if !yes {
-				if err := a.confirm(x.Name, ackText(x)); err != nil {
+				if err := a.confirm(x.Name, ackText(x, cmp.Or(s.DeadAfter, defaultDeadAfter))); err != nil {
 					return err
 				}
 			}
@@ -53,16 +58,20 @@ power light or its management board, not at whether it answers.`,
 	return c
 }
 
-func ackText(x control.NodeStatus) string {
+// ackText says what is vouched for. Whoever was heard within deadAfter is alive.
+func ackText(x control.NodeStatus, deadAfter time.Duration) string {
 	text := fmt.Sprintf(`You are about to vouch that %s (%d) is powered off or cut from the shared storage.
 The other nodes then replay its journals and take its locks. If it still runs,
 both write to the same blocks and THE FILE SYSTEMS ARE DESTROYED.
 
 Look at its power light or its management board, not at whether it answers.`, x.Name, x.ID)
-	if x.Connected || x.State == "member" {
+	switch {
+	case x.Heard >= 0 && x.Heard < deadAfter:
 		text += fmt.Sprintf("\n\n!! %s IS ALIVE: state %s, last heard %s ago.", x.Name, x.State, human(x.Heard))
-	} else if x.Heard >= 0 && x.Heard < time.Minute {
-		text += fmt.Sprintf("\n\n!! its kernel answered %s ago.", human(x.Heard))
+	case x.Heard >= 0:
+		text += fmt.Sprintf("\n\n!! %s was last heard %s ago. Its silence proves nothing: it may run and write.", x.Name, human(x.Heard))
+	case x.Connected:
+		text += fmt.Sprintf("\n\n!! %s's daemon is connected. Its silence proves nothing: it may run and write.", x.Name)
 	}
 	return text
 }
@@ -116,6 +125,9 @@ What it has not written yet is lost; the others take over its locks.`, x.Name, x
 	c.Flags().DurationVar(&limit, "timeout", time.Minute, "how long to wait, with --wait")
 	return c
 }
+
+// defaultDeadAfter is that of a daemon which does not say.
+const defaultDeadAfter = 2 * time.Second
 
 // exitUnproved: what was waited for has not come.
 const exitUnproved = 2

@@ -19,13 +19,14 @@ func (a *app) linksCmd() *cobra.Command {
 		Use:   "links",
 		Short: "Say how well each way to each other node carries",
 		Long: `links has a line for each other node and each link (address) to it, as this node's
-probes measured it over the last minute, or the last 1024 probes where that is less:
+probes measured it over the last minute, the last 1024 probes, or since the first answer
+of the other's daemon, whatever is less:
 
   STATE      up; degraded: it answers, and one in twenty probes is lost, or the p99 is
              half of dead_after or more, or long packets are lost; silent: no answer for
              dead_after, or ever
   P50 P99    of the round trip of a probe
-  LOSS       probes without an answer
+  LOSS       probes without an answer; -: fewer than 128 were sent, or than in 5 s
   MTU        length of the packets that one probe in ten is as long as, as this kernel
              takes it from the interface, a route or a router; lost: they do not arrive,
              or their answers do not, while short ones do

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -301,4 +302,24 @@ func devNull(t *testing.T) *os.File {
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	return f
+}
+
+// Only who was heard within dead_after is alive.
+func TestWhoIsAlive(t *testing.T) {
+	for _, tt := range []struct {
+		x    control.NodeStatus
+		want string
+	}{
+		{control.NodeStatus{Name: "beta", State: "suspect", Connected: true, Heard: 12 * time.Second}, "!! beta was last heard 12s ago. Its silence proves nothing: it may run and write."},
+		{control.NodeStatus{Name: "beta", State: "evicted", Heard: 3 * time.Second}, "!! beta was last heard 3s ago. Its silence proves nothing: it may run and write."},
+		{control.NodeStatus{Name: "beta", State: "absent", Connected: true, Heard: -1}, "!! beta's daemon is connected. Its silence proves nothing: it may run and write."},
+		{control.NodeStatus{Name: "beta", State: "evicted", Heard: time.Second}, "!! beta IS ALIVE: state evicted, last heard 1s ago."},
+	} {
+		if got := ackText(tt.x, 2*time.Second); !strings.HasSuffix(got, "\n\n"+tt.want) {
+			t.Errorf("%+v: %s", tt.x, got)
+		}
+	}
+	if got := ackText(control.NodeStatus{Name: "beta", State: "absent", Heard: -1}, 2*time.Second); strings.Contains(got, "!!") {
+		t.Error(got)
+	}
 }

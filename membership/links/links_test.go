@@ -309,7 +309,7 @@ func TestObserveDoesNotAllocate(t *testing.T) {
 func TestJudge(t *testing.T) {
 	now := membership.Mono(time.Hour)
 	heard := func(age time.Duration) membership.LinkReport {
-		return membership.LinkReport{Heard: now.Add(-age), Probes: 100, P50: ms, P99: 2 * ms}
+		return membership.LinkReport{Heard: now.Add(-age), Probes: 200, P50: ms, P99: 2 * ms}
 	}
 	with := func(edit func(*membership.LinkReport)) membership.LinkReport {
 		r := heard(0)
@@ -325,9 +325,9 @@ func TestJudge(t *testing.T) {
 		{"never", membership.LinkReport{}, Silent},
 		{"just before dead_after", heard(lan.DeadAfter - 1), Up},
 		{"at dead_after", heard(lan.DeadAfter), Silent},
-		{"four of a hundred", with(func(r *membership.LinkReport) { r.Lost = 4 }), Up},
-		{"five of a hundred", with(func(r *membership.LinkReport) { r.Lost = 5 }), Degraded},
-		{"two of few", with(func(r *membership.LinkReport) { r.Probes, r.Lost = 19, 2 }), Up},
+		{"nine of two hundred", with(func(r *membership.LinkReport) { r.Lost = 9 }), Up},
+		{"ten of two hundred", with(func(r *membership.LinkReport) { r.Lost = 10 }), Degraded},
+		{"half of few", with(func(r *membership.LinkReport) { r.Probes, r.Lost, r.P99 = Least(lan)-1, 60, time.Second }), Up},
 		{"slow", with(func(r *membership.LinkReport) { r.P99 = 100 * ms }), Degraded},
 		{"loses long packets", with(func(r *membership.LinkReport) { r.Long.Size = 1500 }), Degraded},
 		{"slow now and then", with(func(r *membership.LinkReport) { r.P99 = 99 * ms }), Up},
@@ -336,6 +336,15 @@ func TestJudge(t *testing.T) {
 	for _, tt := range tests {
 		if got := Judge(tt.r, now, lan); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A few seconds' worth of probes, whatever the interval.
+func TestLeast(t *testing.T) {
+	for interval, want := range map[time.Duration]int{5 * ms: 128, 40 * ms: 125, 200 * ms: 25, 10 * time.Second: 20, 0: 128} {
+		if got := Least(membership.Timing{Interval: interval}); got != want {
+			t.Errorf("%v: %d, want %d", interval, got, want)
 		}
 	}
 }

@@ -304,7 +304,7 @@ dir = "%[1]s/state"
 	cfg.Self = 1
 	var out bytes.Buffer
 	Run(t.Context(), &out, cfg)
-	for _, want := range []string{"quorate keygen", "ok  state directory", "ok  address 127.0.0.1", "b can be reached and nobody listens on 127.0.0.2:1"} {
+	for _, want := range []string{"quorate keygen", "ok  state directory", "ok  address 127.0.0.1", "b can be reached and nobody listens on 127.0.0.2:1", "--  udp 21061 is not tried: open it between all nodes"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

@@ -88,6 +88,9 @@ func (m Machine) peers(ctx context.Context, r *report, cfg config.Config, dlm bo
 	for i, p := range paths {
 		p.say(r, errs[i])
 	}
+	if len(paths) > 0 {
+		r.note("udp %d is not tried: open it between all nodes", cfg.ProbePort)
+	}
 }
 
 func (p way) say(r *report, err error) {

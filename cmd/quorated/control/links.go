@@ -27,7 +27,7 @@ type StableAddress struct {
 }
 
 // LinkStatus is one peer on one link. What was measured is of the last minute, or the
-// last 1024 probes where that is less.
+// last 1024 probes where that is less, or since the peer's daemon runs.
 type LinkStatus struct {
 	Peer  membership.NodeID `json:"peer"`
 	Name  string            `json:"name"`
@@ -35,7 +35,9 @@ type LinkStatus struct {
 	Addr  string            `json:"addr"`  // the peer's
 	State string            `json:"state"` // up, degraded, silent
 
-	Probes int           `json:"probes"` // of which is known what became of them
+	// Probes are those of which is known what became of them, since the first answer of the
+	// run of the peer's daemon; 0: too few are known to say anything.
+	Probes int           `json:"probes"`
 	Lost   int           `json:"lost"`
 	P50    time.Duration `json:"p50"` // round trip; 0: none is known
 	P99    time.Duration `json:"p99"`

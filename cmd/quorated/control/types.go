@@ -88,6 +88,8 @@ type Status struct {
 	Needed   int               `json:"needed"`
 	Expected int               `json:"expected"`
 	Profile  string            `json:"profile"`
+	// DeadAfter is for how long a node has to be silent to be taken for lost.
+	DeadAfter time.Duration `json:"dead_after,omitempty"`
 	// ProfileWhy says, where the configuration leaves the profile to quorate, why it is this one.
 	ProfileWhy string `json:"profile_why,omitempty"`
 	Config     uint64 `json:"config,omitempty"` // the agreed version of the configuration in force here; 0: the file's
@@ -225,7 +227,7 @@ func (t FenceTest) OK() bool { return t.Monitor != "" && t.State != "" }
 // Wait is one thing that is being waited for.
 type Wait struct {
 	What     string            `json:"what"`               // who waits: "lockspace gfs", "cluster", "this node"
-	For      string            `json:"for"`                // view, quorum, maintenance, stop, fencing, unfencing, start, recovery, kernel, join, answer, config, key, agreement, unmount
+	For      string            `json:"for"`                // probes, view, quorum, maintenance, stop, fencing, unfencing, start, recovery, kernel, join, answer, config, key, agreement, unmount
 	Owner    membership.NodeID `json:"owner,omitempty"`    // the node that it depends on
 	Reason   string            `json:"reason"`             // one sentence
 	Since    time.Duration     `json:"since"`              // how long already

@@ -48,7 +48,10 @@ func (d *Daemon) linksReport() *control.LinksReport {
 
 func linkStatus(x membership.LinkReport, now membership.Mono, t membership.Timing) control.LinkStatus {
 	s := control.LinkStatus{Peer: x.Peer, Link: x.Link, Addr: x.Addr.Addr().String(), State: string(links.Judge(x, now, t)),
-		Probes: x.Probes, Lost: x.Lost, P50: x.P50, P99: x.P99, Heard: -1, ByKernel: -1}
+		P50: x.P50, P99: x.P99, Heard: -1, ByKernel: -1}
+	if x.Probes >= links.Least(t) { // as of the state
+		s.Probes, s.Lost = x.Probes, x.Lost
+	}
 	if x.Heard != 0 {
 		s.Heard, s.Answers, s.Progress = max(now.Sub(x.Heard), 0), "daemon", x.DaemonAge
 	}
@@ -112,7 +115,7 @@ func lostLinks(lost []links.Changed, cfg config.Config) (out []string) {
 		for ; n < len(lost) && lost[n].Link == link; n++ {
 			to = append(to, fmt.Sprintf("%s (%s, for %v)", cfg.Name(lost[n].Peer), linkAddr(cfg, lost[n]), lost[n].Age.Round(100*time.Millisecond)))
 		}
-		out = append(out, fmt.Sprintf("link %d is silent to %s, who answer on another link: look at the cable, the switch and the interface; see `quorate links`", link, strings.Join(to, ", ")))
+		out = append(out, fmt.Sprintf("link %d is silent to %s, who answer on another link: look at the cable, the switch and the interface, and whether udp %d is open there; see `quorate links`", link, strings.Join(to, ", "), cfg.ProbePort))
 		lost = lost[n:]
 	}
 	return out
@@ -145,16 +148,24 @@ func since(l membership.LongLoss, now membership.Mono) string {
 	return membership.Short(max(now.Sub(l.Since), 0).Round(time.Second))
 }
 
+// almostAll is how many of a hundred probes are lost where a firewall takes all but those
+// that go through by chance.
+const almostAll = 90
+
 // linkNotes name the links that answer and are not well. One that loses long packets alone
 // has a warning. Nothing is wrong with the
 // cluster for that; a link that is silent while others are not is a warning.
-func linkNotes(r *control.LinksReport) (out []string) {
+func linkNotes(r *control.LinksReport, port uint16, nodes []control.NodeStatus) (out []string) {
 	for _, l := range r.Links {
 		if l.State != string(links.Degraded) || l.LongLost != "" {
 			continue
 		}
-		out = append(out, fmt.Sprintf("link %d to %s (%s) lost %.1f %% of the last %d probes, p99 of the round trip %v: look for load, a bad cable or a full switch on that path; see `quorate links`",
-			l.Link, l.Name, l.Addr, percent(l), l.Probes, l.P99.Round(100*time.Microsecond)))
+		look := "look for load, a bad cable or a full switch on that path"
+		if percent(l) >= almostAll && slices.ContainsFunc(nodes, func(n control.NodeStatus) bool { return n.ID == l.Peer && n.Connected }) {
+			look = fmt.Sprintf("%s's daemon is connected: open udp %d on %[1]s (and here), in both directions", l.Name, port)
+		}
+		out = append(out, fmt.Sprintf("link %d to %s (%s) lost %.1f %% of the last %d probes, p99 of the round trip %v: %s; see `quorate links`",
+			l.Link, l.Name, l.Addr, percent(l), l.Probes, l.P99.Round(100*time.Microsecond), look))
 	}
 	slices.Sort(out)
 	return out

@@ -25,15 +25,17 @@ func TestLinkStatus(t *testing.T) {
 		want control.LinkStatus
 	}{
 		{"never heard", membership.LinkReport{Peer: 2, Link: 1, Addr: addr, Probes: 7, Lost: 7},
-			control.LinkStatus{Peer: 2, Link: 1, Addr: "10.0.0.2", State: "silent", Probes: 7, Lost: 7, Heard: -1, ByKernel: -1}},
-		{"its daemon answers", membership.LinkReport{Peer: 2, Addr: addr, Probes: 50, P50: 1, P99: 2, Heard: now - 5, DaemonAge: 3},
-			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "up", Probes: 50, P50: 1, P99: 2, Heard: 5, Answers: "daemon", Progress: 3, ByKernel: -1}},
-		{"its kernel answers, since the clock was read", membership.LinkReport{Peer: 2, Addr: addr, Probes: 50, Lost: 9, Heard: now + 5, ByKernel: now - 7, Kernel: true},
-			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "degraded", Probes: 50, Lost: 9, Answers: "kernel", ByKernel: 7}},
-		{"its kernel has no daemon", membership.LinkReport{Peer: 2, Addr: addr, Probes: 50, Kernel: true, NoDaemon: true},
-			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "silent", Probes: 50, Heard: -1, Answers: "kernel", NoDaemon: true, ByKernel: -1}},
-		{"long packets are lost", membership.LinkReport{Peer: 2, Addr: addr, Probes: 50, Heard: now - 5, MTU: 1500, Long: membership.LongLoss{Size: 1500, There: true, Since: now - 9}},
-			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "degraded", Probes: 50, Heard: 5, Answers: "daemon", MTU: 1500, LongLost: "there", LongFor: 9, ByKernel: -1}},
+			control.LinkStatus{Peer: 2, Link: 1, Addr: "10.0.0.2", State: "silent", Heard: -1, ByKernel: -1}},
+		{"its daemon answers", membership.LinkReport{Peer: 2, Addr: addr, Probes: 150, P50: 1, P99: 2, Heard: now - 5, DaemonAge: 3},
+			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "up", Probes: 150, P50: 1, P99: 2, Heard: 5, Answers: "daemon", Progress: 3, ByKernel: -1}},
+		{"too few to say that so many are lost", membership.LinkReport{Peer: 2, Addr: addr, Probes: 15, Lost: 7, Heard: now - 5},
+			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "up", Heard: 5, Answers: "daemon", ByKernel: -1}},
+		{"its kernel answers, since the clock was read", membership.LinkReport{Peer: 2, Addr: addr, Probes: 150, Lost: 9, Heard: now + 5, ByKernel: now - 7, Kernel: true},
+			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "degraded", Probes: 150, Lost: 9, Answers: "kernel", ByKernel: 7}},
+		{"its kernel has no daemon", membership.LinkReport{Peer: 2, Addr: addr, Probes: 150, Kernel: true, NoDaemon: true},
+			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "silent", Probes: 150, Heard: -1, Answers: "kernel", NoDaemon: true, ByKernel: -1}},
+		{"long packets are lost", membership.LinkReport{Peer: 2, Addr: addr, Probes: 150, Heard: now - 5, MTU: 1500, Long: membership.LongLoss{Size: 1500, There: true, Since: now - 9}},
+			control.LinkStatus{Peer: 2, Addr: "10.0.0.2", State: "degraded", Probes: 150, Heard: 5, Answers: "daemon", MTU: 1500, LongLost: "there", LongFor: 9, ByKernel: -1}},
 	} {
 		if got := linkStatus(tt.r, now, timing); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
@@ -47,9 +49,16 @@ func TestLinkNotes(t *testing.T) {
 		{Name: "beta", Link: 1, Addr: "10.0.1.2", State: "degraded", Probes: 200, Lost: 15, P99: 12345 * time.Microsecond},
 		{Name: "gamma", Addr: "10.0.0.3", State: "silent"},
 		{Name: "gamma", Link: 1, Addr: "10.0.1.3", State: "degraded", Probes: 200, MTU: 1500, LongLost: "back"}, // has a warning
+		{Peer: 4, Name: "delta", Addr: "10.0.0.4", State: "degraded", Probes: 1024, Lost: 1024},
+		{Peer: 5, Name: "echo", Addr: "10.0.0.5", State: "degraded", Probes: 200, Lost: 200},
 	}}
-	want := []string{"link 1 to beta (10.0.1.2) lost 7.5 % of the last 200 probes, p99 of the round trip 12.3ms: look for load, a bad cable or a full switch on that path; see `quorate links`"}
-	if got := linkNotes(r); !slices.Equal(got, want) {
+	nodes := []control.NodeStatus{{ID: 4, Connected: true}, {ID: 5}}
+	want := []string{"link 1 to beta (10.0.1.2) lost 7.5 % of the last 200 probes, p99 of the round trip 12.3ms: look for load, a bad cable or a full switch on that path; see `quorate links`",
+		"link 0 to delta (10.0.0.4) lost 100.0 % of the last 1024 probes, p99 of the round trip 0s: delta's daemon is connected: open udp 4711 on delta (and here), in both directions; see `quorate links`",
+		"link 0 to echo (10.0.0.5) lost 100.0 % of the last 200 probes, p99 of the round trip 0s: look for load, a bad cable or a full switch on that path; see `quorate links`",
+	}
+	slices.Sort(want)
+	if got := linkNotes(r, 4711, nodes); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 }
@@ -63,12 +72,12 @@ func TestSilentLinks(t *testing.T) {
 		}
 		return n
 	}
-	cfg := config.Config{Config: membership.Config{Nodes: []membership.Node{at(2, "beta", "10.0.0.2 10.0.1.2"), at(3, "gamma", "10.0.0.3 10.0.1.3")}}}
+	cfg := config.Config{ProbePort: 21061, Config: membership.Config{Nodes: []membership.Node{at(2, "beta", "10.0.0.2 10.0.1.2"), at(3, "gamma", "10.0.0.3 10.0.1.3")}}}
 	lost := []links.Changed{{Peer: 2, Silent: true, Age: 61240 * time.Millisecond}, {Peer: 3, Silent: true, Age: time.Second}, {Peer: 3, Link: 1, Silent: true, Age: time.Second}, {Peer: 9, Link: 3}}
 	want := []string{
-		"link 0 is silent to beta (10.0.0.2, for 1m1.2s), gamma (10.0.0.3, for 1s), who answer on another link: look at the cable, the switch and the interface; see `quorate links`",
-		"link 1 is silent to gamma (10.0.1.3, for 1s), who answer on another link: look at the cable, the switch and the interface; see `quorate links`",
-		"link 3 is silent to 9 (not configured any more, for 0s), who answer on another link: look at the cable, the switch and the interface; see `quorate links`",
+		"link 0 is silent to beta (10.0.0.2, for 1m1.2s), gamma (10.0.0.3, for 1s), who answer on another link: look at the cable, the switch and the interface, and whether udp 21061 is open there; see `quorate links`",
+		"link 1 is silent to gamma (10.0.1.3, for 1s), who answer on another link: look at the cable, the switch and the interface, and whether udp 21061 is open there; see `quorate links`",
+		"link 3 is silent to 9 (not configured any more, for 0s), who answer on another link: look at the cable, the switch and the interface, and whether udp 21061 is open there; see `quorate links`",
 	}
 	if got := lostLinks(lost, cfg); !slices.Equal(got, want) {
 		t.Errorf("%q", got)

@@ -310,7 +310,7 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 	s.Warnings = append(s.Warnings, d.prober.Status().Warnings...)
 	s.Warnings = append(s.Warnings, d.cfgNow().Warnings...)
 	s.Notes = append(s.Notes, d.fileDiffers(s.Config)...)
-	s.Notes = append(s.Notes, linkNotes(report)...)
+	s.Notes = append(s.Notes, linkNotes(report, d.cfgNow().ProbePort, s.Nodes)...)
 	if f, ok := d.fencer.(interface{ Notes() []string }); ok {
 		s.Notes = append(s.Notes, f.Notes()...)
 	}

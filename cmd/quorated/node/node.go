@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -43,6 +44,8 @@ type Options struct {
 	Boot []membership.GroupEffect
 	// Keys are what this node has loaded of the secret; without any it says nothing of keys.
 	Keys rotation.Loaded
+	// ProbePort is what an operator is told to open; 0: the default.
+	ProbePort uint16
 	// Break names a safety rule that the machine leaves out, one of Rules. It
 	// exists to show that the simulator finds it.
 	Break string
@@ -170,12 +173,15 @@ type Node struct {
 	rivalSince   membership.Mono
 	unrivalled   membership.Mono // when there were none any more
 
+	probePort uint16
+
 	rot    *rotation.Machine
 	keyErr string // why the last change of keys was not made
 }
 
 type peer struct {
 	connected bool
+	upAt      membership.Mono // when it connected last
 	err       string
 	hello     *Hello
 	helloText []byte // what hello was read from
@@ -258,7 +264,7 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 		cfg: o.Config, id: o.Identity, group: o.Group, policy: pol, brk: o.Break, recovers: o.Recovers, list: o.List,
 		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, AnyLink: o.Config.AnyLink, Instance: o.Identity.Instance}, now),
 		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
-		now: now, started: now, helloAt: now,
+		now: now, started: now, helloAt: now, probePort: cmp.Or(o.ProbePort, defaultProbePort),
 		unanswered: map[membership.NodeID]*vain{},
 		peers:      map[membership.NodeID]*peer{}, met: map[membership.NodeID]bool{}, flights: map[string]flight{}, stages: map[string]*stage{},
 		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{},

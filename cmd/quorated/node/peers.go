@@ -133,7 +133,7 @@ func (n *Node) connected(id membership.NodeID) {
 		n.witnessConnected(id)
 		return
 	}
-	p.connected, p.err = true, ""
+	p.connected, p.upAt, p.err = true, n.now, ""
 	p.hello = nil // what was said before may be of another boot
 	n.rotate(rotation.Up{Node: id})
 	n.emit(membership.Event{Kind: membership.KindPeer, Subject: id, Text: "connected"})

@@ -197,7 +197,7 @@ func (n *Node) goOn(ids []membership.NodeID) string {
 // in no quorate view since it booted, go on; empty: it would not.
 func (n *Node) overrideHint() string {
 	ids, have := n.notSeen(), n.live.Linked()
-	if n.override != "" || len(ids) == 0 || n.running() || n.rivalled() || n.Member() && n.seasoned || !n.group.Status().Formed {
+	if n.override != "" || len(ids) == 0 || len(n.apart()) > 0 || n.running() || n.rivalled() || n.Member() && n.seasoned || !n.group.Status().Formed {
 		return ""
 	}
 	switch g, ok := n.group.(membership.Forcer); {
@@ -235,6 +235,8 @@ func (n *Node) overrideWait(in Operator) {
 		n.refuseOperator(in, "that was said already, by %s; see `quorate why` for what holds this node up", n.override)
 	case len(missing) == 0:
 		n.refuseOperator(in, "all nodes are there: none is waited for; see `quorate why` for what holds this node up")
+	case len(n.apart()) > 0:
+		n.refuseOperator(in, "%s; nobody goes on without a node that is up", n.shutText(n.apart()))
 	case n.quorate && n.led():
 		n.refuseOperator(in, "%s leads, and waits for %s: run it there", n.cfg.Name(n.leader), names)
 	case len(counted) == 0:

@@ -23,7 +23,7 @@ func (n *Node) Status(now membership.Mono, samples []membership.Sample) control.
 		Version: n.id.Version, Protocol: Protocol, Feature: cluster.Feature, Kernel: n.id.Kernel,
 		Cluster: n.cfg.Cluster, ID: g.ClusterID, Node: n.cfg.Self, Name: n.cfg.Name(n.cfg.Self), Boot: n.id.Boot,
 		Member: n.Member(), Quorate: n.running(), View: n.st.View.Number,
-		Leader: g.Leader, Term: g.Term, Index: g.Applied, Votes: q.Have, Needed: q.Needed, Expected: q.Expected, Profile: n.cfg.Timing.Profile,
+		Leader: g.Leader, Term: g.Term, Index: g.Applied, Votes: q.Have, Needed: q.Needed, Expected: q.Expected, Profile: n.cfg.Timing.Profile, DeadAfter: n.cfg.Timing.DeadAfter,
 		Promise: n.promise(), Maintenance: n.maintenanceStatus(), Keys: n.keyStatus(),
 	}
 	for _, c := range n.cfg.Nodes {
@@ -131,6 +131,8 @@ func (n *Node) stateOf(id membership.NodeID) (state, reason string) {
 		return "refused", cmp.Or(p.said, "its configuration differs")
 	case id == n.cfg.Self || p.connected && slices.Contains(n.live.Hears(), id):
 		return "joining", ""
+	case n.shutWhy(id) != "":
+		return "absent", n.shutWhy(id)
 	case rec != nil && rec.Left:
 		return "left", string(membership.ReasonLeft)
 	case p.connected:
@@ -300,6 +302,7 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 		}
 		ws = append(ws, w)
 	}
+	ws = append(ws, n.shutWaits()...)
 	ws = append(ws, n.listWaits()...)
 	ws = append(ws, n.keyWaits()...)
 	ws = append(ws, n.maintenanceWaits("cluster", n.st.View.IDs())...)
@@ -312,23 +315,6 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 		ws = append(ws, n.absentWaits()...)
 	}
 	return ws
-}
-
-// hearsWhom says why this node has no quorum.
-func (n *Node) hearsWhom() string {
-	hears := "none of the other nodes"
-	if linked := membership.Without(n.live.Linked(), n.cfg.Self); len(linked) > 0 {
-		hears = n.names(linked) + " alone"
-	}
-	if silent := n.silent(); len(silent) > 0 {
-		hears += " (silent: " + n.names(silent) + ")"
-	}
-	return fmt.Sprintf("it hears %s%s; %s", hears, n.witnessHeard(), n.votes().Text)
-}
-
-// silent are the configured nodes with a vote that this node does not hear.
-func (n *Node) silent() []membership.NodeID {
-	return slices.DeleteFunc(membership.Without(n.peerIDs(), n.live.Linked()...), func(id membership.NodeID) bool { return n.policy.Votes[id] == 0 })
 }
 
 // absentWaits are the configured nodes that should be members and are not, or are
@@ -345,10 +331,16 @@ func (n *Node) absentWaits() []control.Wait {
 				continue
 			}
 			w.For, w.Since, w.Reason = "answer", max(n.live.Age(id), 0), name+" is silent; it is evicted if it stays so"
+			if why, do := n.shut(id); why != "" {
+				w.Reason, w.Command = w.Reason+"; "+why+": "+do, do
+			}
 		case "evicted", "fencing":
 			w = n.fenceWait("cluster", n.openCase(id).Victim)
 		case "joining":
 			n.joiningWait(&w, id)
+			if why, do := n.shut(id); why != "" {
+				w.Reason, w.Command, w.Deadline = w.Reason+": "+why+": "+do, do, 0
+			}
 			if why, left, ok := n.unfenceWait(id); ok {
 				w.For, w.Reason, w.Deadline = "unfencing", why, left
 			}
@@ -361,6 +353,9 @@ func (n *Node) absentWaits() []control.Wait {
 			w.Reason, w.Command = name+" is no member: it left", "start quorated on "+name
 		case "absent":
 			w.Reason, w.Command = name+" is no member", n.bringBack(id)
+			if _, do := n.shut(id); do != "" {
+				w.Command, reason = do, reason+": "+do
+			}
 			if reason = strings.Join(slices.DeleteFunc([]string{reason, n.fencedHow(id)}, func(s string) bool { return s == "" }), "; "); reason != "" {
 				w.Reason += ": " + reason
 			}

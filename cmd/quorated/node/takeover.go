@@ -498,11 +498,7 @@ func (n *Node) shotAt(id membership.NodeID) bool {
 
 // takeoverWaits say what a takeover waits for, and wait_for_all.
 func (n *Node) takeoverWaits() (ws []control.Wait) {
-	if ids := n.awaited(); len(ids) > 0 && n.group.Status().Formed {
-		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Owner: ids[0], Since: n.now.Sub(n.started),
-			Command: cmp.Or(n.overrideHint(), "start quorated on "+n.names(ids)),
-			Reason:  fmt.Sprintf("wait_for_all: all nodes were down, and nothing runs before each was seen; not seen: %s", n.names(ids))})
-	}
+	ws = n.awaitedWaits()
 	t := n.takeover
 	if t == nil {
 		return ws

@@ -9,10 +9,11 @@ import (
 
 const (
 	reportOver  = time.Minute // of what a LinkReport is
-	reportLeast = 20          // probes, where the interval is long
+	reportLeast = 24          // probes, where the interval is long
 )
 
-// Links returns what was measured of every peer on every link, by node and link. It
+// Links returns what was measured of every peer on every link, by node and link, since the
+// first answer of the run of its daemon that is learnt. It
 // sorts a thousand numbers for each: for those who ask, not for a loop.
 func (p *Prober) Links() []membership.LinkReport {
 	tab := p.table.Load()
@@ -27,10 +28,15 @@ func (p *Prober) Links() []membership.LinkReport {
 func (t *target) report(n int, came probe.Arrival) membership.LinkReport {
 	t.mu.Lock()
 	t.hear(came.At, came.Age)
-	recent, s, kernel, kernelAt, gone, tried := t.recent, t.sampleLocked(), t.kernel, t.kernelAt, t.gone, t.longs.Size() // a copy, so that the next packet does not wait
+	recent, counts, s, kernel, kernelAt, gone, tried := t.recent, t.counts, t.sampleLocked(), t.kernel, t.kernelAt, t.gone, t.longs.Size() // a copy, so that the next packet does not wait
 	t.mu.Unlock()
 	if tried != 0 {
 		tried += t.headers()
+	}
+	if counts == 0 { // what it did not answer before it ran is no loss
+		n = 0
+	} else {
+		n = int(min(uint64(n), s.Sent-counts+1))
 	}
 	tally := recent.Tally(s.Sent, n)
 	return membership.LinkReport{

@@ -18,7 +18,7 @@ func TestLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.SetEpoch(2, 20)
-	at := now()
+	at, run := now(), uint64(20)
 	var out [probe.Size]byte
 	exchange := func(link int, answered bool, rtt time.Duration, flags uint8) {
 		p.ask(p.table.Load().index[2][link], at, &out)
@@ -27,7 +27,7 @@ func TestLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := q.Reply()
-		a.Responder, a.Flags, a.Age = 20, flags, 3*time.Millisecond
+		a.Responder, a.Flags, a.Age = run, flags, 3*time.Millisecond
 		var b [probe.Size]byte
 		a.Marshal(&b, key()[0])
 		if answered {
@@ -35,6 +35,7 @@ func TestLinks(t *testing.T) {
 		}
 		at = at.Add(time.Second)
 	}
+	exchange(0, true, 0, 0)
 	for range 2 * probe.RecentSize {
 		exchange(0, false, 0, 0) // long ago: none of these counts any more
 	}
@@ -53,13 +54,30 @@ func TestLinks(t *testing.T) {
 	if got[0] != zero || got[0].Heard == 0 {
 		t.Errorf("link 0: %+v, want %+v", got[0], zero)
 	}
-	one := membership.LinkReport{Peer: 2, Link: 1, Addr: got[1].Addr, Probes: 2, Lost: 2}
+	one := membership.LinkReport{Peer: 2, Link: 1, Addr: got[1].Addr} // nothing is lost before it runs
 	if got[1] != one {
 		t.Errorf("link 1: %+v, want %+v", got[1], one)
 	}
 	exchange(1, true, time.Millisecond, 0)
-	if got := p.Links()[1]; got.Kernel || got.Lost != 5 || got.Probes != 6 || got.P50 != time.Millisecond {
+	if got := p.Links()[1]; got.Kernel || got.Lost != 0 || got.Probes != 1 || got.P50 != time.Millisecond {
 		t.Errorf("link 1 answers by its daemon: %+v", got)
+	}
+	for range 5 {
+		exchange(1, false, 0, 0)
+	}
+	if got := p.Links()[1]; got.Lost != 2 || got.Probes != 3 {
+		t.Errorf("link 1 does not answer any more: %+v", got)
+	}
+	run = 21
+	p.SetEpoch(2, run)
+	if got := p.Links()[1]; got.Lost != 0 || got.Probes != 0 {
+		t.Errorf("another run, which was not heard: %+v", got)
+	}
+	exchange(1, true, time.Millisecond, 0)
+	exchange(1, false, 0, 0)
+	exchange(1, true, time.Millisecond, 0)
+	if got := p.Links()[1]; got.Lost != 1 || got.Probes != 3 {
+		t.Errorf("another run: %+v", got)
 	}
 }
 
@@ -71,6 +89,7 @@ func TestLinksOfLongIntervals(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out [probe.Size]byte
+	p.table.Load().targets[0].counts = 1 // it answered once
 	for i := range 100 {
 		p.ask(p.table.Load().targets[0], membership.Mono(i), &out)
 	}
@@ -90,7 +109,7 @@ func BenchmarkLinks(b *testing.B) {
 			x.recent.Sent(seq)
 			x.recent.Answered(seq, time.Duration(seq*7919%1000)*time.Microsecond)
 		}
-		x.sample.Sent = probe.RecentSize
+		x.sample.Sent, x.counts = probe.RecentSize, 1
 		tab.targets = append(tab.targets, x)
 	}
 	p.table.Store(tab)

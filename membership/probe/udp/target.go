@@ -32,6 +32,7 @@ type target struct {
 	window   probe.Window
 	hurry    probe.Hurry
 	recent   probe.Recent
+	counts   uint64 // the probe, after first, from which recent counts: the first that this run of the peer answered; 0: none
 	sample   membership.Sample
 	seen     uint64          // instance of the last authentic reply, learnt or not
 	kernel   bool            // the last reply in time was the kernel's
@@ -70,7 +71,7 @@ func (t *target) learn(prober, epoch uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.prober != prober {
-		t.prober, t.replays, t.longReplays = prober, probe.Replays{}, probe.Replays{}
+		t.prober, t.replays, t.longReplays, t.counts = prober, probe.Replays{}, probe.Replays{}, 0
 	}
 	if t.sample.Instance != epoch {
 		t.sample.Instance = epoch
@@ -180,6 +181,9 @@ func (t *target) accept(r *probe.Packet, at membership.Mono, came probe.Arrival)
 	}
 	if t.gone = r.Flags&probe.FlagNoDaemon != 0; t.gone {
 		return dropNoDaemon
+	}
+	if t.counts == 0 {
+		t.counts = r.Seq - t.first
 	}
 	t.hear(at, age)
 	if timed {
