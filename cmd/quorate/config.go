@@ -40,13 +40,14 @@ daemon and changes nothing; what it does not understand it refuses, with the lin
 Passwords of fence devices are not in the output: for each, it names a file to
 put the password into, and the line that has it. Host names in the place of
 addresses are refused, since quorate takes numbers only; --resolve has this
-machine look them up.
+machine look them up. A key that it does not know is listed among what is left for you
+to do: it may be a slip that corosync passed over, too.
 
   quorate config import /etc/corosync/corosync.conf /etc/dlm/dlm.conf
   quorate config import --resolve -f quorate.toml /etc/cluster/cluster.conf`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			opt := importer.Options{Secret: config.SecretOption}
+			opt := importer.Options{Secret: config.SecretOption, Suggest: config.Suggest}
 			if resolve {
 				ctx, cancel := context.WithTimeout(c.Context(), resolveFor)
 				defer cancel()

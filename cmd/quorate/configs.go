@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -26,8 +27,8 @@ func (a *app) configShowCmd() *cobra.Command {
 		Long: `show prints the configuration that the members agreed on and work by. The file
 /etc/quorate/quorate.toml is where a new cluster begins; from then on the agreed
 version wins, and of the file each node keeps what it decides by itself: key_file,
-kernel, state.dir, events.send_to, and secrets, for which the agreed text
-has "(own)".
+kernel, state.dir, events.send_to, liveness.reflector, and secrets, for which the
+agreed text has "(own)".
 
   quorate config show --own > /etc/quorate/quorate.toml
 
@@ -89,18 +90,25 @@ func (a *app) configDiffCmd() *cobra.Command {
 		Use:   "diff [FILE]",
 		Short: "Compare a file with the configuration that is in force",
 		Long: `diff prints what applying FILE (/etc/quorate/quorate.toml) would change. Secrets,
-and what each node decides by itself, are left out.`,
+and what each node decides by itself, are left out. Below it stands which nodes that
+would remove, and what the rules for the quorum would become.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			now, err := a.agreed(c, 0)
 			if err != nil {
 				return err
 			}
-			_, d, err := changed(now, fileName(args))
+			x, err := changed(now, fileName(args))
 			if err != nil {
 				return err
 			}
-			_, err = a.out.Write(d)
+			if len(x.diff) == 0 {
+				_, err = fmt.Fprintln(a.err, x.nothing("no difference"))
+				return err
+			}
+			if _, err = a.out.Write(x.diff); err == nil && len(x.means) > 0 {
+				_, err = fmt.Fprintln(a.out, "\n"+strings.Join(x.means, "\n"))
+			}
 			return err
 		},
 	}
@@ -118,16 +126,43 @@ func (a *app) agreed(c *cobra.Command, version uint64) (control.Response, error)
 	return a.call(c.Context(), control.Request{Command: "config-show", Version: version})
 }
 
+// change is another text than the one in force.
+type change struct {
+	text  string
+	diff  []byte   // empty: it says the same
+	means []string // what that does
+	own   string   // what of the file is each node's own
+}
+
+// nothing says that there is no difference.
+func (x change) nothing(text string) string {
+	if x.own != "" {
+		text += "; " + x.own
+	}
+	return text
+}
+
 // changed reads a file as a text that may be agreed on, and compares it with what is.
-func changed(now control.Response, name string) (text string, d []byte, err error) {
+func changed(now control.Response, name string) (change, error) {
 	c, err := config.Read(name)
 	if err != nil {
-		return "", nil, err
+		return change{}, err
 	}
-	if text, err = config.Agreeable(c, now.Text); err != nil {
-		return "", nil, fmt.Errorf("%s: %w", name, err)
+	text, err := config.Agreeable(c, now.Text)
+	if err != nil {
+		return change{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return text, unified(now, name, text), nil
+	x := compared(now, name, text)
+	x.own = config.LocalNote(c)
+	return x, nil
+}
+
+// compared is a text beside the one that is in force.
+func compared(now control.Response, name, text string) change {
+	if config.SameText(now.Text, text) {
+		return change{text: text}
+	}
+	return change{text: text, diff: unified(now, name, text), means: config.Means(now.Text, text)}
 }
 
 // unified is the difference between what is in force and a text.
@@ -157,11 +192,11 @@ Have an option name a file or program on every node.`,
 			if err != nil {
 				return err
 			}
-			text, d, err := changed(now, fileName(args))
+			x, err := changed(now, fileName(args))
 			if err != nil {
 				return err
 			}
-			return a.propose(c, now, text, d, yes, control.Request{})
+			return a.propose(c, now, x, yes, control.Request{})
 		},
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -169,16 +204,23 @@ Have an option name a file or program on every node.`,
 }
 
 // propose shows what a text would change, asks, and has it agreed on.
-func (a *app) propose(c *cobra.Command, now control.Response, text string, d []byte, yes bool, req control.Request) error {
-	if len(d) == 0 && len(req.Nodes) == 0 {
-		return fmt.Errorf("nothing would change: version %d is the same", now.Config)
+func (a *app) propose(c *cobra.Command, now control.Response, x change, yes bool, req control.Request) error {
+	if len(x.diff) == 0 && len(req.Nodes) == 0 {
+		return errors.New(x.nothing(fmt.Sprintf("nothing would change: version %d is the same", now.Config)))
+	}
+	means := strings.Join(x.means, "\n")
+	if yes && means != "" {
+		fmt.Fprintln(a.err, printable(means))
 	}
 	if !yes {
-		if err := a.confirm("apply", string(d)+fmt.Sprintf("\nThis becomes version %d at every node, or nothing changes.", now.Config+1)); err != nil {
+		if means != "" {
+			means += "\n"
+		}
+		if err := a.confirm("apply", fmt.Sprintf("%s\n%sThis becomes version %d at every node, or nothing changes.", x.diff, means, now.Config+1)); err != nil {
 			return err
 		}
 	}
-	req.Command, req.Text, req.Version = "config-apply", text, now.Config
+	req.Command, req.Text, req.Version = "config-apply", x.text, now.Config
 	return a.act(c, req)
 }
 
@@ -209,7 +251,7 @@ the same way as apply.`,
 			if err != nil {
 				return err
 			}
-			return a.propose(c, now, old.Text, unified(now, fmt.Sprintf("version %d", v), old.Text), yes, control.Request{})
+			return a.propose(c, now, compared(now, fmt.Sprintf("version %d", v), old.Text), yes, control.Request{})
 		},
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")

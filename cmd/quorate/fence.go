@@ -87,8 +87,9 @@ then take over its locks and replay its journals. What it has not written yet is
 lost. Use it for a node that hangs, cannot unmount, or has to go at once; one that
 still works leaves cleanly, with 'quorate leave' there.
 
-It needs fence devices for the node, and a quorum without it. Follow what becomes
-of it with: quorate events --follow
+It needs fence devices for the node, and a quorum without it, or a rule of [quorum]
+by which this node may go on alone. It ends a hold of the node. Follow what becomes of
+it with: quorate events --follow
 
 With --wait it returns when the node is proved gone, whoever asked for that and
 however it was proved; while a leader is being elected it asks again. Exit status then: 0 proved gone, 1 refused, 2 not proved within

@@ -47,7 +47,10 @@ func (a *app) releaseCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "release NODE",
 		Short: "End a hold: the node runs again",
-		Args:  cobra.ExactArgs(1),
+		Long: `release ends a hold before its time: the node runs again, or is to be missed. Where
+nobody is there to agree, as on the other one of two, the hold is over after 10 s for
+this node alone, which fences the silent one if it may go on without it.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.actOn(c, args[0], control.Request{Command: "release"})
 		},

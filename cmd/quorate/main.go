@@ -123,7 +123,7 @@ not answer, 64 wrong usage, 77 not permitted.`,
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table (for people) or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w: %w: see `%s --help`", errUsage, err, c.CommandPath())
+		return fmt.Errorf("%w: %w: see `%s --help`", errUsage, plainly(err), c.CommandPath())
 	})
 	root.AddCommand(a.statusCmd(), a.nodesCmd(), a.linksCmd(), a.lsCmd(), a.eventsCmd(), a.whyCmd(), a.leaveCmd(), a.initCmd(), a.nodeCmd(), a.maintenanceCmd(), a.keyCmd(), a.fenceCmd(), a.quorumCmd(), a.witnessCmd(),
 		a.keygenCmd(), a.configCmd(), a.versionCmd(), manCmd())

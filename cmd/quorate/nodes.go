@@ -100,8 +100,7 @@ func (a *app) changeNodes(c *cobra.Command, yes bool, replace []membership.NodeI
 	if err != nil {
 		return err
 	}
-	d := unified(now, fmt.Sprintf("version %d", now.Config+1), text)
-	return a.propose(c, now, text, d, yes, control.Request{Nodes: replace})
+	return a.propose(c, now, compared(now, fmt.Sprintf("version %d", now.Config+1), text), yes, control.Request{Nodes: replace})
 }
 
 func (a *app) nodeRemoveCmd() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,7 @@ func (a *app) printQuorum(w io.Writer, s *control.Status) error {
 	fmt.Fprintf(w, "%s: %s\n", a.paint(colour, strings.ToUpper(state)), numbers)
 	line("missing", q.Missing)
 	line("takeover", q.Takeover)
+	line("do", q.Do)
 	fmt.Fprintln(w)
 	rows := make([][]string, 0, len(q.Nodes))
 	for _, x := range q.Nodes {
@@ -110,7 +112,9 @@ nodes are missing that will not come up: 'quorate quorum' names them. On this no
   lets half of the nodes go on by no other rule, as one of two without two_node.
 
 It proves nothing: every missing node that may hold the storage is fenced first, or
-waits for 'quorate fence ack'. Fewer than half of the nodes it does not help. Use it on
+waits for 'quorate fence ack'. Of one that had left, or was proved gone, before this node
+was down, it is your word that it is off: it is not fenced again.
+Fewer than half of the nodes it does not help. Use it on
 one node alone, and not when the others may be up behind a broken network: they are
 powered off. It holds until quorated ends.`,
 		Args: cobra.NoArgs,
@@ -132,13 +136,23 @@ powered off. It holds until quorated ends.`,
 }
 
 func overrideText(s *control.Status) string {
-	who := "the nodes that were not seen"
+	who, off := "the nodes that were not seen", ""
 	if s.Quorum != nil {
-		var absent []string
+		var absent, gone []string
 		for _, x := range s.Quorum.Nodes {
-			if x.Counts && !x.Present {
+			if x.Counts && !x.Present || slices.Contains(s.Quorum.Awaited, x.ID) {
 				absent = append(absent, x.Name)
 			}
+			if !x.Counts && slices.Contains(s.Quorum.Awaited, x.ID) {
+				gone = append(gone, x.Name)
+			}
+		}
+		if len(gone) > 0 {
+			off = fmt.Sprintf(`
+
+It had left, or was proved gone, before this node was down, and is NOT FENCED AGAIN: %s
+Say yes only when it is off. Started since, and overridden like this node, it may run
+and write to the same storage.`, strings.Join(gone, ", "))
 		}
 		if len(absent) > 0 {
 			who = strings.Join(absent, ", ")
@@ -150,5 +164,5 @@ is up, and only the network between is broken, it is powered off, and what it ha
 written yet is lost. If it was the last one up before all went down, this node may not
 know the last that was agreed.
 
-Do it on one node alone: two that override each other shoot each other.`, who)
+Do it on one node alone: two that override each other shoot each other.%s`, who, off)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,6 +45,19 @@ func misread(root *cobra.Command, args []string, err error) error {
 		return fmt.Errorf("%w: write --%s, with two dashes: see `%s --help`", errUsage, name, root.Name())
 	}
 	return unknownCommand(root, err)
+}
+
+// plainly puts what Go says of a value into words.
+func plainly(err error) error {
+	for inner, words := range map[string]string{": strconv.": "write a number", ": time: ": "write a time, as 30s or 5m"} {
+		if text, why, ok := strings.Cut(err.Error(), inner); ok {
+			if strings.HasSuffix(why, strconv.ErrRange.Error()) {
+				words = "the number is too large"
+			}
+			return fmt.Errorf("%s: %s", text, words)
+		}
+	}
+	return err
 }
 
 // oneDash is an option that was written with one dash, which makes it many of one letter.

@@ -24,7 +24,10 @@ func TestWrongUsage(t *testing.T) {
 		"status -socket=X":     "write --socket, with two dashes: see `quorate --help`",
 		"fence node -yes beta": "write --yes, with two dashes: see `quorate --help`",
 		"-soc X status":        "quorate has no \"X\"",
-		"status -o yaml":       "-o yaml is not known: use table or json",
+		"events --since x":     "invalid argument \"x\" for \"--since\" flag: write a number: see `quorate events --help`",
+		"events --since 1" + strings.Repeat("0", 20): "invalid argument \"1" + strings.Repeat("0", 20) + "\" for \"--since\" flag: the number is too large",
+		"node hold beta --for soon":                  "invalid argument \"soon\" for \"--for\" flag: write a time, as 30s or 5m: see `quorate node hold --help`",
+		"status -o yaml":                             "-o yaml is not known: use table or json",
 	} {
 		var out, complaints bytes.Buffer
 		if code := run(strings.Fields(args), strings.NewReader(""), &out, &complaints); code != exitUsage || out.Len() != 0 || !strings.HasPrefix(complaints.String(), "quorate: "+want) {

@@ -13,7 +13,7 @@ import (
 )
 
 // causes orders what is waited for: each can only end after those before it.
-var causes = []string{"config", "probes", "quorum", "maintenance", "view", "fencing", "unfencing", "stop", "start", "recovery", "join"}
+var causes = []string{"config", "probes", "quorum", "maintenance", "hold", "view", "fencing", "unfencing", "stop", "start", "recovery", "join"}
 
 // causeRank is the place of a wait in that order. A proof with which fewer than a
 // quorum go on comes before the quorum: it is what the operator can give.

@@ -76,7 +76,7 @@ func run(args []string, out, complaints io.Writer) int {
 		return exitUsage
 	}
 	if f.check {
-		return min(check.File(context.Background(), out, f.config, f.node), 1)
+		return min(check.File(context.Background(), out, f.config, f.node, f.socket), 1)
 	}
 	err := serve(f)
 	if err == nil {

@@ -27,6 +27,9 @@ func TestCommandLine(t *testing.T) {
 		{"--witness foo", 64, `there is no "foo"`},
 		{"--witness list all", 64, `"--witness list" takes 0 arguments (given 1)`},
 		{"--witness forget", 64, `"--witness forget" takes 1 arguments (given 0)`},
+		{"--witness forget ID --state " + missing, 1, "no cluster ID is enrolled here"},
+		{"--witness forget --state " + missing + " ID", 1, "no cluster ID is enrolled here"},
+		{"--witness forget ID --nosuch", 64, "not defined: -nosuch"},
 		{"--witness help", 0, "--state DIRECTORY"},
 	} {
 		var out bytes.Buffer

@@ -92,6 +92,9 @@ func (f *refencer) Prepare(victim membership.NodeID) {
 	}
 }
 
+// Notes say what is not as it should be with what starts agents.
+func (f *refencer) Notes() []string { return agent.LauncherNotes() }
+
 // readyLimit is for files of secrets on a server that does not answer.
 const readyLimit = 5 * time.Second
 

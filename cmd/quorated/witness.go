@@ -56,13 +56,13 @@ func (f *witnessFlags) runWitness(args []string, debug bool, out, complaints io.
 		keep := *f
 		f.set(more)
 		*f = keep
-		switch err := more.Parse(args[1:]); {
+		var err error
+		switch args, err = anywhere(more, args[1:]); {
 		case errors.Is(err, flag.ErrHelp):
 			return 0
 		case err != nil: // it is said already
 			return exitUsage
 		}
-		args = more.Args()
 	}
 	if f.state == "" {
 		f.state = witness.DefaultState()
@@ -90,6 +90,16 @@ func (f *witnessFlags) runWitness(args []string, debug bool, out, complaints io.
 		return 1
 	}
 	return 0
+}
+
+// anywhere reads flags before, between and after the arguments, which it returns.
+func anywhere(s *flag.FlagSet, words []string) (args []string, err error) {
+	for {
+		if err := s.Parse(words); err != nil || s.NArg() == 0 {
+			return args, err
+		}
+		args, words = append(args, s.Arg(0)), s.Args()[1:]
+	}
 }
 
 func wrongWitness(complaints io.Writer, why string) int {

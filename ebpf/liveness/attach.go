@@ -163,7 +163,7 @@ func (r *Reflector) Maintain() error {
 	if err != nil {
 		return fmt.Errorf("reflector: %w", err)
 	}
-	errs := []error{r.place(cfg.Links, at)}
+	errs := []error{r.repin(), r.place(cfg.Links, at)}
 	links := make([]LinkStatus, len(cfg.Links))
 	for l := range links {
 		links[l] = LinkStatus{Link: l, Why: "no interface has the address"}
@@ -180,7 +180,8 @@ func (r *Reflector) Maintain() error {
 	r.mu.Lock()
 	told := changes(r.links, links)
 	r.links, r.stack = links, stack
-	errs = append(errs, r.obj.own(r.cfg, stack))
+	errs = append(errs, r.obj.configure(r.cfg, r.learnt, stack)) // all maps: somebody may have changed them
+	r.keepEpoch()
 	r.mu.Unlock()
 	for _, c := range told {
 		if r.opt.Tell != nil {
@@ -210,8 +211,8 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 			r.ifaces[p.index] = i
 		}
 		if i.name != p.name {
-			i.name, i.device = p.name, netdev.Ask(p.index, p.name)
-			r.log.Debug("an interface's driver", "interface", i.name, "driver", i.device.Driver, "xdp", i.device.XDP.String(), "why", i.device.Why)
+			i.name = p.name
+			r.ask(i)
 		}
 		i.links = append(i.links, l)
 	}
@@ -225,6 +226,19 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 	return errors.Join(errs...)
 }
 
+// ask asks for its driver. What was tried with another one says nothing.
+func (r *Reflector) ask(i *iface) {
+	d := netdev.Ask(i.index, i.name)
+	if d == i.device {
+		return
+	}
+	if i.device != (netdev.Device{}) {
+		clear(i.faults)
+	}
+	i.device = d
+	r.log.Debug("an interface's driver", "interface", i.name, "driver", d.Driver, "xdp", d.XDP.String(), "why", d.Why)
+}
+
 // tend looks at one interface, on which an XDP program was found or not, and does what
 // is due there. It says what answers then, and why that is not what was wanted.
 func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode, string) {
@@ -232,6 +246,7 @@ func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode
 	if i.att != nil && !attached(i.att, i.index) {
 		i.lost, i.lostAt = i.lost+1, now
 		r.log.Warn("the program that answers probes was taken from its interface; attaching it again", "interface", i.name, "mode", string(i.at))
+		r.ask(i) // one that was made anew may have its number
 		err := r.detach(i)
 		if err == nil {
 			prog, err = onInterface(i.index) // what was found may have been ours
@@ -383,6 +398,42 @@ func detachPinned(p pins) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// repin makes the pins again that somebody has removed: without them nothing answers any
+// more when the daemon has ended, and the next one knows nothing of this one's answers.
+func (r *Reflector) repin() error {
+	again := map[string]pinned{}
+	for name, m := range r.obj.maps() {
+		again[filepath.Join(r.pins.maps(), name)] = m
+	}
+	for _, i := range r.ifaces {
+		if i.att != nil && attached(i.att, i.index) {
+			again[r.pins.link(i.at, i.index)] = i.att
+		}
+	}
+	maps.DeleteFunc(again, func(path string, _ pinned) bool {
+		_, err := os.Lstat(path)
+		return !errors.Is(err, os.ErrNotExist)
+	})
+	if len(again) == 0 {
+		return nil
+	}
+	errs := []error{r.pins.make()}
+	for path, p := range again {
+		errs = append(errs, p.Unpin(), p.Pin(path)) // what it was pinned at is no more
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("pins were removed: %w", err)
+	}
+	r.log.Warn("pins of the program that answers probes were removed; they are made again", "folder", r.pins.dir, "pins", len(again))
+	return nil
+}
+
+// pinned is what can be.
+type pinned interface {
+	Pin(path string) error
+	Unpin() error
 }
 
 // sweep removes maps of other layouts once nothing uses them any more.

@@ -291,6 +291,27 @@ func TestMended(t *testing.T) {
 	h.mode(r, Native)
 }
 
+// An interface that is made anew under the number and the name of another is another one.
+func TestMadeAnewUnderItsNumber(t *testing.T) {
+	h := newHost(t)
+	r := h.start(Auto, 1)
+	a := netlink.NewLinkAttrs()
+	a.Name, a.Index = "v0", h.link("v0").Attrs().Index
+	h.must(netlink.LinkDel(h.link("v0")))
+	h.add(&netlink.Bridge{LinkAttrs: a}, "10.0.0.2/24")
+	h.must(r.Maintain())
+	h.mode(r, Generic)
+	if s := r.Status()[0]; s.Driver != "bridge" {
+		t.Errorf("%+v", s)
+	}
+	h.must(netlink.LinkDel(h.link("v0")))
+	h.add(&netlink.Veth{LinkAttrs: a, PeerName: "v0q"}, "10.0.0.2/24")
+	h.must(r.Maintain())
+	if why := h.mode(r, Native); why != "" || r.Status()[0].Driver != "veth" {
+		t.Errorf("%+v", r.Status())
+	}
+}
+
 // foreign attaches another program to v0.
 func foreign(h *host) link.Link {
 	h.t.Helper()

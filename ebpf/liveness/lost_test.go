@@ -1,9 +1,12 @@
 package liveness
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -193,6 +196,122 @@ func TestTakenForAnother(t *testing.T) {
 	h.mode(r, Native)
 	if len(told) != 3 || told[0].Was != None || told[0].Mode != Native || told[0].Taken || told[1].Was != Native || told[1].Mode != None || !told[1].Taken || told[2].Taken || told[2].Mode != Native || told[2].Lost != 1 {
 		t.Errorf("%+v", told)
+	}
+}
+
+// Pins that somebody removes are made again: what answers does so when the daemon has ended,
+// and the next one takes it over.
+func TestPinsAreMadeAgain(t *testing.T) {
+	h := newHost(t)
+	a := h.start(Auto, 11)
+	h.must(a.Learn(1, 77, 66))
+	was := h.prog("v0")
+	p := pinsOf(h.root, "a.b")
+	for name, path := range map[string]string{"all": h.root, "the maps": p.maps(), "one": filepath.Join(p.maps(), bpfMapSelf), "the attachment": p.link(Native, h.link("v0").Attrs().Index)} {
+		h.must(removeAll(path))
+		h.must(a.Maintain())
+		h.mode(a, Native)
+		if s := a.Status()[0]; h.prog("v0") != was || s.Lost != 0 || s.Why != "" {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	h.must(removeAll(h.root))
+	h.must(a.Maintain())
+	h.must(a.Close())
+	if h.prog("v0") != was {
+		t.Fatal("nothing answers when the daemon has ended")
+	}
+	b := h.load(Auto, 22)
+	h.must(b.Configure(h.config()))
+	h.must(b.Maintain())
+	h.mode(b, Native)
+	if v := h.peer(b); b.Epoch() != 11 || v.Instance != 77 {
+		t.Errorf("epoch %d, %+v", b.Epoch(), v)
+	}
+	h.must(b.Remove())
+}
+
+// So is the file system that they are in mounted again; where that cannot be, what is
+// attached answers as before.
+func TestTheirFileSystemIsUnmounted(t *testing.T) {
+	needKernel(t)
+	runtime.LockOSThread() // and never unlocked, as newHost does
+	if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t)
+	r := h.start(Auto, 1)
+	pin := pinsOf(h.root, "a.b").link(Native, h.link("v0").Attrs().Index)
+	h.must(removeAll(h.root)) // others have it mounted still, and nobody comes by here again
+	h.must(unix.Unmount(bpfMount, unix.MNT_DETACH))
+	h.must(r.Maintain())
+	h.mode(r, Native)
+	if _, err := os.Stat(pin); err != nil {
+		t.Error(err)
+	}
+	h.must(unix.Unmount(bpfMount, unix.MNT_DETACH))
+	h.must(unix.Mount("tmpfs", filepath.Dir(bpfMount), "tmpfs", 0, "")) // it has no folder for that
+	if err := r.Maintain(); err == nil {
+		t.Error("nobody is told")
+	}
+	h.mode(r, Native)
+	h.must(unix.Unmount(filepath.Dir(bpfMount), unix.MNT_DETACH))
+	h.must(r.Maintain())
+	h.must(r.Remove())
+}
+
+// What somebody does to the maps is undone: else nothing would be answered any more, and the
+// interface be blamed for it.
+func TestMapsAreFilledAgain(t *testing.T) {
+	h := newHost(t)
+	r := h.start(Auto, 11)
+	h.must(r.Learn(1, 77, 66))
+	content := func() (all [3]any) {
+		keys, err := dump[uint32, keyValue](r.obj.Keys)
+		h.must(err)
+		peers, err := dump[peerKey, peerValue](r.obj.Peers)
+		h.must(err)
+		owns, err := dump[[16]byte, ownValue](r.obj.Owns)
+		h.must(err)
+		return [3]any{keys, peers, owns}
+	}
+	was := content()
+	one := peerKey{1, 0}
+	for name, harm := range map[string]func(){
+		"keys": func() {
+			for k := range was[0].(map[uint32]keyValue) {
+				h.must(r.obj.Keys.Delete(k))
+			}
+		},
+		"no peer": func() { h.must(r.obj.Peers.Delete(one)); h.must(r.obj.States.Delete(one)) },
+		"a peer of nobody": func() {
+			h.must(r.obj.Peers.Put(peerKey{9, 0}, peerValue{}))
+			h.must(r.obj.States.Put(peerKey{9, 0}, newState()))
+		},
+		"another place": func() {
+			v := h.peer(r)
+			v.Slot = 1 << 30
+			h.must(r.obj.Peers.Put(one, v))
+		},
+		"another node":  func() { r.obj.self.Node = 9 },
+		"another epoch": func() { r.obj.self.Epoch = 9 },
+		"addresses": func() {
+			for k := range was[2].(map[[16]byte]ownValue) {
+				h.must(r.obj.Owns.Delete(k))
+			}
+		},
+	} {
+		harm()
+		h.must(r.Maintain())
+		h.mode(r, Native)
+		states, err := r.obj.states()
+		h.must(err)
+		if now := content(); !reflect.DeepEqual(now, was) || len(states) != 1 || r.obj.self.Node != uint32(h.config().Self) || r.Epoch() != 11 {
+			t.Errorf("%s: %+v became %+v, states %+v", name, was, now, states)
+		}
 	}
 }
 

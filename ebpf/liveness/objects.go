@@ -3,6 +3,7 @@ package liveness
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sync/atomic"
 	"unsafe"
@@ -98,6 +99,14 @@ func refused(err error) error {
 	return err
 }
 
+// maps are all that there are, by their names.
+func (o *objects) maps() map[string]*ebpf.Map {
+	all := map[string]*ebpf.Map{bpfMapCounters: o.Counters, bpfMapKeys: o.Keys, bpfMapOwns: o.Owns, bpfMapPeers: o.Peers, bpfMapSelf: o.Self,
+		bpfMapStamps: o.Stamps, bpfMapStates: o.States, bpfMapDeadlines: o.Deadlines, bpfMapSilences: o.Silences}
+	maps.DeleteFunc(all, func(_ string, m *ebpf.Map) bool { return m == nil })
+	return all
+}
+
 // program is what is attached.
 func (o *objects) program() *ebpf.Program {
 	if o.Timed != nil {
@@ -114,8 +123,8 @@ func (o *objects) Close() error {
 		o.page, o.self = nil, nil
 	}
 	errs := []error{err, o.stamps.close()}
-	for _, m := range []*ebpf.Map{o.Counters, o.Keys, o.Owns, o.Peers, o.Self, o.Stamps, o.States, o.Deadlines, o.Silences} {
-		errs = append(errs, m.Close()) // nil too
+	for _, m := range o.maps() {
+		errs = append(errs, m.Close())
 	}
 	return errors.Join(append(errs, o.Reflect.Close(), o.Timed.Close())...)
 }

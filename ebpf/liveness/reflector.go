@@ -57,8 +57,9 @@ type Reflector struct {
 	why    string // there are no timers; empty: there are
 
 	// page is held to write progress and to read stamps, and for nothing that takes time.
-	page sync.Mutex
-	own  *objects // nil: closed
+	page  sync.Mutex
+	own   *objects // nil: closed
+	epoch uint64   // of the answers
 }
 
 // LinkStatus is what answers on one own link.
@@ -148,7 +149,7 @@ func (r *Reflector) load() (err error) {
 	if err := r.takeEpoch(); err != nil {
 		return err
 	}
-	r.own = r.obj
+	r.own, r.epoch = r.obj, r.obj.self.Epoch
 	peers, err := dump[peerKey, peerValue](r.obj.Peers)
 	if err != nil {
 		return err
@@ -254,6 +255,15 @@ func (r *Reflector) Learn(peer membership.NodeID, instance, epoch uint64) error 
 	return nil
 }
 
+// keepEpoch undoes what somebody has done to the epoch: answers of another one count nowhere.
+func (r *Reflector) keepEpoch() {
+	r.page.Lock()
+	defer r.page.Unlock()
+	if r.own != nil && r.own.self.Epoch != r.epoch {
+		r.own.self.Epoch = r.epoch
+	}
+}
+
 // Progress ticks the daemon's progress word, as of a time of the boot clock. It waits for
 // nothing and makes no system call.
 func (r *Reflector) Progress(at membership.Mono, view uint64) {
@@ -345,7 +355,7 @@ func (r *Reflector) Close() error { return r.end(func() error { return nil }) }
 // Remove ends the kernel's answers: the node has left.
 func (r *Reflector) Remove() error {
 	r.page.Lock()
-	if r.own != nil {
+	if r.epoch = 0; r.own != nil {
 		r.own.self.Epoch = 0 // at once, whatever else fails
 	}
 	r.page.Unlock()

@@ -71,7 +71,7 @@ func slots(have map[peerKey]peerValue, want []Peer) slotTable {
 	out := slotTable{}
 	taken := map[uint32]bool{}
 	for _, p := range want {
-		if v, ok := have[p.key()]; ok && !taken[v.Slot] { // two may have one, where a map was not filled to its end
+		if v, ok := have[p.key()]; ok && !taken[v.Slot] && v.Slot < maxPeers { // two may have one, where a map was not filled to its end
 			out[p.key()], taken[v.Slot] = v.Slot, true
 		}
 	}

@@ -501,6 +501,60 @@ func TestLeaderForgotten(t *testing.T) {
 	}
 }
 
+// A leader that left and has no successor yet is silent for a good reason: that is no
+// news, though it is why somebody has to lead.
+func TestLeaderLeft(t *testing.T) {
+	r := newRig(t, 3)
+	r.m.Step(r.now, Leader{Node: 3})
+	r.tell = map[membership.NodeID][]membership.NodeID{2: {3}}
+	r.run(100 * ms)
+	r.m.Step(r.now, ViewIn{View: r.view(2, 1, 2)})
+	r.m.Step(r.now, Leader{})
+	r.silence(3)
+	r.run(500 * ms)
+	for _, e := range r.out {
+		if s, is := e.(Suspected); is {
+			t.Errorf("%+v", s)
+		}
+	}
+	if !r.m.judge.LeaderDead {
+		t.Error("it is to lead again")
+	}
+	delete(r.mute, 3)
+	r.run(500 * ms)
+	for _, e := range r.out {
+		if c, is := e.(Cleared); is {
+			t.Errorf("%+v", c)
+		}
+	}
+	if r.m.judge.LeaderDead {
+		t.Error("it answers")
+	}
+}
+
+// Who led last and was taken out of the configuration is nobody's concern, nor is another
+// node that is given its number.
+func TestLeaderRemoved(t *testing.T) {
+	r := newRig(t, 4)
+	r.m.Step(r.now, Leader{Node: 4})
+	r.tell = map[membership.NodeID][]membership.NodeID{2: {4}, 3: {4}}
+	r.silence(4)
+	if r.run(220 * ms); !r.m.judge.LeaderDead {
+		t.Fatalf("%+v", r.m.judge)
+	}
+	r.m.Step(r.now, Leader{})
+	r.m.Step(r.now, ViewIn{View: r.view(2, 1, 2, 3)})
+	conf := func(ids ...membership.NodeID) {
+		r.m.Step(r.now, ConfigIn{Nodes: ids, Timing: profile("lan"), Policy: quorum.Majority(1, 2, 3)})
+		r.run(500 * ms)
+		if r.m.judge.LeaderDead || slices.Contains(r.m.judge.Dead, 4) {
+			t.Errorf("of %v: %+v", ids, r.m.judge)
+		}
+	}
+	conf(1, 2, 3)
+	conf(1, 2, 3, 4)
+}
+
 func TestSteady(t *testing.T) {
 	r := newRig(t, 3)
 	if !r.m.Steady(2) || r.m.Steady(1) || r.m.Steady(9) {

@@ -33,6 +33,7 @@ type peer struct {
 	hears   bool // answered within dead_after
 	suspect bool
 	onPath  bool // suspect for the DLM's path alone
+	told    bool // and that was told
 	since   membership.Mono
 	quiet   membership.Mono // since when it is silent, held or not; 0: it is not
 	stalled membership.Mono // since when its daemon is over the stall limit; 0: it is not
@@ -164,12 +165,15 @@ func (m *Machine) suspicions(out []Effect) (_ []Effect, news bool) {
 		p.suspect = m.watched(p) && (silent || m.cut(i)) && !m.excused(p)
 		switch {
 		case p.suspect && (!was || silent == p.onPath):
-			p.since, p.onPath, p.shaken = m.at, !silent, true
-			out = append(out, Suspected{Node: p.id, Silent: m.own[i].Path, Path: p.onPath})
+			p.since, p.onPath = m.at, !silent
 			news = true
+			if p.told = p.member || m.leads; p.told { // who led last and left is silent for a good reason
+				p.shaken = true
+				out = append(out, Suspected{Node: p.id, Silent: m.own[i].Path, Path: p.onPath})
+			}
 		case was && !p.suspect:
 			news = true
-			if m.watched(p) {
+			if m.watched(p) && p.told {
 				out = append(out, Cleared{Node: p.id})
 			}
 		}

@@ -50,6 +50,9 @@ func (m *Machine) replace(now membership.Mono, ids []membership.NodeID) {
 		had[p.id] = p
 	}
 	m.ids, m.self = ids, slices.Index(ids, m.cfg.Self)
+	if !slices.Contains(ids, m.leader) {
+		m.leader = 0 // nor is it another node that is given its number
+	}
 	m.peers, m.own, m.down = nil, make([]Age, len(ids)), nil
 	for i, id := range ids {
 		p := had[id]

@@ -16,7 +16,8 @@ type Situation struct {
 	Electorate []membership.NodeID
 	Present    []membership.NodeID // who is there: members, or who is heard
 	Last       []membership.NodeID // the members of the last agreed view; nil: Present
-	Left       []membership.NodeID // of those who do not count, who left cleanly
+	Left       []membership.NodeID // who left cleanly
+	New        []membership.NodeID // who was never admitted yet
 	Gone       []membership.NodeID // of those who are not there, whose end needs no proof any more
 	Awaited    []membership.NodeID // by wait_for_all; whatever the votes, nothing runs before
 	Override   bool                // an operator allows a half to go on when the others are proved gone
@@ -143,7 +144,12 @@ func (x explainer) decided() (Rule, string) {
 	case x.Policy.All:
 		return everyVote, "every listed node is needed"
 	case len(out) > 0:
-		rule, _ := x.dropped(out[0])
+		rule := majority
+		for _, n := range out {
+			if r, _ := x.dropped(n); rule == majority {
+				rule = r
+			}
+		}
 		return rule, "more than half of those who count; not until they are back: " + x.gone(out)
 	case x.now.expected() > x.now.sum(x.Electorate):
 		return majority, fmt.Sprintf("more than half of expected_votes = %d; the nodes have %d", x.now.expected(), x.now.sum(x.Electorate))
@@ -167,22 +173,27 @@ func (x explainer) gone(out []membership.NodeID) string {
 
 // dropped says by which rule a node counts no more.
 func (x explainer) dropped(n membership.NodeID) (Rule, string) {
-	rule := NoRule
+	rule, why := majority, "proved gone"
+	if slices.Contains(x.Left, n) {
+		why = "left cleanly"
+	}
 	switch r := x.Policy.Rules; {
 	case x.Policy.All:
 		return everyVote, "left cleanly"
-	case slices.Contains(x.Left, n):
-		return leaveRule, "left cleanly (leave_removes_vote)"
+	case slices.Contains(x.New, n):
+		return majority, "not admitted yet"
+	case slices.Contains(x.Left, n) && r.LeaveRemoves:
+		rule = leaveRule
 	case r.TwoNode:
 		rule = TwoNode
 	case r.LastManStanding:
 		rule = LastManStanding
 	case r.TieBreaker.Mode != membership.TieNone:
 		rule = AutoTieBreaker
-	default:
-		return leaveRule, "not counted"
+	default: // by an operator's word, or a rule that is no more
+		return majority, why
 	}
-	return rule, fmt.Sprintf("proved gone (%s)", rule)
+	return rule, fmt.Sprintf("%s (%s)", why, rule)
 }
 
 // loss is what the loss of a node would do, when nothing else happens.
@@ -229,7 +240,10 @@ func (x explainer) missing(v Verdict) string {
 	default:
 		return ""
 	}
+	absent := membership.Without(x.Electorate, x.Present...)
 	switch rule, why := x.mayGoOn(x.Present, x.Last, x.Override); {
+	case rule != NoRule && len(membership.Without(absent, x.Left...)) == 0:
+		text = fmt.Sprintf("an agreement of those who are here: %s left cleanly, and it goes on by %s; or %s", x.names(absent, "and"), rule, text)
 	case rule != NoRule && len(x.unproved()) == 0:
 		text += fmt.Sprintf("; or an agreement of those who are here: all others are proved gone, and it goes on by %s", rule)
 	case rule != NoRule:

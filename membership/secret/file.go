@@ -108,7 +108,11 @@ func readText(path string) ([]byte, error) {
 	// O_NONBLOCK: opening a fifo by mistake must not hang the daemon.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: run \"quorate keygen\" on one node and copy the file to all others", ErrMissing)
+		keygen := "quorate keygen"
+		if path != Path {
+			keygen += " -f " + path
+		}
+		return nil, fmt.Errorf("%w: run %q on one node and copy the file to all others", ErrMissing, keygen)
 	}
 	if err != nil {
 		return nil, cause(err)

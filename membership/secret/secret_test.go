@@ -250,7 +250,7 @@ func TestLoadRefuses(t *testing.T) {
 		want error
 		text string
 	}{
-		{filepath.Join(dir, "none"), ErrMissing, "quorate keygen"},
+		{filepath.Join(dir, "none"), ErrMissing, "quorate keygen -f " + filepath.Join(dir, "none") + "\" on one node"},
 		{file("group", line(1, keyText), 0o640), ErrMode, "chmod 0600"},
 		{file("other", line(1, keyText), 0o604), ErrMode, "chmod 0600"},
 		{file("short", "quorate-key-1 1 AAAA\n", 0o600), ErrFormat, "32 bytes"},

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
+	ebpf "github.com/quorate/quorate/ebpf/liveness"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/secret"
 	"github.com/quorate/quorate/tools/cluster"
@@ -127,7 +128,8 @@ func (q *Quorate) run(node int) error {
 	}
 	p, err := q.fabric.start(node, program{
 		argv: []string{q.program, "-config", q.path("%d.toml", node), "-socket", q.socket(node)}, env: q.env, log: q.path("%d.log", node),
-		mounts: fmt.Sprintf(`mount --bind "$0/boot%d" %s`, node, bootFile), dir: q.dir,
+		// What it pins is its own and goes with it, as with the machine.
+		mounts: fmt.Sprintf("mount --bind \"$0/boot%d\" %s\nmount -t bpf bpf %s || :", node, bootFile, filepath.Dir(ebpf.Root)), dir: q.dir,
 		ended: func() { <-ready; q.ended(node, p) },
 	})
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	ebpf "github.com/quorate/quorate/ebpf/liveness"
 )
 
 // fabric makes one, or skips the test where there can be none.
@@ -271,6 +273,9 @@ func TestRealLivenessInterrupt(t *testing.T) {
 		t.Error(err)
 	}
 	unheld(t, o.daemon)
+	if pinned, err := filepath.Glob(ebpf.Root + "/bench@*"); err != nil || len(pinned) > 0 {
+		t.Errorf("still pinned: %v %v", pinned, err)
+	}
 }
 
 // TestRealSoak: one round of each fault that needs no other package, or more. Under safe

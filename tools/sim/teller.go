@@ -266,6 +266,9 @@ func (t *teller) actMore(l line, h *host) string {
 		if o := t.node(l.words[2]); l.words[0] == "ack" && o.on {
 			t.w.check.falseProof = true
 		}
+		if l.words[0] == "fence-node" {
+			t.w.check.waive(t.node(l.words[2])) // ends its hold
+		}
 		h.d.give(node.Operator{Command: cmd, Node: t.node(l.words[2]).id, Who: "story"})
 	case "hold":
 		h.hold(t.node(l.words[2]), l.duration(3))

@@ -48,28 +48,28 @@ type Machine struct {
 	Network Network
 }
 
-// This returns the machine that we are on.
-func This() Machine {
+// This returns the machine that we are on, where a daemon would have that socket.
+func This(socket string) Machine {
 	return Machine{
 		Root: os.DirFS("/"), Release: release(), Addrs: config.LocalAddrs,
 		Key:     func(path string) error { _, err := secret.Load(path); return err },
 		State:   writable,
-		Running: func() bool { return answers(control.DefaultSocket) },
+		Running: func() bool { return answers(socket) },
 		Monitor: func(c config.Config) Monitor { return agent.New(c.Config) },
 		Network: realNetwork{},
 	}
 }
 
 // File checks the configuration file and then the machine. node is the
-// operator's -node, or empty. It returns how many things are wrong.
-func File(ctx context.Context, out io.Writer, path, node string) int {
-	return This().File(ctx, out, path, node)
+// operator's -node, or empty; socket is the daemon's. It returns how many things are wrong.
+func File(ctx context.Context, out io.Writer, path, node, socket string) int {
+	return This(socket).File(ctx, out, path, node)
 }
 
 // Run checks this machine against a configuration that was bound, and returns
 // how many things are wrong.
 func Run(ctx context.Context, out io.Writer, cfg config.Config) int {
-	return This().Run(ctx, out, cfg)
+	return This(control.DefaultSocket).Run(ctx, out, cfg)
 }
 
 // File is the function File on a given machine.
@@ -111,6 +111,9 @@ func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int 
 	}
 	for _, n := range cfg.Notes {
 		r.note("%s", n)
+	}
+	for _, a := range cfg.Alike {
+		r.bad(a, "")
 	}
 	running := m.Running()
 	if running {

@@ -184,6 +184,18 @@ func TestStories(t *testing.T) {
 	}
 }
 
+// A device that cuts off the wrong machine is a fault.
+func TestDevicesThatCannotTellTheirNodesApart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "quorate.toml")
+	if err := os.WriteFile(path, []byte(strings.Replace(text, "options = { plug = \"{name}\" }", "", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if bad := good().machine(t).File(t.Context(), &out, path, ""); bad != 1 || !strings.Contains(out.String(), "\n!!  fence_x is given the same options for alpha and for beta: ") {
+		t.Errorf("%d things are wrong:\n%s", bad, out.String())
+	}
+}
+
 // TestNoKernel: a member without a DLM needs no module.
 func TestNoKernel(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "quorate.toml")
@@ -346,8 +358,17 @@ func TestRealNetwork(t *testing.T) {
 	if err := n.Connect(t.Context(), at.Addr(), at); err != nil {
 		t.Error(err)
 	}
-	if answers(filepath.Join(t.TempDir(), "s")) {
+	socket := filepath.Join(t.TempDir(), "s")
+	if answers(socket) || This(socket).Running() {
 		t.Error("nobody answers")
+	}
+	s, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if !This(socket).Running() {
+		t.Error("a daemon on another socket is not found")
 	}
 }
 

@@ -196,9 +196,11 @@ func sameDevice(some, own []membership.Device) *membership.Device {
 // is done instead. Replace are nodes that may be at other addresses.
 func CheckChange(old, now Config, replace []membership.NodeID) error {
 	var faults []string
+	anew := ""
 	fixed := func(key, was, is string) {
 		if was != is {
-			faults = append(faults, fmt.Sprintf("%s cannot be changed while the cluster runs (%s, not %s): write %s, or stop quorated on all nodes and change the file everywhere", key, was, is, was))
+			faults = append(faults, fmt.Sprintf("%s cannot be changed while the cluster runs (%s, not %s): write %s", key, was, is, was))
+			anew = ", or " + old.Anew()
 		}
 	}
 	fixed("name", old.Cluster, now.Cluster)
@@ -207,6 +209,9 @@ func CheckChange(old, now Config, replace []membership.NodeID) error {
 	fixed("dlm_port", fmt.Sprint(old.DLMPort), fmt.Sprint(now.DLMPort))
 	fixed("dlm_address", old.dlmWord(), now.dlmWord())
 	fixed("group", old.Group, now.Group)
+	if anew != "" {
+		faults[len(faults)-1] += anew
+	}
 	for _, n := range now.Nodes {
 		was, ok := old.Node(n.ID)
 		switch {

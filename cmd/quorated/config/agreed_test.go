@@ -241,13 +241,13 @@ func TestEditsThatCannotBe(t *testing.T) {
 	base, _ := Replicable(strings.Replace(fleet, "'''\nprivate'''", "'private'", 1))
 	add := func(n NewNode) error { _, err := AddNode(base, n); return err }
 	for words, err := range map[string]error{
-		"say --plug":              add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}, Like: "beta"}),
-		`there is no node "delt"`: add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}, Like: "delt"}),
-		"id 2 is also that of":    add(NewNode{Name: "c", ID: 2, Addrs: []string{"10.0.0.3"}, Like: "beta", Plug: "3"}),
-		"no [[fence]] device can": add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}}),
-		"each as key=value":       add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}, Agent: "x", Options: []string{"ip"}}),
-		"did you mean":            func() error { _, err := RemoveNode(base, "bete"); return err }(),
-		"is not an IPv4":          func() error { _, err := MoveNode(base, "beta", []string{"there"}); return err }(),
+		"say --plug":                        add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}, Like: "beta"}),
+		`there is no node "delt"`:           add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}, Like: "delt"}),
+		"id 2 is that of node beta":         add(NewNode{Name: "c", ID: 2, Addrs: []string{"10.0.0.3"}, Like: "beta", Plug: "3"}),
+		"say how c is cut off: --like NODE": add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}}),
+		"each as key=value":                 add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}, Agent: "x", Options: []string{"ip"}}),
+		"did you mean":                      func() error { _, err := RemoveNode(base, "bete"); return err }(),
+		"is not an IPv4":                    func() error { _, err := MoveNode(base, "beta", []string{"there"}); return err }(),
 	} {
 		if err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%q: %v", words, err)

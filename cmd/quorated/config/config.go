@@ -101,6 +101,8 @@ type Config struct {
 	ProfileWhy string
 	// Warnings are things that work and that an operator should know of.
 	Warnings []string
+	// Alike are devices that would cut off another node than they are asked to.
+	Alike []string
 	// Notes are what follows from the file without being written there.
 	Notes  []string
 	Digest Digest

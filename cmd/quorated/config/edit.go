@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -84,6 +85,9 @@ func AddNode(text string, n NewNode) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := newcomer(text, n); err != nil {
+		return "", err
+	}
 	_, at, _ := e.section(fmt.Sprintf("node[%d]", len(e.Node)-1))
 	quoted := make([]string, len(n.Addrs))
 	for i, a := range n.Addrs {
@@ -110,6 +114,30 @@ func AddNode(text string, n NewNode) (string, error) {
 	}
 	out := apply(text, edits)
 	return out, sound(out)
+}
+
+// newcomer refuses a node that is there already, and one that nothing cuts off.
+func newcomer(text string, n NewNode) error {
+	c, err := ParseAgreed(text)
+	if err != nil {
+		return err
+	}
+	for _, o := range c.Nodes {
+		switch i := slices.IndexFunc(n.Addrs, func(a string) bool {
+			return slices.ContainsFunc(o.Addrs, func(b netip.Addr) bool { return b.String() == a })
+		}); {
+		case o.Name == n.Name:
+			return fmt.Errorf("there is a node %s already; see `quorate nodes`", n.Name)
+		case uint64(o.ID) == n.ID:
+			return fmt.Errorf("id %d is that of node %s: leave --id out, for one that no node has; see `quorate nodes`", n.ID, o.Name)
+		case i >= 0:
+			return fmt.Errorf("%s is the address of node %s; see `quorate nodes`", n.Addrs[i], o.Name)
+		}
+	}
+	if n.Like == "" && n.Agent == "" && !c.ManualFence {
+		return fmt.Errorf("say how %s is cut off: --like NODE, or --fence 'agent=NAME KEY=VALUE …'", n.Name)
+	}
+	return nil
 }
 
 // sound is nil for a text that can be agreed on. What is wrong with one that was made

@@ -37,7 +37,7 @@ func (p *parser) fences(tables []*table, c *Config) {
 		t.done()
 	}
 	rebootsHalf(c, of)
-	c.Notes = append(c.Notes, alike(*c)...)
+	c.Alike = alike(*c)
 	if c.ManualFence || c.Group == GroupStatic || len(c.Nodes) < 2 {
 		return
 	}
@@ -103,17 +103,17 @@ func rebootsHalf(c *Config, of []*table) {
 
 // alike are devices of several nodes that are given the same options for each: nothing
 // tells the agent whom to cut off, and it may cut off another one.
-func alike(c Config) (notes []string) {
+func alike(c Config) (out []string) {
 	for i, d := range c.Devices {
 		same := func(o membership.Device) bool {
 			return o.Nodes[0] != d.Nodes[0] && o.Agent == d.Agent && maps.Equal(o.Options, d.Options)
 		}
 		if j := slices.IndexFunc(c.Devices, same); j > i {
-			notes = append(notes, fmt.Sprintf(`%s is given the same options for %s and for %s, so that nothing tells it which of them to cut off: `+
+			out = append(out, fmt.Sprintf(`%s is given the same options for %s and for %s: nothing tells it which of them to cut off, and it switches off the wrong machine: `+
 				`write plugs = { … }, or {name} or {id} in an option (plug = "{name}")`, filepath.Base(d.Agent), c.Name(d.Nodes[0]), c.Name(c.Devices[j].Nodes[0])))
 		}
 	}
-	return notes
+	return out
 }
 
 // boolean returns true or false.

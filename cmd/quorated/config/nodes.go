@@ -22,6 +22,7 @@ func (p *parser) nodes(tables []*table, given bool) []membership.Node {
 	seen := map[string]string{}
 	nodes := make([]membership.Node, 0, len(tables))
 	p.nodeAt = map[membership.NodeID]int{}
+	p.freeID = highestID(tables) + 1
 	for i, t := range tables {
 		n := p.node(t)
 		t.done()
@@ -47,13 +48,24 @@ func (p *parser) node(t *table) membership.Node {
 	}
 	id, ok := t.number("id", 0, 1, int64(membership.FirstWitness)-1) // what is above is kept for witnesses
 	if _, given := t.m["id"]; !ok && !given {
-		t.fault("id", "node %q without an id: write id = 1 (or another number that no other node has; never change it later)", n.Name)
+		t.fault("id", "node %q without an id: write id = %d (or another number that no other node has; never change it later)", n.Name, p.freeID)
+		p.freeID++
 	}
 	n.ID = membership.NodeID(id)
 	votes, _ := t.number("votes", 1, 0, quorum.MaxVotes)
 	n.Votes = int(votes)
 	n.Addrs = p.addrs(t, n.Name)
 	return n
+}
+
+// highestID is the highest id that is written, of those that can be one.
+func highestID(tables []*table) (out int64) {
+	for _, t := range tables {
+		if id, ok := t.m["id"].(int64); ok && id < int64(membership.FirstWitness)-MaxNodes {
+			out = max(out, id)
+		}
+	}
+	return out
 }
 
 func (p *parser) addrs(t *table, name string) []netip.Addr {

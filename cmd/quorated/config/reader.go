@@ -26,6 +26,7 @@ type parser struct {
 	lines  map[string]int
 	faults Faults
 	nodeAt map[membership.NodeID]int // which [[node]] section a node is, from 0
+	freeID int64                     // that no [[node]] has
 }
 
 // fault notes a fault of the key at path, for example node[1].addr.

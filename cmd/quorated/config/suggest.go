@@ -2,6 +2,10 @@ package config
 
 import "fmt"
 
+// Suggest returns ` (did you mean "x"?)` for the nearest word, or nothing when none is
+// near.
+func Suggest(got string, words []string) string { return suggest(got, words) }
+
 // suggest returns ` (did you mean "x"?)` for the nearest word, or nothing when
 // none is near.
 func suggest(got string, words []string) string {

@@ -20,6 +20,7 @@ import (
 	"github.com/quorate/quorate/configfs/configfstest"
 	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/dlm/dlmtest"
+	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/fence/manual"
 	"github.com/quorate/quorate/membership/secret"
 )
@@ -33,6 +34,7 @@ type alone struct {
 	ended  chan error
 	cancel context.CancelFunc
 	log    slog.Handler // of the next start
+	fencer membership.Fencer
 }
 
 func newAlone(t *testing.T) *alone {
@@ -79,7 +81,7 @@ dir = %q
 	if _, err := identify(cfg); err != nil {
 		t.Skip(err)
 	}
-	a.cfg = cfg
+	a.cfg, a.fencer = cfg, manual.New(cfg.Config)
 	return a
 }
 
@@ -91,7 +93,7 @@ func (a *alone) start(pins string) {
 	a.cancel = cancel
 	ready := make(chan struct{})
 	go func() {
-		a.ended <- Run(ctx, Options{Config: a.cfg, Socket: a.path("sock"), Log: slog.New(a.log), Fencer: manual.New(a.cfg.Config),
+		a.ended <- Run(ctx, Options{Config: a.cfg, Socket: a.path("sock"), Log: slog.New(a.log), Fencer: a.fencer,
 			Ready: func() { close(ready) }, fake: a.kernel.Options, pins: pins})
 	}()
 	a.t.Cleanup(cancel)
@@ -203,7 +205,7 @@ func TestSecondDaemon(t *testing.T) {
 	a.list("alpha\n")
 	a.until("everything is well", func(s control.Status) bool { return s.Level == control.OK })
 	touched := false
-	err := Run(t.Context(), Options{Config: a.cfg, Socket: a.path("sock"), Log: slog.New(slog.DiscardHandler), Fencer: manual.New(a.cfg.Config),
+	err := Run(t.Context(), Options{Config: a.cfg, Socket: a.path("sock"), Log: slog.New(slog.DiscardHandler), Fencer: a.fencer,
 		fake: func(o dlm.Options) dlm.Options { touched = true; return a.kernel.Options(o) }})
 	if !errors.Is(err, control.ErrRunning) || touched {
 		t.Fatalf("%v, the kernel was touched: %v", err, touched)

@@ -224,9 +224,8 @@ func (d *Daemon) fileDiffers(version uint64) []string {
 	if err != nil {
 		return []string{fmt.Sprintf("%v; version %d of the agreed configuration is in force", err, version)}
 	}
-	if keys := config.Diff(c.Digest, d.cfgNow().Digest); len(keys) > 0 {
-		return []string{fmt.Sprintf("%s differs from version %d, which is in force, in %s: run `quorate config apply` to have the file agreed on, or `quorate config show --own > %s` here",
-			c.Path, version, strings.Join(keys, ", "), c.Path)}
+	if text := config.Differs(c, d.cfgNow(), version); text != "" {
+		return []string{text}
 	}
 	return nil
 }

@@ -167,3 +167,15 @@ func TestADeviceAnswersTheMachine(t *testing.T) {
 		}
 	})
 }
+
+// noted is a Fencer that has something to say.
+type noted struct{ membership.Fencer }
+
+func (noted) Notes() []string { return []string{"nothing starts agents"} }
+
+func TestStatusSaysWhatIsWrongWithAgents(t *testing.T) {
+	a := prepareAlone(t)
+	a.fencer = noted{manual.New(a.cfg.Config)}
+	a.start("")
+	a.until("its note", func(s control.Status) bool { return slices.Contains(s.Notes, "nothing starts agents") })
+}

@@ -311,6 +311,9 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 	s.Warnings = append(s.Warnings, d.cfgNow().Warnings...)
 	s.Notes = append(s.Notes, d.fileDiffers(s.Config)...)
 	s.Notes = append(s.Notes, linkNotes(report, d.cfgNow().ProbePort, s.Nodes)...)
+	if f, ok := d.fencer.(interface{ Notes() []string }); ok {
+		s.Notes = append(s.Notes, f.Notes()...)
+	}
 	s.Notes = append(s.Notes, reflectorNotes(d.cfgNow().Reflector, report.Reflectors)...)
 	if d.opt.Break != "" {
 		s.Warnings = append(s.Warnings, Planted(d.opt.Break))

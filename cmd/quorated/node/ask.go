@@ -66,6 +66,11 @@ func (n *Node) proposeAsks() {
 			n.do(Reply{Token: a.token, Err: "nobody was there to agree: the maintenance is over for this node alone, which fences others only if it may go on without them; see `quorate quorum`"})
 			return true
 		}
+		if e := a.order.HoldEnd; e != nil && n.releasedHere(e.Incarnation.Node) {
+			name := n.cfg.Name(e.Incarnation.Node)
+			n.do(Reply{Token: a.token, Err: fmt.Sprintf("nobody was there to agree: the hold of %s is over for this node alone, which fences it only if it may go on without it; see `quorate quorum`", name)})
+			return true
+		}
 		n.do(Reply{Token: a.token, Err: fmt.Sprintf("not agreed within %v: %s; see `quorate why`, and `quorate nodes` for whether it was after all",
 			askLimit, cmp.Or(n.group.Status().Waiting, "the entry was not ordered"))})
 		return true

@@ -254,7 +254,7 @@ func (n *Node) unlike(c *cluster.ConfigChange) string {
 	case !slices.Equal(ids, c.Nodes):
 		return fmt.Sprintf("the text configures nodes %v, and the proposal says %v: install the same quorated on all nodes", ids, c.Nodes)
 	}
-	return ""
+	return n.rivalStays(c)
 }
 
 func (n *Node) configChecked(in ConfigChecked) {

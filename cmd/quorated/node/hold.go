@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
 	"github.com/quorate/quorate/membership/liveness"
@@ -60,6 +61,53 @@ func (n *Node) endHolds() {
 		end := cluster.Command{HoldEnd: &cluster.HoldEnd{Incarnation: m, Index: c.index}}
 		n.propose(askKey(end), end)
 	}
+}
+
+// releasedHere ends a hold for this node alone, by an operator's word that cannot be
+// ordered: what this node may do without the other by the rules of the configuration it
+// does, and fences it for that. No entry evicts it sooner: who ended it here, and leads
+// again one day, has it ended for all. It says whether there was one.
+func (n *Node) releasedHere(id membership.NodeID) bool {
+	i := slices.IndexFunc(n.holds, func(c holdClock) bool { return c.node == id })
+	if i < 0 {
+		return false
+	}
+	if n.now < n.holds[i].until {
+		n.holds[i].until = n.now
+		n.unheld[id] = n.now
+		n.liveness(liveness.Hold{Node: id, Until: n.now})
+		n.emit(membership.Event{Kind: membership.KindHold, Subject: id, Text: fmt.Sprintf("the hold of %s is over for this node alone: nobody is there to agree", n.cfg.Name(id))})
+	}
+	return true
+}
+
+// fenceHeld has a held node fenced that is silent, where nothing can be agreed without
+// it: the hold is over for this node, and the takeover by a rule fences it. It says
+// whether it was for it.
+func (n *Node) fenceHeld(in Operator, deps []membership.Departure) bool {
+	rule, _ := n.policy.Takeover(n.without(in.Node), n.st.View.IDs())
+	if n.maintenanceBars() != "" || !n.alone(deps) || slices.Contains(n.audible(), in.Node) || !n.releasedHere(in.Node) {
+		return false
+	}
+	n.do(Reply{Token: in.Token, Text: fmt.Sprintf("%s is silent, and nothing can be agreed without it: its hold is over for this node, which goes on by %s and fences it for that; follow it with `quorate events --follow`",
+		n.cfg.Name(in.Node), rule)})
+	return true
+}
+
+// holdWaits are the members that are silent and would be evicted were they not held.
+func (n *Node) holdWaits() (ws []control.Wait) {
+	for _, h := range n.st.Holds {
+		id := h.Incarnation.Node
+		_, left := n.holdOf(id)
+		if left == 0 || n.maintenanceLeft() > left || slices.Contains(n.audible(), id) {
+			continue
+		}
+		name := n.cfg.Name(id)
+		ws = append(ws, control.Wait{What: "cluster", For: "hold", Owner: id, Since: max(n.live.Age(id), 0), Deadline: left + n.cfg.Timing.DeadAfter,
+			Reason:  fmt.Sprintf("%s is silent, and is not evicted before the end of its hold, which %s announced: whoever needs its locks or its word waits", name, h.Who),
+			Command: fmt.Sprintf("wait for it; if it is over, or %s has died: quorate node release %[1]s (it is then evicted, and fenced, unless it answers)", name)})
+	}
+	return ws
 }
 
 // heldNow does what follows from an entry about a hold.

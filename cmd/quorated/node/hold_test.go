@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
@@ -196,5 +197,73 @@ func TestAHeldMemberIsNotStuck(t *testing.T) {
 	}
 	if !evicted(31*time.Second + stopLimit) {
 		t.Fatal("not evicted at all")
+	}
+}
+
+// lonely2 is node 1 of two, of which the other is held for five minutes and has died.
+func lonely2(t *testing.T) *survivor {
+	v := newSurvivor(t, 2, twoNode)
+	v.run(time.Second, 2)
+	m, _ := v.n.st.View.Find(2)
+	v.n.st.Holds = []cluster.Held{{Hold: cluster.Hold{Incarnation: m, For: 5 * time.Minute, Who: "root on n1"}, Index: 7}}
+	v.n.followHolds()
+	v.run(20 * time.Second)
+	v.nobody("in the hold")
+	return v
+}
+
+func (v *survivor) answers() (out []string) {
+	for _, e := range v.out {
+		if r, ok := e.(Reply); ok {
+			out = append(out, r.Text+r.Err)
+		}
+	}
+	v.out = nil
+	return out
+}
+
+// Where nobody can agree to the end of a hold it is over for the node that was asked, which
+// fences the other one then, and goes on.
+func TestAHoldEndsForOneAlone(t *testing.T) {
+	v := lonely2(t)
+	s := v.n.Status(membership.Mono(v.now), nil)
+	if i := slices.IndexFunc(s.Waits, func(w control.Wait) bool { return w.For == "hold" }); i < 0 ||
+		s.Waits[i].Owner != 2 || s.Waits[i].Deadline < 4*time.Minute || !strings.Contains(s.Waits[i].Command, "quorate node release n2") {
+		t.Errorf("%+v", s.Waits)
+	}
+	v.give(Operator{Token: 9, Command: "release", Node: 2, Who: "root"})
+	v.run(askLimit - time.Second)
+	v.nobody("while it may be agreed")
+	v.run(2 * time.Second)
+	if a := v.answers(); len(a) != 1 || !strings.Contains(a[0], "the hold of n2 is over for this node alone") {
+		t.Errorf("%q", a)
+	}
+	v.ends(v.shot(2), true)
+	if len(v.g.forced) != 1 || v.g.forced[0].Rule != "two_node" {
+		t.Errorf("%+v", v.g.forced)
+	}
+}
+
+// Who has a held node fenced means it, also where that cannot be ordered; asked again it
+// is no refusal.
+func TestAHeldNodeIsFencedByOneAlone(t *testing.T) {
+	fence := Operator{Token: 9, Command: "fence-node", Node: 2, Who: "root"}
+	v := lonely2(t)
+	v.give(fence)
+	if a := v.answers(); len(a) != 1 || !strings.Contains(a[0], "its hold is over for this node, which goes on by two_node and fences it") {
+		t.Errorf("%q", a)
+	}
+	v.run(time.Second)
+	v.shot(2)
+	v.out = nil
+	v.give(fence)
+	if a := v.answers(); len(a) != 1 || !strings.Contains(a[0], "by two_node n1 goes on alone and fences n2") {
+		t.Errorf("%q", a)
+	}
+	v = lonely2(t)
+	v.run(time.Second, 2)
+	v.give(fence)
+	if a := v.answers(); len(a) != 1 || strings.Contains(a[0], "over for this node") {
+		t.Errorf("of one that answers: %q", a)
 	}
 }

@@ -127,7 +127,7 @@ func (n *Node) fenceNode(in Operator) {
 		n.fenceAbsent(in)
 		return
 	}
-	if n.refusedForQuorum(in) {
+	if n.takesOverFrom(in) || n.refusedForQuorum(in) {
 		return
 	}
 	if n.lease(in.Node) == 0 {
@@ -139,8 +139,22 @@ func (n *Node) fenceNode(in Operator) {
 		n.refuseOperator(in, "without %s the members left (%s) are no quorum: bring another node up first; see `quorate nodes`", n.calls(in.Node), cmp.Or(n.names(rest), "nobody"))
 		return
 	}
+	if n.fenceHeld(in, deps) {
+		return
+	}
 	n.order(in, cluster.Command{Evict: &cluster.Evict{View: n.st.View.Number, Fence: true, Alone: n.alone(deps), Departures: deps}},
 		fmt.Sprintf("%s will be evicted and fenced; follow it with `quorate events --follow`", n.calls(in.Node)))
+}
+
+// takesOverFrom answers who wants a node fenced that this node fences anyway, without
+// an entry, to go on without it. It says whether it was for it.
+func (n *Node) takesOverFrom(in Operator) bool {
+	t := n.takeover
+	if t == nil || slices.Contains(t.have, in.Node) || n.lease(in.Node) == 0 {
+		return false
+	}
+	n.do(Reply{Token: in.Token, Text: fmt.Sprintf("nothing can be agreed, and by %s %s goes on alone and fences %s for that; see `quorate why`", t.rule, n.names(t.have), n.cfg.Name(in.Node))})
+	return true
 }
 
 // fenceAbsent answers who wants a node fenced that was evicted already.

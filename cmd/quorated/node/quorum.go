@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
@@ -37,6 +39,7 @@ func (n *Node) quorumReport(quorate bool) *control.QuorumReport {
 	if !quorate && len(r.Awaited) == 0 && r.Rule != "first_start" {
 		r.Takeover = n.takeoverText()
 	}
+	r.Do = n.overrideHint()
 	for i, rule := range r.Rules {
 		if n.policy.Witness != 0 && n.cfg.Quorum.TwoNode && (rule == "two_node" || rule == "wait_for_all") {
 			r.Rules[i] += " (rests: there is a witness)"
@@ -98,7 +101,10 @@ func (n *Node) quorumSituation() quorum.Situation {
 	s.Policy.Witness = n.policy.Witness
 	s.Electorate = slices.Sorted(maps.Keys(n.policy.Votes))
 	for _, c := range n.cfg.Nodes {
-		if r := n.st.Node(c.ID); r != nil && r.Left {
+		switch r := n.st.Node(c.ID); {
+		case r == nil:
+			s.New = append(s.New, c.ID)
+		case r.Left:
 			s.Left = append(s.Left, c.ID)
 		}
 		if _, member := n.st.View.Find(c.ID); !member && n.openCase(c.ID) == nil {
@@ -145,6 +151,8 @@ func (n *Node) takeoverText() string {
 	switch {
 	case t == nil:
 		return n.noTakeover
+	case t.shots == nil && n.leftBehind(t) != "":
+		return n.leftBehind(t)
 	case t.shots == nil:
 		return fmt.Sprintf("by %s, when it is this node's turn to fence; see `quorate why`", t.rule)
 	}
@@ -155,24 +163,93 @@ func (n *Node) takeoverText() string {
 	return fmt.Sprintf("by %s, with proof that these are gone: %s; see `quorate why`", t.rule, n.names(victims(unproved)))
 }
 
+// notSeen are the nodes that count and that this node does not hear, and those that
+// wait_for_all waits for, ascending.
+func (n *Node) notSeen() []membership.NodeID {
+	ids := slices.Concat(n.unheard(), n.awaited())
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// leftBehind says that all others left cleanly and that this side goes on in a moment,
+// which fences nobody; empty: it is not so.
+func (n *Node) leftBehind(t *takeover) string {
+	gone := membership.Without(n.electorate(), t.have...)
+	for _, id := range gone {
+		if r := n.st.Node(id); r == nil || !r.Left {
+			return ""
+		}
+	}
+	if left := n.turns(t).first.Sub(n.now); left > 0 && len(gone) > 0 && len(n.st.Unproved(t.have)) == 0 {
+		return fmt.Sprintf("%s left cleanly; %s on alone in %s, by %s", n.names(gone), n.goOn(t.have), membership.Short(left.Round(100*time.Millisecond)), t.rule)
+	}
+	return ""
+}
+
+func (n *Node) goOn(ids []membership.NodeID) string {
+	if len(ids) == 1 {
+		return n.names(ids) + " goes"
+	}
+	return n.names(ids) + " go"
+}
+
+// overrideHint is what to do where an operator's override would let this node, which was
+// in no quorate view since it booted, go on; empty: it would not.
+func (n *Node) overrideHint() string {
+	ids, have := n.notSeen(), n.live.Linked()
+	if n.override != "" || len(ids) == 0 || len(n.apart()) > 0 || n.running() || n.rivalled() || n.Member() && n.seasoned || !n.group.Status().Formed {
+		return ""
+	}
+	switch g, ok := n.group.(membership.Forcer); {
+	case n.quorate && len(n.awaited()) > 0: // it is admitted then
+	case !ok || n.list != nil || n.policy.Witness != 0 || n.Evicted() || n.left() || n.maintenanceBars() != "" || g.MayForce(have) != "":
+		return ""
+	case len(have) > 1 && strings.HasPrefix(n.group.Status().Waiting, "restarted: "):
+		return "" // nobody gives its word before a majority has told it of its log (S2)
+	}
+	text := fmt.Sprintf("start quorated on %s; if that will not come up: quorate quorum override", n.names(ids))
+	if n.quorate && n.led() {
+		text += ", on " + n.cfg.Name(n.leader) + ", which leads"
+	}
+	return text
+}
+
+// led says that another node leads, which is the one that waits for all.
+func (n *Node) led() bool {
+	return n.leader != 0 && n.leader != n.cfg.Self && !n.leader.IsWitness()
+}
+
 // overrideWait is an operator's word that this node need not wait for all others after
 // a start of the whole cluster, and may go on with half of the nodes. It permits to fence
-// those who were not seen, and proves nothing (S11).
+// those who were not seen, and proves nothing (S11). wait_for_all waits for those who do
+// not count any more, too.
 func (n *Node) overrideWait(in Operator) {
+	counted, missing := n.unheard(), n.notSeen()
+	names := n.names(missing)
 	switch {
 	case !n.group.Status().Formed:
 		n.refuseOperator(in, "no cluster is formed yet, and a first start needs every configured node: %s; see `quorate why`", cmp.Or(n.group.Status().Waiting, "they were not seen"))
 	case n.running():
 		n.refuseOperator(in, "the cluster is quorate: there is nothing to override; see `quorate quorum`")
-	case len(n.unheard()) == 0:
+	case len(missing) == 0 && n.override != "":
+		n.refuseOperator(in, "that was said already, by %s; see `quorate why` for what holds this node up", n.override)
+	case len(missing) == 0:
 		n.refuseOperator(in, "all nodes are there: none is waited for; see `quorate why` for what holds this node up")
 	case len(n.apart()) > 0:
 		n.refuseOperator(in, "%s; nobody goes on without a node that is up", n.shutText(n.apart()))
+	case n.quorate && n.led():
+		n.refuseOperator(in, "%s leads, and waits for %s: run it there", n.cfg.Name(n.leader), names)
+	case len(counted) == 0:
+		n.overridden(in, "this node need not wait for "+names+", of whom no vote counts: who left or was proved gone needs no new proof",
+			"it no longer waits for "+names+", who left or was proved gone and does not count")
 	default:
-		names := n.names(n.unheard())
-		n.override = in.Who
-		n.emit(membership.Event{Kind: membership.KindQuorum, Text: "quorum is overridden by " + in.Who + ": this node need not wait for " + names + ", and may go on with half of the nodes when all others are proved gone"})
-		n.do(Reply{Token: in.Token, Text: "overridden on this node: it no longer waits for " + names +
-			", and with half of the nodes it goes on when all others are proved gone; follow it with `quorate events --follow`"})
+		n.overridden(in, "this node need not wait for "+names+", and may go on with half of the nodes when all others are proved gone",
+			"it no longer waits for "+names+", and with half of the nodes it goes on when all others are proved gone")
 	}
+}
+
+func (n *Node) overridden(in Operator, event, answer string) {
+	n.override = in.Who
+	n.emit(membership.Event{Kind: membership.KindQuorum, Text: "quorum is overridden by " + in.Who + ": " + event})
+	n.do(Reply{Token: in.Token, Text: "overridden on this node: " + answer + "; follow it with `quorate events --follow`"})
 }

@@ -190,6 +190,36 @@ func TestAnOverrideThatChangesNothingIsRefused(t *testing.T) {
 	}
 }
 
+// wait_for_all waits for those who do not count any more, too: where one of two ran alone
+// last, nobody who counts is missing.
+func TestTheWaitForWhoDoesNotCountIsOverridden(t *testing.T) {
+	ask := Operator{Token: 7, Command: "quorum-override", Who: "root"}
+	h := waiting(t)
+	h.n.followVotes(h.n.policy.Of([]membership.NodeID{1}))
+	h.looks(10 * time.Second)
+	h.g.leader = 2
+	h.n.followLeader()
+	h.want(h.ask(10*time.Second, ask), "n2 leads, and waits for n2, n3: run it there")
+	if do := h.report(10 * time.Second).Do; !strings.HasSuffix(do, "quorate quorum override, on n2, which leads") {
+		t.Errorf("%q", do)
+	}
+	h.g.leader = 1
+	h.n.followLeader()
+	if h.tick(11 * time.Second); h.n.Member() {
+		t.Fatal("admitted before the others were seen")
+	}
+	h.want(h.ask(11*time.Second, ask), "no longer waits for n2, n3, who left or was proved gone and does not count; follow")
+	if !h.n.Member() {
+		t.Error("still waits")
+	}
+	h = waiting(t)
+	h.n.followVotes(h.n.policy.Of([]membership.NodeID{1}))
+	h.g.leader = 0
+	h.looks(10 * time.Second)
+	h.ask(10*time.Second, ask)
+	h.want(h.ask(10*time.Second, ask), "said already, by root")
+}
+
 // The policy that the report explains is the one that the machine decides by.
 func TestTheReportIsOfThePolicyInForce(t *testing.T) {
 	h := newHolder(t)
@@ -267,9 +297,93 @@ func TestTheWaitForAllNamesWhatToDo(t *testing.T) {
 	h := waiting(t)
 	h.looks(10*time.Second, 2)
 	for _, w := range h.n.Status(membership.Mono(10*time.Second), nil).Waits {
-		if w.Command == "start quorated on n3; if that is off for good: quorate quorum override" && w.Owner == 3 && strings.HasSuffix(w.Reason, "not seen: n3") {
+		if w.Command == "start quorated on n3; if that will not come up: quorate quorum override" && w.Owner == 3 && strings.HasSuffix(w.Reason, "not seen: n3") {
 			return
 		}
 	}
 	t.Errorf("%+v", h.n.Status(membership.Mono(10*time.Second), nil).Waits)
+}
+
+// vetting is a group that was started anew and has not heard what others saw of its log.
+type vetting struct{ forcer }
+
+func (g *vetting) Status() membership.GroupStatus {
+	return membership.GroupStatus{Formed: true, Waiting: "restarted: asking a majority of the voters what they saw from this node"}
+}
+
+// Where an override would let a node go on that was in no quorate view since it booted,
+// status and the report name it, and where it would not they do not.
+func TestTheOverrideIsNamedWhereItHelps(t *testing.T) {
+	const do = "start quorated on n2; if that will not come up: quorate quorum override"
+	for name, c := range map[string]struct {
+		nodes   int
+		hears   []membership.NodeID
+		prepare func(v *survivor)
+		want    string
+	}{
+		"one of two":                      {2, nil, func(*survivor) {}, do},
+		"one of two, without a rule":      {2, nil, func(v *survivor) { v.n.cfg.Quorum, v.n.policy.Rules = membership.Quorum{}, membership.Quorum{} }, do},
+		"it was in a quorate view":        {2, nil, func(v *survivor) { v.n.seasoned = true }, ""},
+		"it is overridden":                {2, nil, func(v *survivor) { v.n.override = "root" }, ""},
+		"its log cannot be written":       {2, nil, func(v *survivor) { v.n.group.(*vetting).may = "no" }, ""},
+		"one of three":                    {3, nil, func(*survivor) {}, ""},
+		"two of four, of which each asks": {4, []membership.NodeID{2}, func(*survivor) {}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := newSurvivor(t, c.nodes, membership.Quorum{TwoNode: c.nodes == 2, WaitForAll: true})
+			v.n.group, v.n.seasoned = &vetting{forcer{voters: c.nodes, heard: 1 + len(c.hears)}}, false
+			c.prepare(v)
+			v.run(time.Second, c.hears...)
+			s := v.n.Status(membership.Mono(v.now), nil)
+			if s.Quorum.Do != c.want {
+				t.Errorf("%q", s.Quorum.Do)
+			}
+			for _, w := range s.Waits {
+				if w.For == "quorum" && strings.Contains(w.Command, "override") != (c.want != "") {
+					t.Errorf("%+v", w)
+				}
+			}
+		})
+	}
+}
+
+// Who left cleanly is neither fenced nor waited for: the other one of two says so until it
+// goes on, and by which rule afterwards.
+func TestOneOfTwoSaysThatTheOtherLeft(t *testing.T) {
+	v := newSurvivor(t, 2, twoNode)
+	v.run(time.Second, 2)
+	v.n.st.Nodes[1].Left = true
+	v.n.st.View.Members, v.n.st.View.Quorate = v.n.st.View.Members[:1], false
+	v.n.newView()
+	v.g.heard = 1
+	v.run(250 * time.Millisecond)
+	s := v.n.Status(membership.Mono(v.now), nil)
+	const want = "n2 left cleanly; n1 goes on alone in "
+	i := slices.IndexFunc(s.Waits, func(w control.Wait) bool { return w.Rule == "two_node" })
+	if i < 0 || !strings.HasPrefix(s.Waits[i].Reason, want) || s.Waits[i].Deadline <= 0 || !strings.HasPrefix(s.Quorum.Takeover, want) {
+		t.Errorf("%+v, %q", s.Waits, s.Quorum.Takeover)
+	}
+	if s.Quorum.Missing != "an agreement of those who are here: n2 left cleanly, and it goes on by two_node; or 1 vote, of n2" {
+		t.Errorf("%q", s.Quorum.Missing)
+	}
+	v.run(2 * time.Second)
+	if len(v.g.forced) != 1 || len(v.ran) != 0 {
+		t.Fatalf("%+v, agents %+v", v.g.forced, v.ran)
+	}
+	r := v.n.Status(membership.Mono(v.now), nil).Quorum
+	if r.Rule != "two_node" || r.Nodes[1].Why != "left cleanly (two_node)" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// An added node does not count before its first admission where some of the others did
+// not count either; that is no rule's doing.
+func TestTheReportOfAnAddedNode(t *testing.T) {
+	h := newHolder(t)
+	h.looks(10*time.Second, 2)
+	h.n.policy = h.n.policy.Of([]membership.NodeID{1, 2})
+	h.n.st.View.Members, h.n.st.Nodes = h.m[:2], h.n.st.Nodes[:2]
+	if r := h.report(10 * time.Second); r.Rule != "majority" || r.Nodes[2].Why != "not admitted yet" {
+		t.Errorf("%+v", r)
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
 )
 
 // rivalled: others went on without this node, which went on without them. What either
@@ -87,6 +88,9 @@ func (n *Node) answering(ids []membership.NodeID) []membership.NodeID {
 func (n *Node) rivalWait(what string, since time.Duration) control.Wait {
 	w := control.Wait{What: what, For: "quorum", Owner: n.rivals[0], Since: since,
 		Reason: fmt.Sprintf("%s went on without this node, and this one without %s: nothing runs on both before one side gives up its log", n.names(n.rivals), them(n.rivals))}
+	if w.Command = n.hearsay(&w.Reason); w.Command != "" {
+		return w
+	}
 	ours, here := n.ownSide(), n.answering(n.rivals)
 	if away := membership.Without(n.rivals, here...); len(away) > 0 {
 		w.Reason += "; not heard now: " + n.names(away)
@@ -98,6 +102,35 @@ func (n *Node) rivalWait(what string, since time.Duration) control.Wait {
 	w.Command = fmt.Sprintf("quorate init --rejoin: on %s (it forgets what was agreed there since, and the part of %s stays), or on %s (the part of %s stays); first reboot a node there that uses lockspaces",
 		n.each(n.rivals), n.names(ours), n.each(ours), n.names(n.rivals))
 	return w
+}
+
+// hearsay is what to do where those that answer here are rivals by the word of other
+// members alone, who have not heard that a log was given up; empty: that is not so.
+func (n *Node) hearsay(reason *string) string {
+	here := n.answering(n.rivals)
+	if len(here) == 0 || len(n.ownRivals) > 0 {
+		return ""
+	}
+	var by []membership.NodeID
+	for _, id := range n.ownSide() {
+		if p := n.peers[id]; p != nil && p.connected && p.hello != nil && slices.ContainsFunc(p.hello.Rivals, func(r membership.NodeID) bool { return slices.Contains(here, r) }) {
+			by = append(by, id)
+		}
+	}
+	*reason += fmt.Sprintf("; that is the word of %s: by what this node hears from %s the log there is given up", n.names(by), n.names(here))
+	return fmt.Sprintf("bring the network between %s and %s up; or, only when `quorate status` there says that it has no log, on %s: %s", n.names(by), n.names(here), n.each(by), n.acks())
+}
+
+// rivalStays says why a change of the configuration is none to agree to: what is known of
+// a rival would be forgotten with it, and it may run; empty: it may be agreed to.
+func (n *Node) rivalStays(c *cluster.ConfigChange) string {
+	for _, id := range n.rivals {
+		if !slices.Contains(c.Nodes, id) || slices.Contains(c.Replace, id) {
+			return fmt.Sprintf("%s went on without this node, and may run: it is neither removed nor replaced before one side has given up its log, or, only when it is off: quorate fence ack %s; see `quorate why`",
+				n.cfg.Name(id), n.cfg.Name(id))
+		}
+	}
+	return ""
 }
 
 // each names nodes on which something is done one after the other.

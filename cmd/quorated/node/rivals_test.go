@@ -245,6 +245,49 @@ func TestAMemberTellsOfRivals(t *testing.T) {
 	}
 }
 
+// A member that cannot hear that a rival has given up its log keeps the others waiting: they
+// say whose word it is, and not to give up a log that is given up already.
+func TestARivalByHearsay(t *testing.T) {
+	s := newSide(t)
+	s.hear(time.Second, 2, 3)
+	s.n.peers[2].hello.Rivals = []membership.NodeID{3}
+	s.give(Received{From: 2, Data: envelope(kindGroup, nil)})
+	w := s.wait(s.now, "cluster", "quorum")
+	if !strings.HasSuffix(w.Reason, "; that is the word of n2: by what this node hears from n3 the log there is given up") ||
+		!strings.HasPrefix(w.Command, "bring the network between n2 and n3 up; or, only when") || !strings.HasSuffix(w.Command, "on n2: quorate fence ack n3") {
+		t.Errorf("%+v", w)
+	}
+	s.meets(3) // it has not
+	if w := s.wait(s.now, "cluster", "quorum"); !strings.HasPrefix(w.Command, "quorate init --rejoin: on n3") {
+		t.Errorf("%+v", w)
+	}
+}
+
+// What is known of a rival is not forgotten with its section: it may run.
+func TestARivalIsNotRemoved(t *testing.T) {
+	for name, c := range map[string]struct {
+		rivals, nodes, replace []membership.NodeID
+		no                     bool
+	}{
+		"removed":        {[]membership.NodeID{3}, []membership.NodeID{1, 2, 4}, nil, true},
+		"replaced":       {[]membership.NodeID{3}, []membership.NodeID{1, 2, 3, 4}, []membership.NodeID{3}, true},
+		"another one":    {[]membership.NodeID{3}, []membership.NodeID{1, 2, 3}, nil, false},
+		"there are none": {nil, []membership.NodeID{1, 2, 4}, nil, false},
+	} {
+		s := newSide(t)
+		s.meets(c.rivals...)
+		ask := &cluster.ConfigChange{ConfigPropose: cluster.ConfigPropose{Nodes: c.nodes, Replace: c.replace}}
+		s.n.conf = &configState{}
+		for _, id := range c.nodes {
+			s.n.conf.want.Nodes = append(s.n.conf.want.Nodes, membership.Node{ID: id})
+		}
+		why := s.n.unlike(ask)
+		if s.n.conf = nil; (why != "") != c.no || c.no && !strings.HasSuffix(why, "or, only when it is off: quorate fence ack n3; see `quorate why`") {
+			t.Errorf("%s: %q", name, why)
+		}
+	}
+}
+
 // Who is late while there are rivals has its time from their end.
 func TestRivalsMakeNobodyStuck(t *testing.T) {
 	s := newSide(t)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -116,11 +117,9 @@ func (n *Node) awaitedWaits() []control.Wait {
 		}
 	}
 	if off := membership.Without(ids, up...); len(off) > 0 {
-		do = append(do, "start quorated on "+n.names(off))
+		do = append(do, cmp.Or(n.overrideHint(), "start quorated on "+n.names(off)))
 	}
-	if len(up) == 0 {
-		do = append(do, "if that is off for good: quorate quorum override")
-	} else {
+	if len(up) > 0 {
 		w.Reason += "; " + n.shutText(up)
 	}
 	w.Command = strings.Join(do, "; ")

@@ -38,7 +38,7 @@ func TestWhoIsConnectedIsNotOverridden(t *testing.T) {
 	}
 
 	h.looks(14 * time.Second) // its connection stands, and it says nothing more
-	if w := h.wait(14*time.Second, "cluster", "quorum"); w.Command != "start quorated on n2, n3; if that is off for good: quorate quorum override" {
+	if w := h.wait(14*time.Second, "cluster", "quorum"); w.Command != "start quorated on n2, n3" {
 		t.Errorf("%+v", w)
 	}
 	h.want(h.ask(14*time.Second, override), "overridden on this node")

@@ -285,13 +285,14 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	if n.rivalled() {
 		ws = append(ws, n.rivalWait("cluster", n.now.Sub(n.rivalSince)))
 	} else if g.Waiting != "" {
-		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Command: g.Do, Since: n.now.Sub(n.unordered.since)})
+		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: n.now.Sub(n.unordered.since), Command: cmp.Or(n.overrideHint(), g.Do)})
 	}
 	if !n.quorate {
-		ws = append(ws, control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom()})
+		w := control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom(), Command: n.overrideHint()}
 		if missing := n.listWaits(); len(missing) > 0 {
-			ws[len(ws)-1].Command = missing[0].Command
+			w.Command = missing[0].Command
 		}
+		ws = append(ws, w)
 	}
 	if w := n.outside(g.Waiting); w != nil {
 		ws = []control.Wait{*w} // what it cannot order, or who has not admitted it, comes of that
@@ -313,6 +314,7 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	ws = append(ws, n.listWaits()...)
 	ws = append(ws, n.keyWaits()...)
 	ws = append(ws, n.maintenanceWaits("cluster", n.st.View.IDs())...)
+	ws = append(ws, n.holdWaits()...)
 	ws = append(ws, n.takeoverWaits()...)
 	ws = append(ws, n.graceWaits()...)
 	ws = append(ws, n.configWaits()...)

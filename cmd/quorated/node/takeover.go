@@ -508,6 +508,8 @@ func (n *Node) takeoverWaits() (ws []control.Wait) {
 		w.Reason = fmt.Sprintf("by %s %s may go on alone; ", t.rule, n.names(t.have))
 		if w.Deadline = max(n.turns(t).first.Sub(n.now), 0); w.Deadline > 0 && t.stalled {
 			w.Reason += "it looks whether the other one goes on" + n.stallText(t)
+		} else if text := n.leftBehind(t); text != "" {
+			w.Reason = text
 		} else if w.Deadline > 0 {
 			w.Reason += "it leaves the other node the time to fence it first"
 		} else {

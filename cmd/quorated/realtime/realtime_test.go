@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,11 +118,19 @@ func TestMonitor(t *testing.T) {
 		t.Fatal(err)
 	}
 	mon := monitor(tids, os.Getpid())
-	for _, tid := range tids {
-		if n := looks(t, tid); (n > 0) != (tid == mon) {
-			t.Errorf("thread %d of %v slept %d times in a busy program; the monitor should be %d", tid, tids, n, mon)
+	var wrong string
+	for range 10 { // on a busy machine the monitor may not run for long, and others may
+		wrong = ""
+		for _, tid := range tids {
+			if n := looks(t, tid); (n > 0) != (tid == mon) {
+				wrong += fmt.Sprintf("thread %d of %v slept %d times in a busy program; the monitor should be %d\n", tid, tids, n, mon)
+			}
+		}
+		if wrong == "" {
+			return
 		}
 	}
+	t.Error(wrong)
 }
 
 // looks counts how often a thread slept while every processor of the runtime was

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/fence/agent/launch"
 )
 
@@ -22,7 +23,27 @@ func StartLauncher() error { return launcher.Begin() }
 
 // LogLauncher logs when that process dies before this one. It is called before all else.
 func LogLauncher(log *slog.Logger) {
-	launcher.Lost = func(err error) { log.Warn("another process is started that starts fence agents", "err", err) }
+	launcher.Lost = func(err error) {
+		log.Warn("another process is started that starts fence agents, now or when it is needed", "err", err)
+	}
+}
+
+// deathNoted is for how long it is noted that the launcher died.
+const deathNoted = time.Hour
+
+// LauncherNotes say that it died of late, which costs what it ran.
+func LauncherNotes() []string { return launcherNotes(launcher.Deaths(), time.Now()) }
+
+func launcherNotes(d launch.Deaths, now time.Time) []string {
+	ago := now.Sub(d.Last)
+	if d.Count == 0 || ago >= deathNoted {
+		return nil
+	}
+	text := fmt.Sprintf("the process that starts fence agents died (%d times, last %s ago: %s), and with it what it ran; another runs", d.Count, membership.Short(ago.Round(time.Second)), d.Why)
+	if d.None {
+		text += " in a while, or when it is needed"
+	}
+	return []string{text + "; see what ends it, in the kernel's log perhaps"}
 }
 
 // program is one that was given to the launcher.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -140,6 +141,30 @@ func TestTheLauncherDies(t *testing.T) {
 		if r := fence(t, lab, lab.Device("b", "ok")); !r.OK {
 			t.Errorf("the next one: %+v", r)
 		}
+	}
+}
+
+// That it died is said for an hour, and that there is none.
+func TestItsDeathIsNoted(t *testing.T) {
+	now := time.Now()
+	d := launch.Deaths{Count: 2, Last: now.Add(-3 * time.Second), Why: "killed by killed"}
+	if notes := launcherNotes(d, now); len(notes) != 1 || !strings.Contains(notes[0], "died (2 times, last 3s ago: killed by killed), and with it") || !strings.Contains(notes[0], "another runs;") {
+		t.Errorf("%q", notes)
+	}
+	d.None = true
+	if notes := launcherNotes(d, now); len(notes) != 1 || !strings.Contains(notes[0], "another runs in a while, or when it is needed;") {
+		t.Errorf("%q", notes)
+	}
+	if notes := slices.Concat(launcherNotes(d, now.Add(time.Hour)), launcherNotes(launch.Deaths{}, now)); len(notes) != 0 {
+		t.Errorf("%q", notes)
+	}
+	before := launcher.Deaths().Count
+	if err := syscall.Kill(launcherPID(t), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "its death", func() bool { return launcher.Deaths().Count > before })
+	if notes := LauncherNotes(); len(notes) != 1 || !strings.Contains(notes[0], "killed by killed") {
+		t.Errorf("%q", notes)
 	}
 }
 

@@ -38,6 +38,7 @@ func newReader(t *testing.T) *reader {
 	if r.p, err = New(opt); err != nil {
 		t.Fatal(err)
 	}
+	r.p.clock = func() membership.Mono { return after(24 * time.Hour) }
 	r.p.Learn(2, 20, 21)
 	return r
 }
@@ -154,6 +155,27 @@ func TestUnstampedAnswers(t *testing.T) {
 	r.kernel.Arrival = probe.Arrival{} // its maps have gone
 	if s := r.sample(); s.Heard != after(3*time.Second) {
 		t.Errorf("Heard went back: %+v", s)
+	}
+}
+
+// A stamp of a time that is yet to be, as whoever writes to the kernel's map may leave, is none:
+// a peer that is dead would be heard, and one that answers would not be.
+func TestAStampThatIsYetToBe(t *testing.T) {
+	r := newReader(t)
+	now := after(time.Second)
+	r.p.clock = func() membership.Mono { return now }
+	q := r.ask(at0)
+	r.kernel.Arrival = probe.Arrival{Seq: 1 << 40, At: now + 1}
+	if s := r.sample(); s.Heard != 0 || r.p.Links()[0].Heard != 0 {
+		t.Errorf("%+v", s)
+	}
+	r.read(q, 0, after(time.Millisecond))
+	if s := r.sample(); s.Heard != after(time.Millisecond) || r.p.Links()[0].Heard != s.Heard {
+		t.Errorf("%+v", s)
+	}
+	now++
+	if s := r.sample(); s.Heard != now {
+		t.Errorf("it has come: %+v", s)
 	}
 }
 

@@ -20,7 +20,7 @@ func (p *Prober) Links() []membership.LinkReport {
 	n := min(max(int(reportOver/tab.interval), reportLeast), probe.RecentSize)
 	out := make([]membership.LinkReport, 0, len(tab.targets))
 	for _, t := range tab.targets {
-		out = append(out, t.report(n, p.came(t)))
+		out = append(out, t.report(n, p.arrived(t)))
 	}
 	return out
 }

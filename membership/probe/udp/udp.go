@@ -68,6 +68,8 @@ type Prober struct {
 
 	mu       sync.Mutex
 	warnings map[string]string // by what they are about
+
+	clock func() membership.Mono // that of stamps
 }
 
 var _ membership.Prober = (*Prober)(nil)
@@ -93,6 +95,7 @@ func New(opt Options) (*Prober, error) {
 		rate:     rate,
 		retable:  make(chan struct{}, 1),
 		started:  now(),
+		clock:    now,
 		warnings: map[string]string{},
 	}
 	p.tickedAt.Store(int64(p.started))
@@ -189,7 +192,7 @@ func (p *Prober) Snapshot() []membership.Sample {
 // AppendSnapshot is Snapshot into memory of the caller's.
 func (p *Prober) AppendSnapshot(out []membership.Sample) []membership.Sample {
 	for _, t := range p.targets() {
-		out = append(out, t.snapshot(p.came(t)))
+		out = append(out, t.snapshot(p.arrived(t)))
 	}
 	return out
 }
@@ -200,6 +203,15 @@ func (p *Prober) came(t *target) (a probe.Arrival) {
 		a = p.opt.Arrivals.Last(t.peer, t.link.index)
 	}
 	return a
+}
+
+// arrived is came, without an answer of a time that is yet to be: by it, whoever wrote it,
+// a peer would be heard for as long as that takes, and by nothing else.
+func (p *Prober) arrived(t *target) probe.Arrival {
+	if a := p.came(t); a.At != 0 && a.At <= p.clock() {
+		return a
+	}
+	return probe.Arrival{}
 }
 
 // Run probes and answers until ctx ends and its goroutines are gone. It is called once.

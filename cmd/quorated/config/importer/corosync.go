@@ -2,6 +2,7 @@ package importer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ func (p *plan) corosync(f File) {
 			p.nodelist(s)
 		case "quorum", "logging":
 		default:
-			p.note(s.pos, clean(s.name)+" { }", sectionWhy(s.name))
+			p.foreign(s)
 		}
 	}
 	p.corosyncName(root)
@@ -48,6 +49,16 @@ func (p *plan) corosync(f File) {
 	}
 }
 
+// foreign is a section that has no counterpart, or a slip.
+func (p *plan) foreign(s *conf) {
+	what := clean(s.name) + " { }"
+	if why := sectionWhy(s.name); why != whyUnknown {
+		p.note(s.pos, what, why)
+		return
+	}
+	p.unknown(s.pos, what, s.name, []string{"totem", "nodelist", "quorum", "logging"})
+}
+
 func sectionWhy(name string) string {
 	switch name {
 	case "uidgid":
@@ -59,7 +70,7 @@ func sectionWhy(name string) string {
 	case "service", "aisexec", "amf":
 		return "quorate starts no other programs"
 	}
-	return "quorate's import does not know it"
+	return whyUnknown
 }
 
 func (p *plan) corosyncName(root *conf) {
@@ -117,7 +128,7 @@ func (p *plan) totem(s *conf) {
 		case strings.HasPrefix(k.key, "rrp_"), strings.HasPrefix(k.key, "knet_"):
 			p.note(k.pos, what, whyLinks)
 		default:
-			p.note(k.pos, what, whyUnknown)
+			p.unknown(k.pos, what, k.key, append(slices.Sorted(maps.Keys(totemWhy)), "cluster_name", "version", "token", "ip_version"))
 		}
 	}
 	for _, i := range s.subs {
@@ -126,10 +137,12 @@ func (p *plan) totem(s *conf) {
 			if strings.HasPrefix(k.key, "knet_") {
 				why, known = whyLinks, true
 			}
+			what := "totem." + clean(i.name) + "." + clean(k.key)
 			if !known {
-				why = whyUnknown
+				p.unknown(k.pos, what, k.key, slices.Sorted(maps.Keys(totemWhy)))
+				continue
 			}
-			p.note(k.pos, "totem."+clean(i.name)+"."+clean(k.key), why)
+			p.note(k.pos, what, why)
 		}
 	}
 }
@@ -209,6 +222,7 @@ func (p *plan) corosyncNode(c *conf) {
 			n.name = k.value
 		case k.key == "nodeid":
 			n.id, _ = p.whole(k.pos, "nodeid", k.value, 1, maxID)
+			p.broken = p.broken || n.id != 0 && p.byID(n.id) != nil
 		case k.key == "quorum_votes":
 			n.votes, _ = p.whole(k.pos, "quorum_votes", k.value, 0, 1000)
 		case isRing && isAddr && len(ring) == 1 && ring[0] >= '0' && ring[0] < '0'+maxLinks:
@@ -216,7 +230,7 @@ func (p *plan) corosyncNode(c *conf) {
 		case isRing && isAddr:
 			p.fault(k.pos, "%s: rings are numbered from 0 to 7: write ring0_addr to ring7_addr", clean(k.key))
 		default:
-			p.note(k.pos, "nodelist.node."+clean(k.key), whyUnknown)
+			p.unknown(k.pos, "nodelist.node."+clean(k.key), k.key, []string{"name", "nodeid", "quorum_votes", "ring0_addr", "ring1_addr"})
 		}
 	}
 	for i, l := range rings {
@@ -265,7 +279,7 @@ func (p *plan) votequorum(s *conf) {
 			p.qdevice(d)
 			continue
 		}
-		p.note(d.pos, "quorum."+clean(d.name)+" { }", whyUnknown)
+		p.unknown(d.pos, "quorum."+clean(d.name)+" { }", d.name, []string{"device"})
 	}
 	for _, k := range s.keys {
 		p.quorumKey(s, k, device)
@@ -308,8 +322,10 @@ func (p *plan) quorumKey(s *conf, k confKey, device bool) {
 		if on, ok := s.get("auto_tie_breaker"); !ok || on.value != "1" {
 			p.note(k.pos, what, "corosync looks at it with auto_tie_breaker: 1 only")
 		}
+	case "expected_votes_tracking":
+		p.note(k.pos, what, "the votes are those of the configuration that the members agreed on")
 	default:
-		p.note(k.pos, what, whyUnknown)
+		p.unknown(k.pos, what, k.key, append(slices.Sorted(maps.Keys(quorumFlags)), "provider", "expected_votes", "votes", "last_man_standing_window", "auto_tie_breaker", "auto_tie_breaker_node"))
 	}
 }
 

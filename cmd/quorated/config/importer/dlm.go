@@ -2,7 +2,9 @@ package importer
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -176,7 +178,7 @@ func (p *plan) dlmSetting(k confKey) {
 			p.do("see that the nodes that shall go on are a majority: %s had it off (%s)", k.key, k.pos)
 		}
 	default:
-		p.note(k.pos, clean(k.key), whyUnknown)
+		p.unknown(k.pos, clean(k.key), k.key, append(slices.Sorted(maps.Keys(dlmWhy)), "protocol", "port", "post_join_delay", "enable_fencing", "enable_startup_fencing", "enable_quorum_fencing", "enable_quorum_lockspace"))
 	}
 }
 

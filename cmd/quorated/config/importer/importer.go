@@ -29,6 +29,9 @@ type Options struct {
 	Secret func(option string) bool
 	// Resolve returns the addresses of a host name. nil: host names are refused.
 	Resolve func(name string) ([]netip.Addr, error)
+	// Suggest returns ` (did you mean "x"?)` for the known word that is nearest, or
+	// nothing. nil: nothing is suggested.
+	Suggest func(word string, known []string) string
 }
 
 // Fault is one fault of a file.
@@ -65,6 +68,9 @@ type Result struct {
 func Import(files []File, o Options) (Result, error) {
 	if o.Secret == nil {
 		o.Secret = func(string) bool { return true }
+	}
+	if o.Suggest == nil {
+		o.Suggest = func(string, []string) string { return "" }
 	}
 	p := &plan{opt: o}
 	p.read(files)
@@ -110,7 +116,7 @@ func (p *plan) read(files []File) {
 		return
 	}
 	p.corosync(first)
-	p.broken = len(p.faults) > 0
+	p.broken = p.broken || len(p.faults) > 0
 	if len(files) == 2 {
 		p.dlm(files[1])
 	}

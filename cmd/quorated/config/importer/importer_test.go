@@ -41,7 +41,7 @@ func resolve(name string) ([]netip.Addr, error) {
 	return out, nil
 }
 
-var options = importer.Options{Secret: config.SecretOption, Resolve: resolve}
+var options = importer.Options{Secret: config.SecretOption, Resolve: resolve, Suggest: config.Suggest}
 
 // files reads the incumbents' files of a sample, in the order of the command.
 func files(t *testing.T, dir string) []importer.File {
@@ -451,6 +451,48 @@ func TestTwoOutlets(t *testing.T) {
 		t.Error("two outlets of a node are not rebooted one after the other")
 	}
 	contains(t, string(r.TOML), "never leave it without power")
+}
+
+// What nobody knows may be a slip for what somebody does: it is to be looked at.
+func TestUnknownKeysAreToBeDone(t *testing.T) {
+	for _, c := range []struct{ conf, dlm, want string }{
+		{quorum("two_nodes: 1"), "", `corosync.conf:23: quorum.two_nodes is not known, and does nothing here (did you mean "two_node"?)`},
+		{quorum("devise {\n}"), "", `quorum.devise { } is not known, and does nothing here (did you mean "device"?)`},
+		{totem("tokn: 5000"), "", `totem.tokn is not known, and does nothing here (did you mean "token"?)`},
+		{totem("interface {\nringnumbr: 0\n}"), "", `totem.interface.ringnumbr is not known, and does nothing here (did you mean "ringnumber"?)`},
+		{quorum("") + "quorm {\n}\n", "", `quorm { } is not known, and does nothing here (did you mean "quorum"?)`},
+		{head + three, "frobnicate=1\n", `dlm.conf:1: frobnicate is not known, and does nothing here: correct it`},
+		{head + three, "enable_fencin=0\n", `enable_fencin is not known, and does nothing here (did you mean "enable_fencing"?)`},
+		{head + strings.Replace(three, "nodeid: 2", "nodeid: 2\nquorum_vote: 3", 1), "", `nodelist.node.quorum_vote is not known, and does nothing here (did you mean "quorum_votes"?)`},
+	} {
+		fs := []importer.File{{Name: "corosync.conf", Data: []byte(c.conf)}}
+		if c.dlm != "" {
+			fs = append(fs, importer.File{Name: "dlm.conf", Data: []byte(c.dlm)})
+		}
+		r, err := importer.Import(fs, options)
+		if err != nil || !strings.Contains(strings.Join(r.Todo, "\n"), c.want) {
+			t.Errorf("%s is not to be done (%v):\n%s", c.want, err, strings.Join(r.Todo, "\n"))
+		}
+	}
+}
+
+// Of several links the DLM's is decided on before there is a cluster.
+func TestLinksAreDecidedOn(t *testing.T) {
+	for conf, want := range map[string]bool{head + three: false, head + "nodelist {\nnode {\nring0_addr: 10.0.0.1\nring1_addr: 10.0.1.1\nname: a\nnodeid: 1\n}\n}\n": true} {
+		r, err := importer.Import([]importer.File{{Name: "corosync.conf", Data: []byte(conf)}}, options)
+		if got := strings.Contains(strings.Join(r.Todo, "\n"), `2 links: write dlm_network = "…"`); err != nil || got != want {
+			t.Errorf("%v, %v:\n%s", got, err, strings.Join(r.Todo, "\n"))
+		}
+	}
+}
+
+// A nodeid that is there twice is told, and not what follows from it.
+func TestTwoNodesOfOneID(t *testing.T) {
+	conf := head + strings.Replace(three, "nodeid: 2", "nodeid: 1", 1)
+	got := refused(t, options, conf, "device x fence_x\nconnect x node=1\nconnect x node=2\n")
+	if !regexp.MustCompile(`^first:\d+: nodeid 1 is also that of node "a": every node needs its own$`).MatchString(got) {
+		t.Error(got)
+	}
 }
 
 // Without a word on what is secret, everything is.

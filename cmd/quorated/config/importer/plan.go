@@ -72,7 +72,7 @@ type link struct {
 type plan struct {
 	opt    Options
 	faults Faults
-	broken bool // corosync.conf has faults
+	broken bool // corosync.conf has faults, or a nodeid twice: what names nodes by it is not judged
 	todo   []string
 	notes  []note
 
@@ -104,6 +104,12 @@ func (p *plan) note(at pos, what, why string) {
 	if n := (note{at, what, why}); !slices.Contains(p.notes, n) {
 		p.notes = append(p.notes, n)
 	}
+}
+
+// unknown is a key or section that may be one of those that are known, and was lost.
+func (p *plan) unknown(at pos, what, word string, known []string) {
+	p.note(at, what, whyUnknown)
+	p.do("%s: %s is not known, and does nothing here%s: correct it there and import anew, or see whether it matters", at, what, p.opt.Suggest(word, known))
 }
 
 func (p *plan) do(format string, args ...any) {

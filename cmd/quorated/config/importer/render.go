@@ -81,6 +81,9 @@ func (p *plan) renderHead(w *writer, files []File) {
 	w.comment("# ", "# ", "quorate.toml, made by quorate config import from "+strings.Join(names, " and ")+". Read it before you use it: behind each line is where it comes from, and at the end what was not carried over, and why. Keys that are not here have their defaults (quorate.toml(5)).")
 	w.line("#")
 	w.line("# To be done by you:")
+	if n := len(p.nodes[0].links); n > 1 {
+		p.do(`%d links: write dlm_network = "…", a network that nothing else uses, under [cluster], so that the DLM outlives the loss of a link, or dlm_address = "first", now; later means forming the cluster anew`, n)
+	}
 	p.do("make the cluster's secret with quorate keygen on one node, and copy /etc/quorate/quorate.key to the others")
 	p.do("stop and disable what has driven the DLM so far (pacemaker, corosync, dlm, cman), on all nodes at once: no node may use both")
 	p.do("put this file on every node as /etc/quorate/quorate.toml, and run quorated -check there")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -28,8 +29,10 @@ const (
 	// patience is how long what is killed may take to end, and a launcher to say that
 	// it has done so.
 	patience = 3 * time.Second
-	// soon is how long a launcher has to have lived to be started anew before it is needed.
-	soon = time.Second
+	// soon is how long a launcher has to have lived to be started anew at once. Of those that
+	// did not, one after the other, each is waited for twice as long, up to the longest wait.
+	soon    = time.Second
+	longest = 32 * soon
 )
 
 // Launcher starts programs. It is safe for concurrent use, and none of its methods waits
@@ -43,7 +46,18 @@ type Launcher struct {
 	now     *running
 	closed  bool
 	lastID  uint64
+	deaths  Deaths
+	again   *time.Timer   // starts the next one; nil: nothing was waited for yet
+	wait    time.Duration // before that
 	waiting sync.WaitGroup
+}
+
+// Deaths are those of launchers that were not closed.
+type Deaths struct {
+	Count int
+	Last  time.Time
+	Why   string // of the last
+	None  bool   // there is none now: one is started soon, and at once when it is needed
 }
 
 // running is one launcher process.
@@ -75,6 +89,15 @@ type Job struct {
 	over    bool // ended is closed
 	killed  bool // the launcher says so
 	dying   *time.Timer
+}
+
+// Deaths says how often it died.
+func (l *Launcher) Deaths() Deaths {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.deaths
+	d.None = l.now == nil
+	return d
 }
 
 // Begin starts the launcher, if there is none.
@@ -164,8 +187,12 @@ func (l *Launcher) lost(r *running, why error) {
 		l.now = nil
 	}
 	wanted := l.closed
-	if !l.closed && l.now == nil && time.Since(r.began) > soon {
-		_, _ = l.begin() // else when it is needed, which says why not
+	if !wanted {
+		l.deaths.Count, l.deaths.Last, l.deaths.Why = l.deaths.Count+1, time.Now(), strings.TrimPrefix(why.Error(), ErrGone.Error()+": ")
+		if time.Since(r.began) > soon {
+			l.wait = 0
+		}
+		l.next()
 	}
 	close(r.done)
 	l.mu.Unlock()
@@ -174,11 +201,43 @@ func (l *Launcher) lost(r *running, why error) {
 	}
 }
 
+// next starts another one, now or in a while; who needs one does not wait for that.
+func (l *Launcher) next() {
+	if l.closed || l.now != nil {
+		return
+	}
+	if l.wait == 0 {
+		l.wait = soon
+		if _, err := l.begin(); err == nil {
+			return
+		}
+	}
+	l.stopNext()
+	l.again = time.AfterFunc(l.wait, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.closed || l.now != nil {
+			return
+		}
+		if _, err := l.begin(); err != nil { // who needs it is told why not
+			l.next()
+		}
+	})
+	l.wait = min(2*l.wait, longest)
+}
+
+func (l *Launcher) stopNext() {
+	if l.again != nil {
+		l.again.Stop()
+	}
+}
+
 // Close ends the launcher, and what it runs, and returns when they are gone. Start
 // starts another.
 func (l *Launcher) Close() {
 	l.mu.Lock()
 	l.closed = true
+	l.stopNext()
 	r := l.now
 	l.mu.Unlock()
 	if r != nil {

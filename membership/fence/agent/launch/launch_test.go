@@ -351,6 +351,43 @@ func TestStartWhileItDies(t *testing.T) {
 	}
 }
 
+// One that dies again and again is started again and again, less and less often.
+func TestLaunchersThatDieYoung(t *testing.T) {
+	lost := make(chan error, 10)
+	l := &Launcher{Lost: func(err error) { lost <- err }}
+	t.Cleanup(l.Close)
+	if err := l.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	var waits []time.Duration
+	for range 4 {
+		at := time.Now()
+		for of(l) == nil {
+			if time.Since(at) > 20*time.Second {
+				t.Fatalf("none is started any more: after %v", waits)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		waits = append(waits, time.Since(at))
+		if err := syscall.Kill(of(l).pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-lost
+	}
+	if waits[1] > soon || waits[2] < soon/2 || waits[3] < waits[2]+soon/2 {
+		t.Errorf("%v", waits)
+	}
+	if d := l.Deaths(); d.Count != 4 || !d.None || d.Why != "killed by killed" {
+		t.Errorf("%+v", d)
+	}
+	if _, status, err := output(t, l, sh("exit 9")); err != nil || status.ExitStatus() != 9 {
+		t.Errorf("who needs one: %v, %v", status, err)
+	}
+	if d := l.Deaths(); d.None {
+		t.Errorf("%+v", d)
+	}
+}
+
 // A launcher that takes nothing is killed, and nobody waits for it.
 func TestAFullSocket(t *testing.T) {
 	l := started(t)
@@ -390,6 +427,83 @@ func TestStuck(t *testing.T) {
 		t.Errorf("%v, %v", err, r.why)
 	}
 	j.unkillable()
+}
+
+// A program of which somebody else has taken the status did not succeed.
+func TestNoStatusIsNoSuccess(t *testing.T) {
+	other := exec.Command("/bin/true")
+	if err := other.Run(); err != nil { // reaped
+		t.Fatal(err)
+	}
+	report, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFiles(ends[:])
+	v := &server{socket: ends[0], jobs: map[uint64]*process{}}
+	v.follow(1, &process{pid: other.Process.Pid}, 0, report)
+	for buf := newBuffer(); ; {
+		m, files, err := buf.receive(ends[1])
+		closeFiles(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Kind != kindEnded {
+			continue
+		}
+		if m.Errno != int(syscall.ECHILD) {
+			t.Errorf("%+v", m)
+		}
+		return
+	}
+}
+
+// A daemon that can open no more files has its programs run all the same.
+func TestNoMoreFiles(t *testing.T) {
+	l := started(t)
+	dead := of(l)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	none := was
+	if none.Cur, err = freeFile(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	j, err := l.Start(sh("exit 9"), []*os.File{r, w, w})
+	var status unix.WaitStatus
+	if err == nil {
+		status, err = j.Wait()
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if err != nil || status.ExitStatus() != 9 || of(l) != dead {
+		t.Errorf("%v, %v, another launcher: %v", status, err, of(l) != dead)
+	}
+}
+
+// freeFile is the number that the next file will have, with none free below it.
+func freeFile() (uint64, error) {
+	fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(fd), unix.Close(fd)
 }
 
 func FuzzParse(f *testing.F) {

@@ -127,10 +127,13 @@ func (b buffer) receive(socket int) (m message, files []int, err error) {
 	case err != nil:
 	case n == 0:
 		err = io.EOF
-	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+	case flags&unix.MSG_TRUNC != 0:
 		err = fmt.Errorf("%w: it is too long", errMessage)
 	default:
 		m, err = parse(b.data[:n], len(files))
+		if err == nil && flags&unix.MSG_CTRUNC != 0 && m.Kind != kindStarted { // which does without
+			err = fmt.Errorf("%w: there are too many descriptors, or no room for them", errMessage)
+		}
 	}
 	return m, files, err
 }

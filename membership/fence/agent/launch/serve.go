@@ -126,10 +126,12 @@ func (v *server) follow(id uint64, p *process, before int64, report *os.File) {
 	p.kill(true) // what is left of its group, while the number is surely its
 	var status unix.WaitStatus
 	p.mu.Lock()
-	for {
-		if _, err := unix.Wait4(p.pid, &status, 0, nil); !errors.Is(err, unix.EINTR) {
-			break
-		}
+	_, err := unix.Wait4(p.pid, &status, 0, nil)
+	for errors.Is(err, unix.EINTR) {
+		_, err = unix.Wait4(p.pid, &status, 0, nil)
+	}
+	if why == nil {
+		why = err // without a status it would look like success
 	}
 	p.reaped = true
 	p.mu.Unlock()

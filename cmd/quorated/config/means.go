@@ -1,0 +1,91 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/quorate/quorate/membership/quorum"
+)
+
+// Means says what the difference of two agreed texts does that its lines do not say: nodes
+// that are removed, and other rules for the quorum.
+func Means(old, now string) []string {
+	a, err := ParseAgreed(old)
+	if err != nil {
+		return nil
+	}
+	b, err := ParseAgreed(now)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	if gone := lacking(b, a); gone != "" {
+		out = append(out, "this REMOVES "+gone)
+	}
+	if was, is := a.rules(), b.rules(); was != is {
+		out = append(out, fmt.Sprintf("rules: %s -> %s", was, is))
+	}
+	if maps.Equal(values(old), values(now)) {
+		out = append(out, "only comments and layout change")
+	}
+	return out
+}
+
+func (c Config) rules() string {
+	return cmp.Or(strings.Join(quorum.New(c.Config).InForce(c.Name), ", "), "none")
+}
+
+// values are the keys of a text as they are written.
+func values(text string) map[string]string {
+	out := map[string]string{}
+	for _, x := range scan(text).spans {
+		out[x.path] = text[x.val:x.end]
+	}
+	return out
+}
+
+// SameText says whether two agreed texts have the same lines, but for empty ones and
+// sections that are empty.
+func SameText(a, b string) bool { return bare(a) == bare(b) }
+
+func bare(text string) string {
+	s := scan(text)
+	var edits []edit
+	for i, h := range s.headers {
+		next := len(text)
+		if i+1 < len(s.headers) {
+			next = s.headers[i+1].at
+		}
+		if !strings.HasPrefix(text[h.at:], "[[") && !slices.ContainsFunc(s.spans, func(x span) bool { return x.key > h.at && x.key < next }) {
+			edits = append(edits, edit{from: h.at, to: h.end})
+		}
+	}
+	var out strings.Builder
+	for l := range strings.Lines(apply(text, edits)) {
+		if l = strings.TrimSpace(l); l != "" {
+			out.WriteString(l + "\n")
+		}
+	}
+	return out.String()
+}
+
+// LocalNote says which keys of a file's text are each node's own; empty: none.
+func LocalNote(text string) string {
+	s := scan(text)
+	var keys []string
+	for _, k := range localKeys {
+		if _, ok := s.find(k); ok {
+			keys = append(keys, k)
+		}
+	}
+	switch len(keys) {
+	case 0:
+		return ""
+	case 1:
+		return keys[0] + " is each node's own: write it into that node's file and start quorated anew there"
+	}
+	return strings.Join(keys, ", ") + " are each node's own: write them into that node's file and start quorated anew there"
+}
