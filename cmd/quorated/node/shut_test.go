@@ -33,6 +33,11 @@ func TestWhoIsConnectedIsNotOverridden(t *testing.T) {
 	if h.n.override != "" {
 		t.Error("it is overridden")
 	}
+	h.n.group = &forcer{}
+	if _, _, got := h.n.mayTakeOver(); !strings.HasSuffix(got, "; "+why) {
+		t.Error(got)
+	}
+	h.n.group = &stuck{}
 	if state, reason := h.n.stateOf(2); state != "absent" || reason+": open udp 4711 on n2 (and here), in both directions" != why {
 		t.Error(state, reason)
 	}

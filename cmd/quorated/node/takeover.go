@@ -94,7 +94,7 @@ func (n *Node) mayTakeOver() (rule quorum.Rule, have []membership.NodeID, why st
 	case n.Evicted() || n.left() || n.leaving != nil:
 		return quorum.NoRule, nil, "it does not belong to the cluster"
 	case n.override == "" && !(n.Member() && n.seasoned):
-		return quorum.NoRule, nil, "it has not been in a quorate view since it booted, so it may be the one that was fenced; `quorate quorum override` allows it to fence the others"
+		return quorum.NoRule, nil, "it has not been in a quorate view since it booted, so it may be the one that was fenced; " + cmp.Or(n.shutText(n.apart()), "`quorate quorum override` allows it to fence the others")
 	}
 	if why = n.maintenanceBars(); why != "" {
 		return quorum.NoRule, nil, why
