@@ -18,16 +18,15 @@
 // # From silence to a verdict
 //
 //  1. A member's age crosses dead_after: Suspected, and this node's row goes out
-//     at once, then every interval as long as anything is in doubt.
+//     at once, then every one and a half intervals as long as anything is in doubt.
 //  2. Who receives a row with a new accusation looks, and answers with its own: at
 //     once if the accused has answered it since an interval and a half, else when
-//     it does, or when it is suspect here too, which is no later.
+//     it does, or by its own suspicion, which is no later and is news.
 //  3. All members whose rows are not void say silent, and with this node they are
 //     a quorum: Convicted, silent. There is no tolerance: each observer has itself
-//     looked for dead_after in vain. Where probes of different nodes have different
-//     phases the last observer is at most an interval behind the first; the prober
-//     has all probe a peer at the same moment, if their clocks agree. The last
-//     observer's row makes the verdict.
+//     looked for dead_after in vain. The probes of different nodes have different
+//     phases, so the last observer is at most an interval behind the first. Its row
+//     makes the verdict.
 //  4. One of them still hears it: nobody is convicted for silence. When no link
 //     between members was lost or came back for link_settle, the largest fully
 //     connected quorate set is chosen, and who is outside is Convicted, unlinked.
@@ -69,7 +68,7 @@
 //
 //	profile  interval  dead_after | first suspect from, last by | silent: convicted by | unlinked: by
 //	fast     10ms      40ms       | 30ms   40ms                 | 40ms                 | 100ms
-//	lan      40ms      200ms      | 160ms  200ms                | 200ms                | 480ms
+//	lan      38ms      190ms      | 152ms  190ms                | 190ms                | 456ms
 //	safe     400ms     2s         | 1.6s   2s                   | 2s                   | 4.8s
 //	vm       1s        10s        | 9s     10s                  | 10s                  | 22s
 //

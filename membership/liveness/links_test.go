@@ -29,7 +29,7 @@ func TestOneOfTwoLinks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			ids := []membership.NodeID{1, 2, 3}
 			now := membership.Mono(time.Hour)
-			m := New(Config{Self: 1, Nodes: ids, Timing: profile("lan"), Policy: quorum.Majority(ids...), AnyLink: c.anyLink}, now)
+			m := New(Config{Self: 1, Nodes: ids, Timing: profile("round"), Policy: quorum.Majority(ids...), AnyLink: c.anyLink}, now)
 			m.Step(now, ViewIn{View: membership.View{Number: 1, Quorate: true, Members: []membership.Incarnation{{Node: 1}, {Node: 2}, {Node: 3}}}})
 			m.Step(now, Leader{Node: 1})
 			var out []Effect

@@ -178,7 +178,7 @@ func (m *Machine) next() membership.Mono {
 	}
 	if m.doubt {
 		later(m.at.Add(t.Interval))
-		later(max(m.sent, m.doubted).Add(t.Interval))
+		later(max(m.sent, m.doubted).Add(m.doubtEvery()))
 	}
 	if m.answer {
 		later(m.sent.Add(m.pace()))

@@ -32,7 +32,7 @@ func newRig(t *testing.T, n int) *rig {
 	for i := range n {
 		r.ids = append(r.ids, membership.NodeID(i+1))
 	}
-	r.m = New(Config{Self: 1, Nodes: r.ids, Timing: profile("lan"), Policy: quorum.Majority(r.ids...)}, r.now)
+	r.m = New(Config{Self: 1, Nodes: r.ids, Timing: profile("round"), Policy: quorum.Majority(r.ids...)}, r.now)
 	r.m.Step(r.now, ViewIn{View: r.view(1, r.ids...)})
 	r.m.Step(r.now, Leader{Node: 1})
 	r.run(500 * ms)
@@ -349,7 +349,7 @@ func TestStrangersRowsAreIgnored(t *testing.T) {
 
 func TestNeverHeardMember(t *testing.T) {
 	r := newRig(t, 4)
-	fresh := New(Config{Self: 1, Nodes: r.ids, Timing: profile("lan"), Policy: quorum.Majority(r.ids...)}, r.now)
+	fresh := New(Config{Self: 1, Nodes: r.ids, Timing: profile("round"), Policy: quorum.Majority(r.ids...)}, r.now)
 	r.m = fresh
 	r.mute[4] = 0
 	r.m.Step(r.now, ViewIn{View: r.view(1, r.ids...)})
@@ -454,7 +454,7 @@ func TestRankOfOldRows(t *testing.T) {
 	log := func(from membership.NodeID, index uint64) {
 		r.m.Step(r.now, RowIn{Row: Row{From: from, LastTerm: 3, LastIndex: index, Ages: []Age{{Peer: 5, Age: 250 * ms, Path: 250 * ms}}}})
 	}
-	r.m = New(Config{Self: 3, Nodes: r.ids, Timing: profile("lan"), Policy: quorum.Majority(r.ids...)}, r.now)
+	r.m = New(Config{Self: 3, Nodes: r.ids, Timing: profile("round"), Policy: quorum.Majority(r.ids...)}, r.now)
 	r.m.Step(r.now, ViewIn{View: r.view(1, r.ids...)})
 	r.ids = []membership.NodeID{3, 1, 2, 4, 5}
 	for _, id := range []membership.NodeID{1, 2, 4} {
@@ -545,7 +545,7 @@ func TestLeaderRemoved(t *testing.T) {
 	r.m.Step(r.now, Leader{})
 	r.m.Step(r.now, ViewIn{View: r.view(2, 1, 2, 3)})
 	conf := func(ids ...membership.NodeID) {
-		r.m.Step(r.now, ConfigIn{Nodes: ids, Timing: profile("lan"), Policy: quorum.Majority(1, 2, 3)})
+		r.m.Step(r.now, ConfigIn{Nodes: ids, Timing: profile("round"), Policy: quorum.Majority(1, 2, 3)})
 		r.run(500 * ms)
 		if r.m.judge.LeaderDead || slices.Contains(r.m.judge.Dead, 4) {
 			t.Errorf("of %v: %+v", ids, r.m.judge)

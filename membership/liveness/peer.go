@@ -171,9 +171,9 @@ func (m *Machine) suspicions(out []Effect) (_ []Effect, news bool) {
 				p.shaken = true
 				out = append(out, Suspected{Node: p.id, Silent: m.own[i].Path, Path: p.onPath})
 			}
-		case was && !p.suspect:
+		case was && !p.suspect && m.watched(p): // of one that was evicted the view tells everybody
 			news = true
-			if m.watched(p) && p.told {
+			if p.told {
 				out = append(out, Cleared{Node: p.id})
 			}
 		}

@@ -121,7 +121,7 @@ func TestAPolicyIsNotRemembered(t *testing.T) {
 // place fits the nodes.
 func TestAnyConfigurationFollowsAnyOther(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := New(Config{Self: 1, Nodes: []membership.NodeID{1, 2, 3}, Timing: profile("lan"), Policy: quorum.Majority(1, 2, 3)}, 1)
+		m := New(Config{Self: 1, Nodes: []membership.NodeID{1, 2, 3}, Timing: profile("round"), Policy: quorum.Majority(1, 2, 3)}, 1)
 		now := membership.Mono(time.Hour)
 		node := func() membership.NodeID { return membership.NodeID(rapid.IntRange(1, 6).Draw(t, "node")) }
 		for range rapid.IntRange(0, 40).Draw(t, "steps") {

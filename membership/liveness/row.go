@@ -37,15 +37,18 @@ func (m *Machine) makeRow() Row {
 }
 
 // rowDue says whether a row goes out now: at once with news, paced when a peer
-// asks for one by a new accusation, every interval in doubt, every second at rest.
-// The first one in doubt, an interval after that began, says nothing that the first two
-// kinds have not.
+// asks for one by a new accusation, now and then in doubt, every second at rest.
 func (m *Machine) rowDue(news bool) bool {
 	since := m.at.Sub(m.sent)
 	return news || !m.everSent || since >= restEvery ||
 		m.answer && since >= m.pace() ||
-		m.doubt && min(since, m.at.Sub(m.doubted)) >= m.cfg.Timing.Interval
+		m.doubt && min(since, m.at.Sub(m.doubted)) >= m.doubtEvery()
 }
+
+// doubtEvery is between two rows in doubt; those say nothing that news and answers have not.
+// After an interval all would come when the last node begins to suspect a dead one, and be
+// in the way of what is agreed on then.
+func (m *Machine) doubtEvery() time.Duration { return m.cfg.Timing.Interval * 3 / 2 }
 
 // rowIn keeps a peer's row. Nothing is judged before the next look, which is
 // asked for when the row says something new.
@@ -76,13 +79,13 @@ func (m *Machine) rowIn(now membership.Mono, r Row) {
 // answers says whether a row is asked for by an accusation that this node can say
 // something of. While the accused has left a probe or more unanswered here as well, there
 // is nothing to say: either it answers soon, or this node's own suspicion sends the row.
-// When a machine dies all others accuse it within an interval, and each of them would
-// answer each other one before that.
+// When that has begun there is nothing new to say. When a machine dies all others accuse
+// it within an interval, and each of them would answer each other one.
 func (m *Machine) answers() {
 	for j, p := range m.peers {
-		if age := m.own[j].Age; p.asked && (age < m.patience() || age >= m.cfg.Timing.DeadAfter) {
-			p.asked, m.answer = false, true
-		}
+		age := m.own[j].Age
+		m.answer = m.answer || p.asked && age < m.patience()
+		p.asked = p.asked && age >= m.patience() && age < m.cfg.Timing.DeadAfter
 	}
 }
 

@@ -22,11 +22,11 @@ func TestProfilesCanWork(t *testing.T) {
 func TestCheckTiming(t *testing.T) {
 	for want, change := range map[string]func(*membership.Timing){
 		"set it to 1ms or more": func(t *membership.Timing) { t.Interval = 0 },
-		"set dead_after to 120ms or more, or interval to 33.333333": func(t *membership.Timing) { t.DeadAfter = 100 * ms },
-		"set it to 280ms or more":                                   func(t *membership.Timing) { t.LinkSettle = 279 * ms },
-		"set stall_limit to 200ms or more":                          func(t *membership.Timing) { t.StallLimit, t.RecoveryStall = 190*ms, 190*ms },
+		"set dead_after to 114ms or more, or interval to 33.333333": func(t *membership.Timing) { t.DeadAfter = 100 * ms },
+		"set it to 266ms or more":                                   func(t *membership.Timing) { t.LinkSettle = 265 * ms },
+		"set stall_limit to 190ms or more":                          func(t *membership.Timing) { t.StallLimit, t.RecoveryStall = 180*ms, 180*ms },
 		"set it to 10s or less":                                     func(t *membership.Timing) { t.RecoveryStall = 11 * time.Second },
-		"set recovery_stall to 120ms or more":                       func(t *membership.Timing) { t.RecoveryStall = 119 * ms },
+		"set recovery_stall to 114ms or more":                       func(t *membership.Timing) { t.RecoveryStall = 113 * ms },
 	} {
 		tm := profile("lan")
 		change(&tm)
