@@ -142,6 +142,12 @@ func (t tap) MayForce(nodes []membership.NodeID) string {
 	return "it cannot be forced"
 }
 
+// MajorityRuns is for such a group as well.
+func (t tap) MajorityRuns(nodes []membership.NodeID) bool {
+	g, ok := t.d.group.(membership.Forcer)
+	return ok && g.MajorityRuns(nodes)
+}
+
 // Pledged is for such a group as well.
 func (t tap) Pledged(nodes []membership.NodeID) bool {
 	g, ok := t.d.group.(membership.Forcer)

@@ -102,6 +102,9 @@ func (n *Node) mayTakeOver() (rule quorum.Rule, have []membership.NodeID, why st
 	if have = n.live.Linked(); n.standsAlone() {
 		have = []membership.NodeID{n.cfg.Self}
 	}
+	if g.MajorityRuns(have) { // nearly always, and cheap
+		return quorum.NoRule, nil, "a majority of the voters can be heard"
+	}
 	for _, id := range n.live.Excused() {
 		if !slices.Contains(n.live.Hears(), id) {
 			return quorum.NoRule, nil, n.cfg.Name(id) + " is announced to stand still"
@@ -154,8 +157,8 @@ func (n *Node) disunited(have []membership.NodeID) string {
 // maker is the one of these nodes with the most complete log: it is the log that counts (S16).
 func (n *Node) maker(have []membership.NodeID) (best membership.NodeID) {
 	var term, index uint64
+	s := n.group.Status()
 	for _, id := range have {
-		s := n.group.Status()
 		t, i := s.LastTerm, s.LastIndex
 		if p := n.peers[id]; p != nil {
 			t, i = p.row.LastTerm, p.row.LastIndex
@@ -169,10 +172,43 @@ func (n *Node) maker(have []membership.NodeID) (best membership.NodeID) {
 
 func (n *Node) beginTakeover(t *takeover) {
 	t.shots, t.asked = []*shot{}, 0
-	for _, v := range n.st.Unproved(t.have) {
-		t.shots = append(t.shots, &shot{victim: v})
-	}
+	n.aim(t)
 	n.emit(membership.Event{Kind: membership.KindTakeover, Text: fmt.Sprintf("by %s %s goes on with proof that these are gone: %s%s", t.rule, n.names(t.have), n.names(victims(t.shots)), n.stallText(t))})
+}
+
+// aim adds who has to be proved gone and is not aimed at yet, and says whether there was
+// one: by what was delivered, or by the rest of this node's log, which is ordered with the
+// takeover. A node that was admitted there may have been told of it, and be running.
+func (n *Node) aim(t *takeover) (found bool) {
+	want := n.st.Unproved(t.have)
+	if rest := n.group.(membership.Forcer).Undelivered(); len(rest) > 0 {
+		want = append(want, n.foreseen(rest).Unproved(t.have)...)
+	}
+	for _, v := range want {
+		if !slices.ContainsFunc(t.shots, func(s *shot) bool { return s.victim == v }) {
+			t.shots, found = append(t.shots, &shot{victim: v}), true
+		}
+	}
+	return found
+}
+
+// foreseen is what will be agreed when these entries are delivered as well.
+func (n *Node) foreseen(entries [][]byte) *cluster.State {
+	s := cluster.New()
+	b, err := n.st.Snapshot()
+	if err == nil {
+		err = s.Restore(b)
+	}
+	if err != nil {
+		panic("node: the agreed state cannot be copied: " + err.Error())
+	}
+	everything := func(membership.Incarnation) bool { return true }
+	for _, b := range entries {
+		if c, err := cluster.Decode(b); err == nil { // else of a later version, by which nobody could have worked
+			s.Apply(s.Index+1, c, everything, n.quorum)
+		}
+	}
+	return s
 }
 
 func victims(shots []*shot) (out []membership.NodeID) {
@@ -197,7 +233,11 @@ func (n *Node) shootAll(t *takeover) {
 			n.shoot(s)
 		}
 	}
-	if proved {
+	switch {
+	case !proved:
+	case n.aim(t):
+		n.wake(n.now)
+	default:
 		n.force(t, n.takeoverEntry(t).Encode())
 		n.wake(t.asked.Add(retryAfter))
 	}

@@ -28,9 +28,11 @@ type forcer struct {
 	given    int // how often it was given up
 }
 
+func (g *forcer) MajorityRuns([]membership.NodeID) bool { return 2*g.heard > g.voters }
+
 func (g *forcer) MayForce(nodes []membership.NodeID) string {
 	switch {
-	case 2*g.heard > g.voters:
+	case g.MajorityRuns(nodes):
 		return "a majority of the voters can be heard"
 	case 2*len(nodes) < g.voters:
 		return "they are less than half of the voters"
@@ -496,6 +498,34 @@ func TestAJobThatOthersMayKnowOf(t *testing.T) {
 	v.run(2*time.Second, 2)
 	if len(v.ran) != 2 {
 		t.Errorf("one of its own that was not delivered does not run: %+v", v.ran)
+	}
+}
+
+// TestANodeThatMayHaveBeenAdmitted: that stands in this node's log, and whether it was agreed
+// on it was not told. It may be a member for those who are gone.
+func TestANodeThatMayHaveBeenAdmitted(t *testing.T) {
+	v := newSurvivor(t, 4, membership.Quorum{TieBreaker: membership.TieBreaker{Mode: membership.TieLowest}})
+	v.n.st.View.Members = slices.DeleteFunc(v.n.st.View.Members, func(i membership.Incarnation) bool { return i.Node == 3 })
+	v.n.newView()
+	v.run(time.Second, 2, 4)
+	back := membership.Incarnation{Node: 3, Boot: "c2"}
+	by, _ := v.n.st.View.Find(4)
+	v.g.tail = [][]byte{cluster.Command{By: by, Admit: &cluster.Admit{Incarnation: back, Machine: "c", Instance: 7, View: 3}}.Encode()}
+	v.run(2*time.Second, 2)
+	if len(v.ran) != 2 || v.ran[0].Victim != back && v.ran[1].Victim != back {
+		t.Fatalf("agents run: %+v, want one against %v and one against node 4; %s", v.ran, back, v.n.noTakeover)
+	}
+	for _, job := range slices.Clone(v.ran) {
+		if len(v.g.forced) > 0 {
+			t.Fatalf("it went on without proof: %+v", v.g.forced)
+		}
+		v.ends(job, true)
+	}
+	if len(v.g.forced) != 1 || len(v.g.forced[0].Proofs) != 2 {
+		t.Fatalf("%+v", v.g.forced)
+	}
+	if c := v.n.st.Case(back); c == nil || c.Open() {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	raftlib "go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"github.com/quorate/quorate/membership"
 )
@@ -116,9 +117,11 @@ func (m *Machine) retrySnapshot(p *peer) {
 		return
 	}
 	pending := uint64(0)
-	if pr, ok := m.node.Status().Progress[p.raftID]; ok {
-		pending = pr.PendingSnapshot
-	}
+	m.node.WithProgress(func(id uint64, _ raftlib.ProgressType, pr tracker.Progress) {
+		if id == p.raftID {
+			pending = pr.PendingSnapshot
+		}
+	})
 	if pending != 0 && pending == p.snapshot {
 		m.node.ReportSnapshot(p.raftID, raftlib.SnapshotFailure)
 		pending = 0
