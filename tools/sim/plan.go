@@ -116,7 +116,7 @@ const pathLimit = 15 * time.Second
 
 var (
 	fast = timing("fast", 10*time.Millisecond, 40*time.Millisecond)
-	lan  = timing("lan", 40*time.Millisecond, 200*time.Millisecond)
+	lan  = timing("lan", 38*time.Millisecond, 190*time.Millisecond)
 	safe = timing("safe", 400*time.Millisecond, 2*time.Second)
 )
 

@@ -390,7 +390,7 @@ func TestProfile(t *testing.T) {
 		{"auto", "flags : hypervisor\n", ""},
 		{"vm", "flags : hypervisor\n", ""},
 		{"lan", "flags : fpu\n", ""},
-		{"lan", "flags : hypervisor\n", "profile lan has dead_after = 200ms, and of this machine: it is a virtual machine; one"},
+		{"lan", "flags : hypervisor\n", "profile lan has dead_after = 190ms, and of this machine: it is a virtual machine; one"},
 		{"fast", "vendor_id : User Mode Linux\n", "profile fast has dead_after = 40ms, and of this machine: it is a process (User-Mode Linux); one"},
 	} {
 		w := good()

@@ -194,9 +194,9 @@ func TestReflectorConfig(t *testing.T) {
 	keys := []probe.Key{probe.NewKey(1, [16]byte{1})}
 	c := reflectorConfig(cfg, 5, keys)
 	want := []xdp.Peer{
-		{Node: 1, Link: 0, Addr: netip.MustParseAddrPort("10.0.0.1:9"), Rate: 200, Trust: 100 * time.Millisecond},
-		{Node: 3, Link: 0, Addr: netip.MustParseAddrPort("10.0.0.3:9"), Rate: 200, Trust: 100 * time.Millisecond},
-		{Node: 3, Link: 1, Addr: netip.MustParseAddrPort("[fd00::3]:9"), Rate: 200, Trust: 100 * time.Millisecond},
+		{Node: 1, Link: 0, Addr: netip.MustParseAddrPort("10.0.0.1:9"), Rate: 216, Trust: 95 * time.Millisecond},
+		{Node: 3, Link: 0, Addr: netip.MustParseAddrPort("10.0.0.3:9"), Rate: 216, Trust: 95 * time.Millisecond},
+		{Node: 3, Link: 1, Addr: netip.MustParseAddrPort("[fd00::3]:9"), Rate: 216, Trust: 95 * time.Millisecond},
 	}
 	if c.Self != 2 || c.Port != 9 || !slices.Equal(c.Links, cfg.Nodes[1].Addrs) || len(c.Keys) != 1 || !slices.Equal(c.Peers, want) ||
 		c.Run != 5 || c.Interval != timing.Interval || c.Silent != timing.DeadAfter {

@@ -170,10 +170,10 @@ func (p *plan) token(at pos, what, value string) {
 	p.liveness = nil
 	switch {
 	case d <= 200*time.Millisecond:
-		add("profile", `"lan"`, fmt.Sprintf("%s %d ms: probes each 40 ms, silent for 200 ms is dead", what, ms))
+		add("profile", `"lan"`, fmt.Sprintf("%s %d ms: probes each 38 ms, silent for 190 ms is dead", what, ms))
 	case d < time.Second:
-		add("profile", `"lan"`, fmt.Sprintf("%s %d ms: probes each 40 ms", what, ms))
-		add("dead_after", quote(membership.Short(d)), "as the token; lan's own 200ms is right for wires that nothing freezes")
+		add("profile", `"lan"`, fmt.Sprintf("%s %d ms: probes each 38 ms", what, ms))
+		add("dead_after", quote(membership.Short(d)), "as the token; lan's own 190ms is right for wires that nothing freezes")
 	case d <= 5*time.Second:
 		add("profile", `"safe"`, fmt.Sprintf("%s %d ms: probes each 400 ms, silent for 2 s is dead, whatever the number of nodes", what, ms))
 	default:
