@@ -68,6 +68,7 @@ func (w *world) fiveToOne() {
 		}
 		if len(rest) > 1 {
 			w.counts(rest)
+			w.vote(at, rest)
 		}
 	}
 	wr.stop()
@@ -85,6 +86,19 @@ func (w *world) counts(nodes []int) {
 			return fmt.Errorf("%d of %d votes", s.Votes, s.Expected)
 		}
 		return nil
+	})
+}
+
+// vote waits until these nodes alone are the group's voters. That follows the votes that
+// count some 15 ms later; who dies in between is one of a majority that is still needed.
+func (w *world) vote(since time.Time, nodes []int) {
+	w.t.Helper()
+	text := fmt.Sprintf("voters %v learners []", nodes)
+	w.within(30*time.Second, text, func(ctx context.Context) error {
+		_, err := w.Events.Wait(ctx, since, func(e cluster.Event) bool {
+			return e.Kind == membership.KindConfig && strings.HasPrefix(e.Text, text)
+		})
+		return err
 	})
 }
 
