@@ -5,20 +5,22 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/netns"
 )
 
 // Fabric is the network of a run: a bridge in a namespace of its own, and for
 // each node a namespace with one link to it. Nodes are numbered from 1.
 type Fabric struct {
-	hub   *netns
+	hub   *netns.Namespace
 	route *netlink.Handle // in the hub
-	nodes []*netns
+	nodes []*netns.Namespace
 }
 
 const (
@@ -41,16 +43,16 @@ func portName(n int) string { return fmt.Sprintf("n%d", n) }
 
 // NewFabric makes the namespaces of so many nodes.
 func NewFabric(nodes int) (_ *Fabric, err error) {
-	f := &Fabric{nodes: make([]*netns, nodes)}
+	f := &Fabric{nodes: make([]*netns.Namespace, nodes)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if f.hub, err = newNetns(); err != nil {
+	if f.hub, err = netns.New(); err != nil {
 		return nil, err
 	}
-	if err := f.hub.do(f.makeHub); err != nil {
+	if err := f.hub.Do(f.makeHub); err != nil {
 		return nil, fmt.Errorf("make the bridge: %w", err)
 	}
 	for n := 1; n <= nodes; n++ {
@@ -78,7 +80,7 @@ func (f *Fabric) makeHub() (err error) {
 
 // plug makes a node's namespace and its link, with the far end on the bridge.
 func (f *Fabric) plug(n int) error {
-	ns, err := newNetns()
+	ns, err := netns.New()
 	if err != nil {
 		return err
 	}
@@ -89,12 +91,12 @@ func (f *Fabric) plug(n int) error {
 	}
 	port := &netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: portName(n), MasterIndex: bridge.Attrs().Index, Flags: net.FlagUp},
-		PeerName:  linkName, PeerHardwareAddr: hardware(n), PeerNamespace: netlink.NsFd(int(ns.fd.Fd())),
+		PeerName:  linkName, PeerHardwareAddr: hardware(n), PeerNamespace: netlink.NsFd(ns.Fd()),
 	}
 	if err := f.route.LinkAdd(port); err != nil {
 		return err
 	}
-	return ns.do(func() error { return configure(n) })
+	return ns.Do(func() error { return configure(n) })
 }
 
 // configure runs inside the node's namespace.
@@ -125,8 +127,18 @@ func configure(n int) error {
 	return nil
 }
 
+// quiet turns IPv6 off in the namespace of the calling thread: only what the
+// measured programs send is to be counted.
+func quiet() error {
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // Do calls fn on a thread inside the node's namespace.
-func (f *Fabric) Do(n int, fn func() error) error { return f.nodes[n-1].do(fn) }
+func (f *Fabric) Do(n int, fn func() error) error { return f.nodes[n-1].Do(fn) }
 
 // Cut drops every packet of a node from now on, both ways, and says when it
 // began to. Both ends of the node's link keep their carrier.
@@ -143,7 +155,7 @@ func (f *Fabric) Cut(n int) (membership.Mono, error) {
 	info.AddRtAttr(nl.IFLA_BRPORT_STATE, []byte{portDisabled})
 	req.AddData(info)
 	var at membership.Mono
-	err = f.hub.do(func() error {
+	err = f.hub.Do(func() error {
 		at = boottime()
 		_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 		return err
@@ -169,7 +181,7 @@ func (f *Fabric) Renew(n int) error {
 	if err != nil {
 		return fmt.Errorf("unplug node %d: %w", n, err)
 	}
-	if err := old.close(); err != nil {
+	if err := old.Close(); err != nil {
 		return err
 	}
 	f.nodes[n-1] = nil
@@ -201,7 +213,7 @@ func (f *Fabric) Close() error {
 	}
 	for _, ns := range append(f.nodes, f.hub) {
 		if ns != nil {
-			errs = append(errs, ns.close())
+			errs = append(errs, ns.Close())
 		}
 	}
 	f.nodes, f.hub, f.route = nil, nil, nil

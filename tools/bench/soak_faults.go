@@ -164,7 +164,7 @@ func lossRules(percent int) string {
 
 // Lose drops so many of a hundred packets between the nodes from now on; 0: none.
 func (f *Fabric) Lose(percent int) error {
-	return f.hub.do(func() error {
+	return f.hub.Do(func() error {
 		c := exec.Command("nft", "-f", "-")
 		c.Stdin = strings.NewReader(lossRules(percent))
 		if out, err := c.CombinedOutput(); err != nil {

@@ -12,23 +12,20 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-)
 
-// The main thread must never be one that enters a namespace: it cannot end before the
-// process, and /proc shows its namespaces as the process's.
-func init() { runtime.LockOSThread() }
+	"github.com/quorate/quorate/tools/netns"
+)
 
 // Wires are the nodes, from 1, and their links, from 0.
 type Wires struct {
 	t     testing.TB
-	hub   *netns // has a bridge for each link
+	hub   *netns.Namespace // has a bridge for each link
 	route *netlink.Handle
-	nodes []*netns
+	nodes []*netns.Namespace
 }
 
 // Addr is a node's address on a link.
@@ -53,13 +50,13 @@ func New(t testing.TB, nodes, links int) *Wires {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it makes network namespaces")
 	}
-	w := &Wires{t: t, nodes: make([]*netns, nodes)}
+	w := &Wires{t: t, nodes: make([]*netns.Namespace, nodes)}
 	t.Cleanup(w.close)
 	var err error
-	if w.hub, err = newNetns(); err != nil {
+	if w.hub, err = netns.New(); err != nil {
 		t.Fatal(err)
 	}
-	w.must(w.hub.do(func() (err error) { w.route, err = netlink.NewHandle(unix.NETLINK_ROUTE); return err }))
+	w.must(w.hub.Do(func() (err error) { w.route, err = netlink.NewHandle(unix.NETLINK_ROUTE); return err }))
 	for l := range links {
 		snoop := false
 		b := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge(l), Flags: net.FlagUp}, MulticastSnooping: &snoop}
@@ -67,7 +64,7 @@ func New(t testing.TB, nodes, links int) *Wires {
 		w.must(w.route.LinkSetUp(b))
 	}
 	for n := 1; n <= nodes; n++ {
-		ns, err := newNetns()
+		ns, err := netns.New()
 		w.must(err)
 		w.nodes[n-1] = ns
 		w.must(w.Do(n, func() error { return errors.Join(noDAD(), up("lo")) }))
@@ -82,7 +79,7 @@ func New(t testing.TB, nodes, links int) *Wires {
 func (w *Wires) plug(n, l int) {
 	w.t.Helper()
 	w.must(w.route.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: port(n, l), Flags: net.FlagUp},
-		PeerName: Interface(l), PeerNamespace: netlink.NsFd(int(w.nodes[n-1].fd.Fd()))}))
+		PeerName: Interface(l), PeerNamespace: netlink.NsFd(w.nodes[n-1].Fd())}))
 	w.Heal(n, l)
 	w.must(w.Do(n, func() error {
 		return up(Interface(l), netip.PrefixFrom(Addr(n, l), 24), netip.PrefixFrom(Addr6(n, l), 64))
@@ -129,7 +126,7 @@ func (w *Wires) must(err error) {
 }
 
 // Do calls f on a thread in a node's namespace.
-func (w *Wires) Do(node int, f func() error) error { return w.nodes[node-1].do(f) }
+func (w *Wires) Do(node int, f func() error) error { return w.nodes[node-1].Do(f) }
 
 // Cut loses all that a node sends and gets on a link, from now on.
 func (w *Wires) Cut(node, link int) {
@@ -173,56 +170,7 @@ func (w *Wires) close() {
 	}
 	for _, ns := range append(w.nodes, w.hub) {
 		if ns != nil {
-			ns.close()
+			_ = ns.Close() // the descriptor is given up in any case
 		}
-	}
-}
-
-// netns is a network namespace without a name, and the thread that lives in it. When that
-// has ended and nothing is left inside, the kernel removes it.
-type netns struct {
-	fd   *os.File
-	work chan func()
-	gone chan struct{}
-}
-
-func newNetns() (*netns, error) {
-	n := &netns{work: make(chan func()), gone: make(chan struct{})}
-	born := make(chan error, 1)
-	go n.live(born)
-	if err := <-born; err != nil {
-		return nil, fmt.Errorf("make a network namespace: %w", err)
-	}
-	return n, nil
-}
-
-// live is the thread: it is never unlocked, so it ends with the goroutine.
-func (n *netns) live(born chan<- error) {
-	runtime.LockOSThread()
-	defer close(n.gone)
-	err := unix.Unshare(unix.CLONE_NEWNET)
-	if err == nil {
-		n.fd, err = os.Open("/proc/thread-self/ns/net")
-	}
-	born <- err
-	if err != nil {
-		return
-	}
-	for f := range n.work {
-		f()
-	}
-}
-
-func (n *netns) do(f func() error) error {
-	errc := make(chan error, 1)
-	n.work <- func() { errc <- f() }
-	return <-errc
-}
-
-func (n *netns) close() {
-	close(n.work)
-	<-n.gone
-	if n.fd != nil {
-		_ = n.fd.Close()
 	}
 }

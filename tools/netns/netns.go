@@ -1,7 +1,11 @@
-package main
+// Package netns is network namespaces without names, each held by a thread that lives in
+// it and by a descriptor of this process: however that ends, the kernel removes what no other
+// program is left in.
+//
+// It needs root. A program that imports it keeps its main goroutine on the main thread.
+package netns
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -13,17 +17,18 @@ import (
 // before the process, and /proc shows its namespaces as the process's.
 func init() { runtime.LockOSThread() }
 
-// netns is a network namespace without a name. A thread lives in it; when that
+// Namespace is a network namespace without a name. A thread lives in it; when that
 // has ended, the descriptor is closed and no process is left inside, the kernel
 // removes the namespace and every link in it.
-type netns struct {
+type Namespace struct {
 	fd   *os.File
 	work chan func()
 	gone chan struct{}
 }
 
-func newNetns() (*netns, error) {
-	n := &netns{work: make(chan func()), gone: make(chan struct{})}
+// New makes one, with nothing in it but a loopback interface that is down.
+func New() (*Namespace, error) {
+	n := &Namespace{work: make(chan func()), gone: make(chan struct{})}
 	born := make(chan error, 1)
 	go n.live(born)
 	if err := <-born; err != nil {
@@ -33,7 +38,7 @@ func newNetns() (*netns, error) {
 }
 
 // live is the thread: it is never unlocked, so it ends with the goroutine.
-func (n *netns) live(born chan<- error) {
+func (n *Namespace) live(born chan<- error) {
 	runtime.LockOSThread()
 	defer close(n.gone)
 	err := unix.Unshare(unix.CLONE_NEWNET)
@@ -49,26 +54,20 @@ func (n *netns) live(born chan<- error) {
 	}
 }
 
-// do calls f on the thread that lives in the namespace. Sockets that f makes and
+// Do calls f on the thread that lives in the namespace. Sockets that f makes and
 // programs that it starts belong to the namespace.
-func (n *netns) do(f func() error) error {
+func (n *Namespace) Do(f func() error) error {
 	errc := make(chan error, 1)
 	n.work <- func() { errc <- f() }
 	return <-errc
 }
 
-func (n *netns) close() error {
+// Fd is its descriptor, open until Close.
+func (n *Namespace) Fd() int { return int(n.fd.Fd()) }
+
+// Close ends the thread and closes the descriptor. Nothing else may be called after it.
+func (n *Namespace) Close() error {
 	close(n.work)
 	<-n.gone
 	return n.fd.Close()
-}
-
-// quiet turns IPv6 off in the namespace of the calling thread: only what the
-// measured programs send is to be counted.
-func quiet() error {
-	err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
 }
