@@ -16,7 +16,7 @@ import (
 
 // configCmds are those that ask the daemon.
 func (a *app) configCmds() []*cobra.Command {
-	return []*cobra.Command{a.configShowCmd(), a.configDiffCmd(), a.configApplyCmd(), a.configRollbackCmd()}
+	return []*cobra.Command{a.configShowCmd(), a.configDiffCmd(), a.configApplyCmd(), a.configRollbackCmd(), a.configWriteCmd()}
 }
 
 func (a *app) configShowCmd() *cobra.Command {
@@ -30,9 +30,8 @@ version wins, and of the file each node keeps what it decides by itself: key_fil
 kernel, state.dir, events.send_to, liveness.reflector, and secrets, for which the
 agreed text has "(own)".
 
-  quorate config show --own > /etc/quorate/quorate.toml
-
-makes the file of this node what is in force.`,
+'quorate config write' makes the file of this node what is in force. Do not send the
+output of this command there: a shell empties the file first, and its secrets are lost.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			v, err := version0(args)

@@ -28,10 +28,7 @@ func Differs(file, now Config, version uint64) string {
 	if len(keys) == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s differs from version %d, which is in force, in %s: run `quorate config show --own > %s` here", file.Path, version, strings.Join(keys, ", "), file.Path)
-	if len(secretsOf(file)) > 0 {
-		text += fmt.Sprintf(", and write the secrets of its devices again where that has %q", OwnValue)
-	}
+	text := fmt.Sprintf("%s differs from version %d, which is in force, in %s: run `quorate config write` here", file.Path, version, strings.Join(keys, ", "))
 	if fixed := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !whileItRuns(k) }); len(fixed) > 0 {
 		return text + fmt.Sprintf(" to make it what is in force; %s cannot be changed while the cluster runs, nor by a start: see %s", strings.Join(fixed, ", "), AnewSection)
 	}

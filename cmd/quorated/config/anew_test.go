@@ -36,7 +36,7 @@ func TestWhatAFileDiffersIn(t *testing.T) {
 		"a node more":  {more, two, "or where the file is the newer `quorate config apply`", "lacks"},
 		"a node less":  {two, more, "the file lacks what was agreed later (node c), and `quorate config apply` would take that back", "newer"},
 		"a fixed one":  {strings.Replace(two, "[cluster]", "[cluster]\ndlm_port = 998", 1), two, "cluster.dlm_port cannot be changed while the cluster runs, nor by a start: see " + AnewSection, "config apply"},
-		"a secret":     {two + "[[fence]]\nnodes = [\"beta\"]\nagent = \"fence_x\"\noptions = { password = \"hunter2\" }\n", two, "and write the secrets of its devices again where that has \"(own)\", or where the file", "hunter2"},
+		"a secret":     {two + "[[fence]]\nnodes = [\"beta\"]\nagent = \"fence_x\"\noptions = { password = \"hunter2\" }\n", two, "or where the file", "hunter2"},
 		"both of them": {strings.Replace(two, "[cluster]", "[cluster]\ndlm_port = 998", 1), more, "cluster.dlm_port cannot be changed", "config apply"},
 	} {
 		file := mustParse(t, c.file)
@@ -45,7 +45,7 @@ func TestWhatAFileDiffersIn(t *testing.T) {
 		if !strings.Contains(got, c.want) || strings.Contains(got, c.not) {
 			t.Errorf("%s: %s", name, got)
 		}
-		if c.want != "" && !strings.Contains(got, ": run `quorate config show --own > /etc/q.toml` here") {
+		if c.want != "" && !strings.Contains(got, ": run `quorate config write` here") {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

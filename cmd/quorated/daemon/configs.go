@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -200,11 +201,20 @@ func (d *Daemon) configShow(ctx context.Context, req control.Request) control.Re
 	case !ok:
 		return control.Response{Error: fmt.Sprintf("version %d is not known (any more); see `quorate config show --list`", req.Version)}
 	}
-	r.Config, r.Text = c.Version, c.Text
+	r.Config, r.Text, r.Path = c.Version, c.Text, d.filePath()
 	if req.Own {
 		r.Text = config.WithOwn(c.Text, d.cfgNow())
 	}
 	return r
+}
+
+// filePath is where this node's file is, for those who run elsewhere.
+func (d *Daemon) filePath() string {
+	path, err := filepath.Abs(d.opt.Config.Path)
+	if err != nil { // there is no working directory any more
+		return d.opt.Config.Path
+	}
+	return path
 }
 
 // cfgNow is the configuration in force, for those outside the loop.
