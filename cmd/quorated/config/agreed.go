@@ -227,7 +227,7 @@ func CheckChange(old, now Config, replace []membership.NodeID) error {
 	}
 	if own, ok := old.Node(old.Self); ok {
 		if is, ok := now.Node(old.Self); !ok || !slices.EqualFunc(own.Addrs, is.Addrs, func(a, b netip.Addr) bool { return a == b }) {
-			faults = append(faults, fmt.Sprintf("node %s is a member and cannot be removed or moved: run `quorate node drain %s` first", own.Name, own.Name))
+			faults = append(faults, memberStays(own))
 		}
 	}
 	if len(faults) == 0 {

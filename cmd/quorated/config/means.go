@@ -11,7 +11,7 @@ import (
 )
 
 // Means says what the difference of two agreed texts does that its lines do not say: nodes
-// that are removed, and other rules for the quorum.
+// that are added and removed, and other rules for the quorum.
 func Means(old, now string) []string {
 	a, err := ParseAgreed(old)
 	if err != nil {
@@ -22,6 +22,9 @@ func Means(old, now string) []string {
 		return nil
 	}
 	var out []string
+	if more := lacking(a, b); more != "" {
+		out = append(out, "this ADDS "+more)
+	}
 	if gone := lacking(b, a); gone != "" {
 		out = append(out, "this REMOVES "+gone)
 	}

@@ -16,8 +16,9 @@ func TestWhatADifferenceMeans(t *testing.T) {
 		old, now string
 		want     []string
 	}{
-		"a node more":   {pair, three, []string{"rules: two_node, wait_for_all -> none"}},
+		"a node more":   {pair, three, []string{"this ADDS node gamma", "rules: two_node, wait_for_all -> none"}},
 		"a node less":   {three, pair, []string{"this REMOVES node gamma", "rules: none -> two_node, wait_for_all"}},
+		"another id":    {pair, strings.Replace(pair, "id = 2", "id = 7", 1), nil},
 		"a time":        {pair, pair + "[liveness]\nprofile = \"vm\"\n", nil},
 		"a comment":     {pair, "# hm\n" + pair, []string{"only comments and layout change"}},
 		"not readable":  {pair, "[", nil},
