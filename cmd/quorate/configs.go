@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -122,6 +123,9 @@ func (a *app) printChange(x change) error {
 	if err == nil && len(below) > 0 {
 		_, err = fmt.Fprintln(a.out, "\n"+printable(strings.Join(below, "\n")))
 	}
+	for _, note := range x.own {
+		fmt.Fprintln(a.err, "note:", printable(note))
+	}
 	if err == nil && x.refused != "" {
 		return exitCode(exitRefused)
 	}
@@ -146,15 +150,12 @@ type change struct {
 	diff    []byte   // empty: it says the same
 	means   []string // what that does
 	refused string   // why the members would not have it; empty: they may
-	own     string   // what of the file is each node's own
+	own     []string // what is to be known of the file besides
 }
 
 // nothing says that there is no difference.
 func (x change) nothing(text string) string {
-	if x.own != "" {
-		text += "; " + x.own
-	}
-	return text
+	return strings.Join(append([]string{text}, x.own...), "; ")
 }
 
 // changed reads a file as a text that may be agreed on, and compares it with what is.
@@ -168,8 +169,16 @@ func (a *app) changed(cmd *cobra.Command, now control.Response, name string) (ch
 		return change{}, fmt.Errorf("%s: %w", name, err)
 	}
 	x, err := a.judged(cmd, now, compared(now, name, text), c)
-	x.own = config.LocalNote(c)
-	return x, err
+	if err != nil {
+		return change{}, err
+	}
+	if note := config.LocalNote(c); note != "" {
+		x.own = append(x.own, note)
+	}
+	if path, err := filepath.Abs(name); err == nil && path == now.Path {
+		x.own = append(x.own, now.Notes...)
+	}
+	return x, nil
 }
 
 // judged finds out whether the members would refuse a change. File is that of a node, as text.

@@ -88,3 +88,34 @@ func quoted(s string) string {
 	b.WriteByte('"')
 	return b.String()
 }
+
+// OtherSecrets says which secrets a file has other values of than a node works by, and
+// what makes them count; empty: none. It has no value.
+func OtherSecrets(file, now Config) string {
+	var other []string
+	for i, d := range now.Devices {
+		mine := sameDevice(now.Devices[:i+1], file.Devices)
+		for _, key := range slices.Sorted(maps.Keys(d.Options)) {
+			if mine == nil || !hidden(key) || mine.Options[key] == "" || mine.Options[key] == OwnValue || mine.Options[key] == d.Options[key] {
+				continue
+			}
+			other = append(other, secretOf(now, d, key))
+		}
+	}
+	if len(other) == 0 {
+		return ""
+	}
+	differs, one := "differs", "the one"
+	if len(other) > 1 {
+		differs, one = "differ", "those"
+	}
+	return fmt.Sprintf("%s in %s %s from %s in use: a secret in the file is read when quorated starts and when another version of the configuration comes into force, and not before; unmount, `quorate leave` and start quorated here, or have any change agreed on (a password_file is read each time it is needed)",
+		strings.Join(other, ", "), file.Path, differs, one)
+}
+
+// LiteralSecrets says which secrets stand in the file itself.
+func (c Config) LiteralSecrets() []string {
+	all := secretsOf(c)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

@@ -84,3 +84,24 @@ func TestASecretIsWrittenAsItWas(t *testing.T) {
 		}
 	})
 }
+
+// Secrets of a file that are not in use are named, and what is in use by a file is not.
+func TestSecretsThatAreNotInUse(t *testing.T) {
+	device := func(nodes, options string) string {
+		return two + "[[fence]]\nnodes = [" + nodes + "]\nagent = \"fence_x\"\noptions = { plug = \"{name}\", " + options + " }\n"
+	}
+	now := mustParse(t, device(`"alpha", "beta"`, `password = "hunter2"`))
+	for _, c := range []struct{ file, want string }{
+		{device(`"alpha", "beta"`, `password = "hunter2"`), ""},
+		{device(`"alpha", "beta"`, `password_file = "/etc/pw"`), ""},
+		{device(`"alpha"`, `password = "sesame"`), "password of fence_x for node alpha in /etc/q.toml differs from the one in use: "},
+		{device(`"alpha", "beta"`, `password = "sesame"`), "password of fence_x for node alpha, password of fence_x for node beta in /etc/q.toml differ from those in use: "},
+		{two, ""},
+	} {
+		file := mustParse(t, c.file)
+		file.Path = "/etc/q.toml"
+		if got := OtherSecrets(file, now); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" || strings.Contains(got, "sesame") || strings.Contains(got, "hunter") {
+			t.Errorf("%s\n%s", c.file, got)
+		}
+	}
+}
