@@ -172,13 +172,34 @@ func (a *app) changed(cmd *cobra.Command, now control.Response, name string) (ch
 	if err != nil {
 		return change{}, err
 	}
-	if note := config.LocalNote(c); note != "" {
-		x.own = append(x.own, note)
+	x.own, err = a.ownNotes(cmd, now, name, c)
+	return x, err
+}
+
+// ownNotes says what is to be known of a file besides what can be agreed on.
+func (a *app) ownNotes(cmd *cobra.Command, now control.Response, name, text string) ([]string, error) {
+	file, err := config.ParseAgreed(text)
+	if err != nil {
+		return nil, err
 	}
-	if path, err := filepath.Abs(name); err == nil && path == now.Path {
-		x.own = append(x.own, now.Notes...)
+	r, err := a.call(cmd.Context(), control.Request{Command: "config-show", Own: true})
+	if err != nil {
+		return nil, err
 	}
-	return x, nil
+	own, err := config.ParseAgreed(r.Text)
+	if err != nil {
+		return nil, err
+	}
+	path, err := filepath.Abs(name)
+	here := err == nil && path == now.Path
+	var notes []string
+	if note := config.LocalNote(file, own, here); note != "" {
+		notes = append(notes, note)
+	}
+	if here {
+		notes = append(notes, now.Notes...)
+	}
+	return notes, nil
 }
 
 // judged finds out whether the members would refuse a change. File is that of a node, as text.

@@ -87,7 +87,7 @@ func (m Machine) File(ctx context.Context, out io.Writer, path, node string) int
 		}
 		return r.wrong
 	}
-	r.ok("%s: cluster %s, %d nodes, %d devices, profile %s (%s)", path, cfg.Cluster, len(cfg.Nodes), len(cfg.Devices), cfg.Timing.Profile, cfg.ProfileWhy)
+	r.ok("%s: cluster %s, %s, %s, profile %s (%s)", path, cfg.Cluster, membership.Count(len(cfg.Nodes), "node"), membership.Count(len(cfg.Devices), "device"), cfg.Timing.Profile, cfg.ProfileWhy)
 	addrs, err := m.Addrs()
 	if err != nil {
 		r.bad(err.Error(), "look at: ip addr")
