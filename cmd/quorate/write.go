@@ -87,8 +87,8 @@ func (a *app) writeConfig(c *cobra.Command) (string, error) {
 // replaceFile puts other bytes in the place of a file in one step, or leaves it as it was.
 // Owner and mode stay. It returns where the file of before is; empty: there was none.
 func replaceFile(path string, data []byte) (old string, err error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil { // a link stays one
+		path = target
 	}
 	was, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
