@@ -261,3 +261,11 @@ func Short(d time.Duration) string {
 	}
 	return s
 }
+
+// Count is a number of things: 1 node, 2 nodes.
+func Count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}

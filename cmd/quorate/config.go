@@ -16,6 +16,7 @@ import (
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/config/importer"
+	"github.com/quorate/quorate/membership"
 )
 
 // resolveFor is how long all names of a file may take to resolve.
@@ -90,7 +91,7 @@ func (a *app) importConfig(names []string, opt importer.Options, file string) er
 	if _, err := config.Parse(file, r.TOML); err != nil {
 		return fmt.Errorf("quorated does not take what came of it as it is; correct these lines:\n%w", err)
 	}
-	_, err = fmt.Fprintf(a.err, "%d things are left to do: they are listed at the top of the file\n", len(r.Todo))
+	_, err = fmt.Fprintf(a.err, "%s left to do, listed at the top of the file\n", membership.Count(len(r.Todo), "thing"))
 	return err
 }
 

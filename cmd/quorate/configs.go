@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -12,11 +13,12 @@ import (
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
 )
 
 // configCmds are those that ask the daemon.
 func (a *app) configCmds() []*cobra.Command {
-	return []*cobra.Command{a.configShowCmd(), a.configDiffCmd(), a.configApplyCmd(), a.configRollbackCmd()}
+	return []*cobra.Command{a.configShowCmd(), a.configDiffCmd(), a.configApplyCmd(), a.configRollbackCmd(), a.configWriteCmd()}
 }
 
 func (a *app) configShowCmd() *cobra.Command {
@@ -30,9 +32,8 @@ version wins, and of the file each node keeps what it decides by itself: key_fil
 kernel, state.dir, events.send_to, liveness.reflector, and secrets, for which the
 agreed text has "(own)".
 
-  quorate config show --own > /etc/quorate/quorate.toml
-
-makes the file of this node what is in force.`,
+'quorate config write' makes the file of this node what is in force. Do not send the
+output of this command there: a shell empties the file first, and its secrets are lost.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			v, err := version0(args)
@@ -91,27 +92,44 @@ func (a *app) configDiffCmd() *cobra.Command {
 		Short: "Compare a file with the configuration that is in force",
 		Long: `diff prints what applying FILE (/etc/quorate/quorate.toml) would change. Secrets,
 and what each node decides by itself, are left out. Below it stands which nodes that
-would remove, and what the rules for the quorum would become.`,
+would add and remove, and what the rules for the quorum would become; or why apply would
+refuse it, and the exit status is 1.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			now, err := a.agreed(c, 0)
 			if err != nil {
 				return err
 			}
-			x, err := changed(now, fileName(args))
+			x, err := a.changed(c, now, fileName(args))
 			if err != nil {
 				return err
 			}
-			if len(x.diff) == 0 {
-				_, err = fmt.Fprintln(a.err, x.nothing("no difference"))
-				return err
-			}
-			if _, err = a.out.Write(x.diff); err == nil && len(x.means) > 0 {
-				_, err = fmt.Fprintln(a.out, "\n"+strings.Join(x.means, "\n"))
-			}
-			return err
+			return a.printChange(x)
 		},
 	}
+}
+
+// printChange prints a difference and what it does.
+func (a *app) printChange(x change) error {
+	if len(x.diff) == 0 {
+		_, err := fmt.Fprintln(a.err, x.nothing("no difference"))
+		return err
+	}
+	below := x.means
+	if x.refused != "" {
+		below = []string{"apply would refuse this: " + x.refused}
+	}
+	_, err := a.out.Write(x.diff)
+	if err == nil && len(below) > 0 {
+		_, err = fmt.Fprintln(a.out, "\n"+printable(strings.Join(below, "\n")))
+	}
+	for _, note := range x.own {
+		fmt.Fprintln(a.err, "note:", printable(note))
+	}
+	if err == nil && x.refused != "" {
+		return exitCode(exitRefused)
+	}
+	return err
 }
 
 func fileName(args []string) string {
@@ -128,22 +146,20 @@ func (a *app) agreed(c *cobra.Command, version uint64) (control.Response, error)
 
 // change is another text than the one in force.
 type change struct {
-	text  string
-	diff  []byte   // empty: it says the same
-	means []string // what that does
-	own   string   // what of the file is each node's own
+	text    string
+	diff    []byte   // empty: it says the same
+	means   []string // what that does
+	refused string   // why the members would not have it; empty: they may
+	own     []string // what is to be known of the file besides
 }
 
 // nothing says that there is no difference.
 func (x change) nothing(text string) string {
-	if x.own != "" {
-		text += "; " + x.own
-	}
-	return text
+	return strings.Join(append([]string{text}, x.own...), "; ")
 }
 
 // changed reads a file as a text that may be agreed on, and compares it with what is.
-func changed(now control.Response, name string) (change, error) {
+func (a *app) changed(cmd *cobra.Command, now control.Response, name string) (change, error) {
 	c, err := config.Read(name)
 	if err != nil {
 		return change{}, err
@@ -152,8 +168,60 @@ func changed(now control.Response, name string) (change, error) {
 	if err != nil {
 		return change{}, fmt.Errorf("%s: %w", name, err)
 	}
-	x := compared(now, name, text)
-	x.own = config.LocalNote(c)
+	x, err := a.judged(cmd, now, compared(now, name, text), c)
+	if err != nil {
+		return change{}, err
+	}
+	x.own, err = a.ownNotes(cmd, now, name, c)
+	return x, err
+}
+
+// ownNotes says what is to be known of a file besides what can be agreed on.
+func (a *app) ownNotes(cmd *cobra.Command, now control.Response, name, text string) ([]string, error) {
+	file, err := config.ParseAgreed(text)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.call(cmd.Context(), control.Request{Command: "config-show", Own: true})
+	if err != nil {
+		return nil, err
+	}
+	own, err := config.ParseAgreed(r.Text)
+	if err != nil {
+		return nil, err
+	}
+	path, err := filepath.Abs(name)
+	here := err == nil && path == now.Path
+	var notes []string
+	if note := config.LocalNote(file, own, here); note != "" {
+		notes = append(notes, note)
+	}
+	if here {
+		notes = append(notes, now.Notes...)
+	}
+	return notes, nil
+}
+
+// judged finds out whether the members would refuse a change. File is that of a node, as text.
+func (a *app) judged(cmd *cobra.Command, now control.Response, x change, file string) (change, error) {
+	if len(x.diff) == 0 {
+		return x, nil
+	}
+	s, err := a.status(cmd.Context())
+	if err != nil {
+		return change{}, err
+	}
+	var members []membership.NodeID
+	for _, n := range s.Nodes {
+		if n.State == "member" {
+			members = append(members, n.ID)
+		}
+	}
+	own, err := config.ParseAgreed(file)
+	if err != nil {
+		return change{}, err
+	}
+	x.refused = config.Refusal(now.Text, x.text, own, members)
 	return x, nil
 }
 
@@ -192,7 +260,7 @@ Have an option name a file or program on every node.`,
 			if err != nil {
 				return err
 			}
-			x, err := changed(now, fileName(args))
+			x, err := a.changed(c, now, fileName(args))
 			if err != nil {
 				return err
 			}
@@ -207,6 +275,9 @@ Have an option name a file or program on every node.`,
 func (a *app) propose(c *cobra.Command, now control.Response, x change, yes bool, req control.Request) error {
 	if len(x.diff) == 0 && len(req.Nodes) == 0 {
 		return errors.New(x.nothing(fmt.Sprintf("nothing would change: version %d is the same", now.Config)))
+	}
+	if x.refused != "" {
+		return errors.New("it would be refused: " + x.refused)
 	}
 	means := strings.Join(x.means, "\n")
 	if yes && means != "" {
@@ -251,7 +322,11 @@ the same way as apply.`,
 			if err != nil {
 				return err
 			}
-			return a.propose(c, now, compared(now, fmt.Sprintf("version %d", v), old.Text), yes, control.Request{})
+			x, err := a.judged(c, now, compared(now, fmt.Sprintf("version %d", v), old.Text), old.Text)
+			if err != nil {
+				return err
+			}
+			return a.propose(c, now, x, yes, control.Request{})
 		},
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
 )
 
 func (a *app) linksCmd() *cobra.Command {
@@ -127,7 +128,7 @@ func reflectors(all []control.Reflector) (out []string) {
 			at = append(at, "driver "+oneLine(x.Driver))
 		}
 		if x.Taken > 0 {
-			at = append(at, fmt.Sprintf("taken away %d times, last %s ago", x.Taken, human(x.TakenAgo)))
+			at = append(at, fmt.Sprintf("taken away %s, last %s ago", membership.Count(int(x.Taken), "time"), human(x.TakenAgo)))
 		}
 		line := fmt.Sprintf("probes are answered on link %d by %s", x.Link, x.Mode)
 		if len(at) > 0 {

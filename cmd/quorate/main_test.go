@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,6 +61,9 @@ type fake struct {
 		control.ConfigVersion
 		Text string `json:"text"`
 	} `json:"agreed"`
+	Own   string               `json:"own"`  // what a version has at its end with what is the node's own
+	Path  string               `json:"path"` // of the node's file
+	Notes []string             `json:"notes"`
 	Links *control.LinksReport `json:"links"`
 	Again int                  `json:"again"` // so often there is no leader before
 	Tests []control.FenceTest  `json:"tests"`
@@ -126,8 +130,9 @@ func (f *fake) show(req control.Request) (r control.Response) {
 		return control.Response{Error: "version is not known"}
 	}
 	if req.Own {
-		r.Text += "# own\n"
+		r.Text += cmp.Or(f.Own, "# own\n")
 	}
+	r.Path, r.Notes = f.Path, f.Notes
 	return r
 }
 
@@ -153,6 +158,9 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	f := &fake{}
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), f))
+	if f.Path != "" {
+		f.Path = ts.MkAbs(f.Path)
+	}
 	l, err := control.Listen(ts.Getenv("SOCK"))
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())

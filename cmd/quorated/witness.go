@@ -18,6 +18,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/quorate/quorate/cmd/quorated/witness"
+	"github.com/quorate/quorate/membership"
 )
 
 // witnessFlags are those of `quorated --witness`.
@@ -142,7 +143,7 @@ func (f *witnessFlags) list(out io.Writer) error {
 		if e.Joined {
 			votes = "joined"
 		}
-		fmt.Fprintf(out, "%s  %s  %d nodes, %s, enrolled %s\n", e.ID, e.Cluster, len(e.Nodes), votes, e.At.Local().Format("2006-01-02 15:04"))
+		fmt.Fprintf(out, "%s  %s  %s, %s, enrolled %s\n", e.ID, e.Cluster, membership.Count(len(e.Nodes), "node"), votes, e.At.Local().Format("2006-01-02 15:04"))
 	}
 	if len(all) == 0 && err == nil {
 		fmt.Fprintln(out, "no clusters; make a token with: quorated --witness token")

@@ -87,7 +87,7 @@ func (m Machine) File(ctx context.Context, out io.Writer, path, node string) int
 		}
 		return r.wrong
 	}
-	r.ok("%s: cluster %s, %d nodes, %d devices, profile %s (%s)", path, cfg.Cluster, len(cfg.Nodes), len(cfg.Devices), cfg.Timing.Profile, cfg.ProfileWhy)
+	r.ok("%s: cluster %s, %s, %s, profile %s (%s)", path, cfg.Cluster, membership.Count(len(cfg.Nodes), "node"), membership.Count(len(cfg.Devices), "device"), cfg.Timing.Profile, cfg.ProfileWhy)
 	addrs, err := m.Addrs()
 	if err != nil {
 		r.bad(err.Error(), "look at: ip addr")
@@ -115,6 +115,7 @@ func (m Machine) Run(ctx context.Context, out io.Writer, cfg config.Config) int 
 	for _, a := range cfg.Alike {
 		r.bad(a, "")
 	}
+	readable(r, cfg)
 	running := m.Running()
 	if running {
 		r.note("quorated is running: its ports are not tried, nor the DLM's port of its peers")
@@ -198,6 +199,16 @@ func (m Machine) self(r *report, cfg config.Config) {
 		}
 		r.bad(fmt.Sprintf("address %s of link %d is on no interface", a, i), "bring the interface up (ip addr), or correct addr of "+me.Name)
 	}
+}
+
+// readable says when others than root may read the secrets of a file.
+func readable(r *report, cfg config.Config) {
+	secrets := cfg.LiteralSecrets()
+	info, err := os.Stat(cfg.Path)
+	if len(secrets) == 0 || err != nil || info.Mode().Perm()&0o077 == 0 {
+		return
+	}
+	r.note("%s has secrets in it (%s), and others may use it (mode %04o): chmod 0600 it on every node, or keep them in files of their own (password_file)", cfg.Path, strings.Join(secrets, ", "), info.Mode().Perm())
 }
 
 // leastOfGuests is a dead_after that leaves a guest of a hypervisor some time to stand still.

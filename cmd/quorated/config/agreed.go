@@ -51,10 +51,11 @@ func ownValues(c Config) error {
 }
 
 // Replicable makes of a file's text one that may be agreed on: secrets become
-// OwnValue, and what each node decides by itself goes.
+// OwnValue, and what each node decides by itself goes, with sections that had nothing else.
 func Replicable(text string) (string, error) {
 	s := scan(text)
 	var edits []edit
+	left := map[string]bool{} // sections from which something went
 	for _, x := range s.spans {
 		m := fenceOption.FindStringSubmatch(x.path)
 		switch {
@@ -62,10 +63,33 @@ func Replicable(text string) (string, error) {
 			edits = append(edits, edit{x.val, x.end, `"` + OwnValue + `"`})
 		case slices.Contains(localKeys, x.path) && !x.inline:
 			edits = append(edits, wholeLine(text, x))
+			section, _, _ := strings.Cut(x.path, ".")
+			left[section] = true
 		}
 	}
-	out := apply(text, edits)
+	out := withoutEmpty(apply(text, edits), left)
 	return out, Public(out)
+}
+
+// withoutEmpty takes out the headers of some sections where nothing, and no comment,
+// stands below them.
+func withoutEmpty(text string, sections map[string]bool) string {
+	s := scan(text)
+	var edits []edit
+	for i, h := range s.headers {
+		next := len(text)
+		if i+1 < len(s.headers) {
+			next = s.headers[i+1].at
+		}
+		if !sections[h.path] || strings.TrimSpace(text[h.end:next]) != "" || strings.Contains(text[h.at:h.end], "#") {
+			continue
+		}
+		edits = append(edits, edit{from: h.at, to: next})
+	}
+	if len(edits) == 0 {
+		return text
+	}
+	return strings.TrimRight(apply(text, edits), "\n") + "\n"
 }
 
 // Agreeable is what of a file a new cluster agrees on. What stands against that is an
@@ -227,7 +251,7 @@ func CheckChange(old, now Config, replace []membership.NodeID) error {
 	}
 	if own, ok := old.Node(old.Self); ok {
 		if is, ok := now.Node(old.Self); !ok || !slices.EqualFunc(own.Addrs, is.Addrs, func(a, b netip.Addr) bool { return a == b }) {
-			faults = append(faults, fmt.Sprintf("node %s is a member and cannot be removed or moved: run `quorate node drain %s` first", own.Name, own.Name))
+			faults = append(faults, memberStays(own))
 		}
 	}
 	if len(faults) == 0 {

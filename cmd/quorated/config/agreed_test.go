@@ -66,7 +66,7 @@ func TestReplicableHasNoSecretsAndNothingOfANodesOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, gone := range []string{"hunter", "private", "key_file", "kernel", "/srv/quorate"} {
+	for _, gone := range []string{"hunter", "private", "key_file", "kernel", "/srv/quorate", "[state]"} {
 		if strings.Contains(out, gone) {
 			t.Errorf("%s is in the agreed text:\n%s", gone, out)
 		}
@@ -81,6 +81,21 @@ func TestReplicableHasNoSecretsAndNothingOfANodesOwn(t *testing.T) {
 	}
 	if a, b := mustParse(t, text).Digest, mustParse(t, out).Digest; !a.Equal(b) {
 		t.Errorf("its digest differs in %v", Diff(a, b))
+	}
+}
+
+// A section of which nothing is left goes; one that has a comment stays.
+func TestSectionsThatAreEmptyAfterwards(t *testing.T) {
+	for text, want := range map[string]string{
+		two + "[events]\nsend_to = \"log:514\"\n":                                         two,
+		two + "[events]\nsend_to = \"log:514\"\n\n[liveness]\nprofile = \"lan\"\n":        two + "[liveness]\nprofile = \"lan\"\n",
+		two + "[events]\n# to the log host\nsend_to = \"log:514\"\n":                      two + "[events]\n# to the log host\n",
+		two + "[liveness]\nreflector = \"off\"\nprofile = \"lan\"\n[state]\ndir = \"/x\"": two + "[liveness]\nprofile = \"lan\"\n",
+		two + "[events]\n": two + "[events]\n",
+	} {
+		if got, err := Replicable(text); err != nil || got != want {
+			t.Errorf("%v\n%q\n%q", err, got, want)
+		}
 	}
 }
 
@@ -229,6 +244,9 @@ func TestNodesAreAddedMovedAndRemoved(t *testing.T) {
 		}
 		if a, b := mustParse(t, gone), mustParse(t, base); !a.Digest.Equal(b.Digest) {
 			t.Fatalf("not as before in %v:\n%s", Diff(a.Digest, b.Digest), gone)
+		}
+		if strings.Count(gone, "\n\n") != strings.Count(base, "\n\n") || strings.Contains(gone, "\n\n\n") {
+			t.Fatalf("it has other empty lines:\n%s", gone)
 		}
 	}
 	moved, err := MoveNode(base, "beta", []string{"10.0.0.7"})

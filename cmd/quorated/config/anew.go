@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/quorate/quorate/membership"
 )
 
 // AnewSection is where docs/operating.md says how the cluster is formed anew.
@@ -28,10 +30,7 @@ func Differs(file, now Config, version uint64) string {
 	if len(keys) == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s differs from version %d, which is in force, in %s: run `quorate config show --own > %s` here", file.Path, version, strings.Join(keys, ", "), file.Path)
-	if len(secretsOf(file)) > 0 {
-		text += fmt.Sprintf(", and write the secrets of its devices again where that has %q", OwnValue)
-	}
+	text := fmt.Sprintf("%s differs from version %d, which is in force, in %s: run `quorate config write` here", file.Path, version, strings.Join(keys, ", "))
 	if fixed := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !whileItRuns(k) }); len(fixed) > 0 {
 		return text + fmt.Sprintf(" to make it what is in force; %s cannot be changed while the cluster runs, nor by a start: see %s", strings.Join(fixed, ", "), AnewSection)
 	}
@@ -41,11 +40,12 @@ func Differs(file, now Config, version uint64) string {
 	return text + ", or where the file is the newer `quorate config apply` to have it agreed on"
 }
 
-// lacking names the nodes of a configuration that another one has not.
+// lacking names the nodes of a configuration that another one has not; one that has
+// another id there, or another name, is none of them.
 func lacking(file, now Config) string {
 	var out []string
 	for _, n := range now.Nodes {
-		if _, ok := file.Node(n.ID); !ok {
+		if !slices.ContainsFunc(file.Nodes, func(o membership.Node) bool { return o.ID == n.ID || o.Name == n.Name }) {
 			out = append(out, n.Name)
 		}
 	}
@@ -56,4 +56,32 @@ func lacking(file, now Config) string {
 		return "node " + out[0]
 	}
 	return "nodes " + strings.Join(out, ", ")
+}
+
+// Refusal says why the members, of whom some are known, would refuse a text in the place
+// of the one in force; empty: nothing that can be known here speaks against it. Own is
+// the configuration of a node, for its folders.
+func Refusal(old, now string, own Config, members []membership.NodeID) string {
+	a, err := ParseAgreed(old)
+	if err != nil {
+		return ""
+	}
+	b, err := ParseAgreed(now)
+	if err != nil {
+		return err.Error()
+	}
+	a.StateDir = own.StateDir
+	if err := CheckChange(a, b, nil); err != nil {
+		return strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": ")
+	}
+	for _, n := range a.Nodes {
+		if _, stays := b.Node(n.ID); !stays && slices.Contains(members, n.ID) {
+			return memberStays(n)
+		}
+	}
+	return ""
+}
+
+func memberStays(n membership.Node) string {
+	return fmt.Sprintf("node %s is a member and cannot be removed or moved: run `quorate node drain %s` first", n.Name, n.Name)
 }

@@ -242,7 +242,7 @@ func RemoveNode(text, word string) (string, error) {
 		return "", err
 	}
 	from, to, _ := e.section(fmt.Sprintf("node[%d]", i))
-	edits := []edit{{from: from, to: to}}
+	edits := []edit{e.cut(from, to)}
 	for k := range e.Fence {
 		if e.has(k, i) {
 			edits = append(edits, e.release(k, i)...)
@@ -250,6 +250,14 @@ func RemoveNode(text, word string) (string, error) {
 	}
 	out := apply(text, edits)
 	return out, sound(out)
+}
+
+// cut takes out a section, with the empty line before it.
+func (e *editor) cut(from, to int) edit {
+	if strings.HasSuffix(e.text[:from], "\n\n") {
+		from--
+	}
+	return edit{from: from, to: to}
 }
 
 // release takes a node from a device.
@@ -264,7 +272,7 @@ func (e *editor) release(fence, node int) []edit {
 	path := fmt.Sprintf("fence[%d]", fence)
 	if len(rest) == 0 {
 		if from, to, ok := e.section(path); ok {
-			return []edit{{from: from, to: to}}
+			return []edit{e.cut(from, to)}
 		}
 	}
 	nodes, _ := e.find(path + ".nodes")

@@ -11,7 +11,7 @@ import (
 )
 
 // Means says what the difference of two agreed texts does that its lines do not say: nodes
-// that are removed, and other rules for the quorum.
+// that are added and removed, and other rules for the quorum.
 func Means(old, now string) []string {
 	a, err := ParseAgreed(old)
 	if err != nil {
@@ -22,6 +22,9 @@ func Means(old, now string) []string {
 		return nil
 	}
 	var out []string
+	if more := lacking(a, b); more != "" {
+		out = append(out, "this ADDS "+more)
+	}
 	if gone := lacking(b, a); gone != "" {
 		out = append(out, "this REMOVES "+gone)
 	}
@@ -72,20 +75,36 @@ func bare(text string) string {
 	return out.String()
 }
 
-// LocalNote says which keys of a file's text are each node's own; empty: none.
-func LocalNote(text string) string {
-	s := scan(text)
+// LocalNote says which keys of a file are each node's own, where they are not in force
+// on this node; here: the file is that node's. Empty: none.
+func LocalNote(file, now Config, here bool) string {
+	s := scan(file.Text)
+	was, is := now.local(), file.local()
 	var keys []string
 	for _, k := range localKeys {
-		if _, ok := s.find(k); ok {
+		if _, ok := s.find(k); (ok || here) && was[k] != is[k] {
 			keys = append(keys, k)
 		}
 	}
-	switch len(keys) {
-	case 0:
-		return ""
-	case 1:
-		return keys[0] + " is each node's own: write it into that node's file and start quorated anew there"
+	verb, it := "is", "it"
+	if len(keys) > 1 {
+		verb, it = "are", "them"
 	}
-	return strings.Join(keys, ", ") + " are each node's own: write them into that node's file and start quorated anew there"
+	switch names := strings.Join(keys, ", "); {
+	case len(keys) == 0:
+		return ""
+	case here:
+		return fmt.Sprintf("%s %s this node's own, and not in force as the file has %s: start quorated anew here", names, verb, it)
+	default:
+		return fmt.Sprintf("%s %s each node's own: write %s into that node's file and start quorated anew there", names, verb, it)
+	}
+}
+
+// local are the values of localKeys.
+func (c Config) local() map[string]string {
+	kernel := "dlm"
+	if c.NoKernel {
+		kernel = "none"
+	}
+	return map[string]string{"cluster.key_file": c.KeyFile, "cluster.kernel": kernel, "state.dir": c.StateDir, "events.send_to": c.EventsTo, "liveness.reflector": c.Reflector}
 }

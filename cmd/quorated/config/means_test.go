@@ -16,8 +16,9 @@ func TestWhatADifferenceMeans(t *testing.T) {
 		old, now string
 		want     []string
 	}{
-		"a node more":   {pair, three, []string{"rules: two_node, wait_for_all -> none"}},
+		"a node more":   {pair, three, []string{"this ADDS node gamma", "rules: two_node, wait_for_all -> none"}},
 		"a node less":   {three, pair, []string{"this REMOVES node gamma", "rules: none -> two_node, wait_for_all"}},
+		"another id":    {pair, strings.Replace(pair, "id = 2", "id = 7", 1), nil},
 		"a time":        {pair, pair + "[liveness]\nprofile = \"vm\"\n", nil},
 		"a comment":     {pair, "# hm\n" + pair, []string{"only comments and layout change"}},
 		"not readable":  {pair, "[", nil},
@@ -41,13 +42,28 @@ func TestSameTexts(t *testing.T) {
 			t.Errorf("the same:\n%s", other)
 		}
 	}
-	if got := LocalNote(local); !strings.HasPrefix(got, "liveness.reflector is each node's own: write it into that node's file") {
-		t.Error(got)
-	}
-	if got := LocalNote(local + "[state]\ndir = \"/x\"\n"); !strings.HasPrefix(got, "state.dir, liveness.reflector are each") {
-		t.Error(got)
-	}
-	if got := LocalNote(two); got != "" {
-		t.Error(got)
+}
+
+// What is each node's own is spoken of where it is not in force already.
+func TestWhatOfAFileIsANodesOwn(t *testing.T) {
+	reflector := two + "[liveness]\nreflector = \"off\"\n"
+	both := reflector + "[state]\ndir = \"/x\"\n"
+	for _, c := range []struct {
+		file, now string
+		here      bool
+		want      string
+	}{
+		{two, two, true, ""},
+		{reflector, reflector, true, ""},
+		{reflector, reflector, false, ""},
+		{two, reflector, false, ""},
+		{reflector, two, false, "liveness.reflector is each node's own: write it into that node's file and start quorated anew there"},
+		{both, two, false, "state.dir, liveness.reflector are each node's own: write them into that node's file and start quorated anew there"},
+		{reflector, two, true, "liveness.reflector is this node's own, and not in force as the file has it: start quorated anew here"},
+		{two, both, true, "state.dir, liveness.reflector are this node's own, and not in force as the file has them: start quorated anew here"},
+	} {
+		if got := LocalNote(mustParse(t, c.file), mustParse(t, c.now), c.here); got != c.want {
+			t.Errorf("%q is not %q", got, c.want)
+		}
 	}
 }

@@ -260,7 +260,11 @@ func (t *table) done() {
 		} else if i := strings.IndexByte(t.path, '['); i > 0 {
 			where = "[[" + t.path[:i] + "]]"
 		}
-		t.fault(k, "unknown key %q in %s%s: remove it, or write one of %s", k, where, suggest(k, t.known), strings.Join(t.sortedKnown(), ", "))
+		near, do := suggest(k, t.known), "remove it"
+		if near == "" && where == "[[fence]]" {
+			do = fmt.Sprintf("if it is an option of the agent write it into options = { %s = … }; else remove it", bareOrQuoted(k))
+		}
+		t.fault(k, "unknown key %q in %s%s: %s, or write one of %s", k, where, near, do, strings.Join(t.sortedKnown(), ", "))
 	}
 }
 

@@ -46,6 +46,8 @@ type Response struct {
 	Text    string             `json:"text,omitempty"`
 	Config  uint64             `json:"config,omitempty"`  // the version that Text is
 	Configs []ConfigVersion    `json:"configs,omitempty"` // all that are known, newest first
+	Path    string             `json:"path,omitempty"`    // of the node's configuration file
+	Notes   []string           `json:"notes,omitempty"`   // what is to be known of that file; each says what to do
 	Again   bool               `json:"again,omitempty"`   // with Error: what refused it passes by itself in seconds
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -62,7 +63,7 @@ func (d *Daemon) begin(clusterID string) (*node.Replicated, error) {
 // workBy makes a configuration the one in force here. Its callers see to the rest.
 func (d *Daemon) workBy(c config.Config, missing []string) {
 	if len(missing) > 0 {
-		c.Warnings = append(c.Warnings, missingSecrets(c.Path, missing))
+		c.Warnings = append(c.Warnings, missingSecrets(c.Path, missing)+"; a secret in the file is read when quorated starts and when another version comes into force")
 	}
 	d.cfg = c
 	d.shown.Store(&c)
@@ -200,11 +201,23 @@ func (d *Daemon) configShow(ctx context.Context, req control.Request) control.Re
 	case !ok:
 		return control.Response{Error: fmt.Sprintf("version %d is not known (any more); see `quorate config show --list`", req.Version)}
 	}
-	r.Config, r.Text = c.Version, c.Text
+	r.Config, r.Text, r.Path = c.Version, c.Text, d.filePath()
+	if file, err := config.Load(d.opt.Config.Path); err == nil {
+		r.Notes = otherSecrets(file, d.cfgNow())
+	}
 	if req.Own {
 		r.Text = config.WithOwn(c.Text, d.cfgNow())
 	}
 	return r
+}
+
+// filePath is where this node's file is, for those who run elsewhere.
+func (d *Daemon) filePath() string {
+	path, err := filepath.Abs(d.opt.Config.Path)
+	if err != nil { // there is no working directory any more
+		return d.opt.Config.Path
+	}
+	return path
 }
 
 // cfgNow is the configuration in force, for those outside the loop.
@@ -224,7 +237,15 @@ func (d *Daemon) fileDiffers(version uint64) []string {
 	if err != nil {
 		return []string{fmt.Sprintf("%v; version %d of the agreed configuration is in force", err, version)}
 	}
+	notes := otherSecrets(c, d.cfgNow())
 	if text := config.Differs(c, d.cfgNow(), version); text != "" {
+		notes = append(notes, text)
+	}
+	return notes
+}
+
+func otherSecrets(file, now config.Config) []string {
+	if text := config.OtherSecrets(file, now); text != "" {
 		return []string{text}
 	}
 	return nil

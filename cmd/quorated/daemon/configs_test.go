@@ -182,8 +182,8 @@ func (m *member) works(version uint64, members int) control.Status {
 func (m *member) show() string {
 	m.f.t.Helper()
 	r, err := m.ask(control.Request{Command: "config-show"})
-	if err != nil {
-		m.f.t.Fatal(err)
+	if err != nil || r.Path != m.file() {
+		m.f.t.Fatal(err, r.Path)
 	}
 	return r.Text
 }

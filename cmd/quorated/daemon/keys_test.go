@@ -364,7 +364,7 @@ func TestKeysByHand(t *testing.T) {
 	first.refused(control.Request{Command: "key-switch"}, "there is no newer key")
 	for _, m := range w.nodes {
 		file(m, func(old string) string { return old + string(line) })
-		m.must(control.Request{Command: "key-reload"}, "2 keys are loaded")
+		m.must(control.Request{Command: "key-reload"}, "2 keys loaded")
 	}
 	w.until("loaded", have(3, 1, 5))
 	time.Sleep(2 * helloTime) // nothing happens by itself

@@ -254,7 +254,7 @@ func reflectorNotes(want string, all []control.Reflector) (out []string) {
 	for _, x := range all {
 		at := place(x.Link, x.Interface)
 		if x.Taken > 0 && x.TakenAgo < takenNoted {
-			out = append(out, fmt.Sprintf("%s: somebody takes the program that answers probes from its interface (%d times, last %s ago); it is attached again within a second", at, x.Taken, membership.Short(x.TakenAgo.Round(time.Second))))
+			out = append(out, fmt.Sprintf("%s: somebody takes the program that answers probes from its interface (%s, last %s ago); it is attached again within a second", at, membership.Count(int(x.Taken), "time"), membership.Short(x.TakenAgo.Round(time.Second))))
 		}
 		if x.Mode != userspace && x.AlarmWhy != "" {
 			out = append(out, fmt.Sprintf("%s: a peer's silence is noticed by %s, and not by a bpf timer: %s", at, x.NoticedBy(), x.AlarmWhy))

@@ -142,7 +142,7 @@ func (n *Node) keysLoaded(in Keys) {
 	case in.Begin != nil:
 		n.do(Reply{Token: in.Token, Text: fmt.Sprintf("key %v is loaded here and is handed to all nodes; it takes over when they have it: `quorate key status`", in.Begin.Key)})
 	default:
-		n.do(Reply{Token: in.Token, Text: fmt.Sprintf("%d keys are loaded; this node sends with %v", len(in.Keys), in.Keys[0])})
+		n.do(Reply{Token: in.Token, Text: fmt.Sprintf("%s loaded; this node sends with %v", membership.Count(len(in.Keys), "key"), in.Keys[0])})
 	}
 }
 

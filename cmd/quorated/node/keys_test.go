@@ -166,7 +166,7 @@ func TestKeysThatCannotBe(t *testing.T) {
 		t.Fatalf("%+v", l)
 	}
 	x.give(time.Second, Keys{Token: 3, Loaded: rotation.Loaded{Keys: []rotation.Key{key1, key2}, Read: true}})
-	x.want(took[Reply](x), "2 keys are loaded; this node sends with 1 (11111111)")
+	x.want(took[Reply](x), "2 keys loaded; this node sends with 1 (11111111)")
 	x.give(time.Second, Operator{Token: 4, Command: "key-switch"})
 	x.want(took[Reply](x), "key 2 (aaaaaaaa) takes over when it is loaded on n2, n3")
 	x.give(time.Second, Keys{Token: 5, Loaded: rotation.Loaded{Keys: []rotation.Key{key1, key2}, Err: "read-only file system"}})

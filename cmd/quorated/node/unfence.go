@@ -153,6 +153,6 @@ func (n *Node) unfenceWait(id membership.NodeID) (why string, left time.Duration
 		return fmt.Sprintf("%s switches the fence devices of %s on (attempt %d)", n.cfg.Name(x.Running.Actor.Node), name, x.Attempts),
 			max(x.Running.Lease-n.now.Sub(n.unfenceClock(id).seen), 0), true
 	}
-	return fmt.Sprintf("the fence devices of %s could not be switched on, %d times: %s; try them with `quorate fence test %s`", name, x.Failed, x.Err, name),
+	return fmt.Sprintf("the fence devices of %s could not be switched on, %s: %s; try them with `quorate fence test %s`", name, membership.Count(x.Failed, "time"), x.Err, name),
 		max(n.unfenceAt(x).Sub(n.now), 0), true
 }

@@ -57,7 +57,7 @@ func TestDevicesAreSwitchedOnBeforeANodeComesIn(t *testing.T) {
 	}
 	f.n.unfenceDone(UnfenceDone{Node: 3, Attempt: 1, Err: "fence_scsi on: no route"})
 	f.wish()
-	if why, left, waits := f.n.unfenceWait(3); !waits || !strings.Contains(why, "could not be switched on, 1 times: fence_scsi on: no route") || left != time.Second {
+	if why, left, waits := f.n.unfenceWait(3); !waits || !strings.Contains(why, "could not be switched on, 1 time: fence_scsi on: no route") || left != time.Second {
 		t.Errorf("%q %v %v", why, left, waits)
 	}
 	if ok, effs = f.wish(); ok || len(unfences(effs)) > 0 {
