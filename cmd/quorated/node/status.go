@@ -285,10 +285,10 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	if n.rivalled() {
 		ws = append(ws, n.rivalWait("cluster", n.now.Sub(n.rivalSince)))
 	} else if g.Waiting != "" {
-		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: n.now.Sub(n.unordered.since), Command: cmp.Or(n.overrideHint(), g.Do)})
+		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: n.now.Sub(n.unordered.since), Command: cmp.Or(n.quorumDo(), g.Do)})
 	}
 	if !n.quorate {
-		w := control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom(), Command: n.overrideHint()}
+		w := control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom(), Command: n.quorumDo()}
 		if missing := n.listWaits(); len(missing) > 0 {
 			w.Command = missing[0].Command
 		}
