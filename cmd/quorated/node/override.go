@@ -13,14 +13,14 @@ import (
 // in no quorate view since it booted, go on; empty: it would not.
 func (n *Node) overrideHint() string {
 	ids, have := n.notSeen(), n.live.Linked()
-	if n.override != "" || len(ids) == 0 || len(n.apart()) > 0 || n.running() || n.rivalled() || n.Member() && n.seasoned || !n.group.Status().Formed {
+	if n.override != "" || len(ids) == 0 || len(n.apart()) > 0 || n.removedBy() != 0 || n.running() || n.rivalled() || n.Member() && n.seasoned || !n.group.Status().Formed {
 		return ""
 	}
 	switch g, ok := n.group.(membership.Forcer); {
 	case n.quorate && len(n.awaited()) > 0: // it is admitted then
 	case !ok || n.list != nil || n.policy.Witness != 0 || n.Evicted() || n.left() || n.maintenanceBars() != "" || g.MayForce(have) != "":
 		return ""
-	case len(have) > 1 && strings.HasPrefix(n.group.Status().Waiting, "restarted: "):
+	case len(have) > 1 && restarted(n.group.Status()):
 		return "" // nobody gives its word before a majority has told it of its log (S2)
 	}
 	text := fmt.Sprintf("start quorated on %s; if that will not come up: quorate quorum override", n.names(ids))
@@ -105,6 +105,9 @@ func (n *Node) refusesOverride() string {
 	switch t := n.takeover; {
 	case n.list != nil:
 		return "membership is a list's word here (group = \"static\"), and every node on it is needed"
+	case n.removedBy() != 0:
+		r := n.unmet(n.removedBy())
+		return n.cfg.Name(r.Peer) + " says: " + r.text()
 	case !n.group.Status().Formed:
 		return fmt.Sprintf("no cluster is formed yet, and a first start needs every configured node: %s; see `quorate why`", cmp.Or(n.group.Status().Waiting, "they were not seen"))
 	case n.running():
