@@ -103,13 +103,16 @@ stays frozen:
 			if !wait && c.Flags().Changed("timeout") || limit <= 0 {
 				return fmt.Errorf("%w: --timeout is how long --wait waits, 1s or more: quorate fence node %s --wait --timeout 60s", errUsage, args[0])
 			}
-			x, err := a.victim(c, args[0])
+			s, err := a.status(c.Context())
+			if err != nil {
+				return err
+			}
+			x, err := find(s, args[0])
 			if err != nil {
 				return err
 			}
 			if !yes {
-				if err := a.confirm(x.Name, fmt.Sprintf(`%s (%d, now %s) will be evicted and powered off by its fence devices.
-What it has not written yet is lost; the others take over its locks.`, x.Name, x.ID, x.State)); err != nil {
+				if err := a.confirm(x.Name, fenceText(s, x)); err != nil {
 					return err
 				}
 			}
@@ -124,6 +127,15 @@ What it has not written yet is lost; the others take over its locks.`, x.Name, x
 	c.Flags().BoolVar(&wait, "wait", false, "wait until the node is proved gone")
 	c.Flags().DurationVar(&limit, "timeout", time.Minute, "how long to wait, with --wait")
 	return c
+}
+
+func fenceText(s *control.Status, x control.NodeStatus) string {
+	text := fmt.Sprintf(`%s (%d, now %s) will be evicted and powered off by its fence devices.
+What it has not written yet is lost; the others take over its locks.`, x.Name, x.ID, x.State)
+	if x.ID == s.Node {
+		text += "\n\n!! " + x.Name + " IS THE NODE THAT YOU ARE ON. It leaves cleanly with 'quorate leave'."
+	}
+	return text
 }
 
 // defaultDeadAfter is that of a daemon which does not say.
@@ -201,6 +213,11 @@ func provedGone(was, now control.NodeStatus) string {
 // unproved says what stands in the way.
 func unproved(s *control.Status, x control.NodeStatus, limit time.Duration) string {
 	text := fmt.Sprintf("%s is not proved gone after %s; the cluster goes on trying", x.Name, human(limit))
+	for _, w := range s.Waits {
+		if w.Owner == x.ID && w.For == "fencing" && w.Rule != "" { // nothing can be agreed, and it is tried all the same
+			return fmt.Sprintf("%s: %s%s", text, w.Reason, times(w))
+		}
+	}
 	for _, f := range s.Fencing {
 		if f.Victim.Node == x.ID && f.LastErr != "" {
 			return fmt.Sprintf("%s: attempt %d failed: %s", text, f.Attempts, f.LastErr)

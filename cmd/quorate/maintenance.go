@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
 )
 
 func (a *app) maintenanceCmd() *cobra.Command {
@@ -38,6 +40,9 @@ stand still there is 'quorate node hold'.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if long <= 0 {
 				return fmt.Errorf("%w: say for how long: quorate maintenance on --for 30m", errUsage)
+			}
+			if long < cluster.MinMaintenance || long > cluster.MaxMaintenance {
+				return fmt.Errorf("%w: a maintenance lasts from %s to %s, not %s", errUsage, membership.Short(cluster.MinMaintenance), membership.Short(cluster.MaxMaintenance), membership.Short(long))
 			}
 			if !yes {
 				s, err := a.status(c.Context())

@@ -113,7 +113,7 @@ place in the log and its fence devices go. A member is drained first; a node tha
 was evicted has to be proved gone.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			x, err := a.victim(c, args[0])
+			x, err := a.noMember(c, args[0], "removed")
 			if err != nil {
 				return err
 			}
@@ -123,6 +123,16 @@ was evicted has to be proved gone.`,
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
+}
+
+// noMember is the node that is named, which must be no member: it is said before anything
+// is asked.
+func (a *app) noMember(c *cobra.Command, word, done string) (control.NodeStatus, error) {
+	x, err := a.victim(c, word)
+	if err == nil && (x.State == "member" || x.State == "suspect") {
+		err = fmt.Errorf("%s is a member and cannot be %s: run `quorate node drain %s` first", x.Name, done, x.Name)
+	}
+	return x, err
 }
 
 func (a *app) nodeReplaceCmd() *cobra.Command {
@@ -140,7 +150,7 @@ old name, with an empty log.
 The old machine must not come back: two machines of one name take each other's place.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			x, err := a.victim(c, args[0])
+			x, err := a.noMember(c, args[0], "replaced")
 			if err != nil {
 				return err
 			}

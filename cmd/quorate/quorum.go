@@ -109,13 +109,14 @@ nodes are missing that will not come up: 'quorate quorum' names them. On this no
 
   ends the wait of wait_for_all, after all nodes were down;
   allows to fence the missing ones, though this node was in no quorum since it booted;
-  lets half of the nodes go on by no other rule, as one of two without two_node.
+  lets half of the voters (the nodes that count, and the witness) go on by no other
+  rule, as one of two without two_node and without a witness.
 
 It proves nothing: every missing node that may hold the storage is fenced first, or
 waits for 'quorate fence ack'. Of one that had left, or was proved gone, before this node
 was down, it is your word that it is off: it is not fenced again.
-Fewer than half of the nodes it does not help. Use it on
-one node alone, and not when the others may be up behind a broken network: they are
+Fewer than half of the voters it does not help, and is refused: one of two nodes whose
+witness is gone as well needs one of the two back. Use it on one node alone, and not when the others may be up behind a broken network: they are
 powered off. It holds until quorated ends.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -124,6 +125,9 @@ powered off. It holds until quorated ends.`,
 				return err
 			}
 			if !yes {
+				if why := noOverride(s); why != "" {
+					return errors.New(why)
+				}
 				if err := a.confirm("override", overrideText(s)); err != nil {
 					return err
 				}
@@ -135,11 +139,26 @@ powered off. It holds until quorated ends.`,
 	return c
 }
 
+// noOverride is why the daemon would refuse it: that is said before anything is asked.
+func noOverride(s *control.Status) string {
+	switch q := s.Quorum; {
+	case q == nil:
+		return ""
+	case q.Quorate:
+		return "the cluster is quorate: there is nothing to override; see `quorate quorum`"
+	default:
+		return q.NoOverride
+	}
+}
+
 func overrideText(s *control.Status) string {
 	who, off := "the nodes that were not seen", ""
 	if s.Quorum != nil {
 		var absent, gone []string
 		for _, x := range s.Quorum.Nodes {
+			if x.ID.IsWitness() {
+				continue // nobody fences it
+			}
 			if x.Counts && !x.Present || slices.Contains(s.Quorum.Awaited, x.ID) {
 				absent = append(absent, x.Name)
 			}
@@ -159,7 +178,7 @@ and write to the same storage.`, strings.Join(gone, ", "))
 		}
 	}
 	return fmt.Sprintf(`This node no longer waits for: %s
-It may fence them, and with half of the nodes it goes on without them. If one of them
+It may fence them, and with half of the voters it goes on without them. If one of them
 is up, and only the network between is broken, it is powered off, and what it has not
 written yet is lost. If it was the last one up before all went down, this node may not
 know the last that was agreed.

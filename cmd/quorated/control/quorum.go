@@ -15,11 +15,13 @@ type QuorumReport struct {
 	Rules    []string            `json:"rules,omitempty"`    // that are configured
 	Missing  string              `json:"missing,omitempty"`  // what there has to be for a quorum
 	Awaited  []membership.NodeID `json:"awaited,omitempty"`  // by wait_for_all
-	Override string              `json:"override,omitempty"` // who allowed this node to go on with half of the nodes, and not to wait for all
-	Takeover string              `json:"takeover,omitempty"` // without a quorum: what going on by a rule waits for, or why it is not tried
-	Do       string              `json:"do,omitempty"`       // where an operator can let this node go on: what to do
-	Witness  membership.NodeID   `json:"witness,omitempty"`  // that one of Nodes is the witness
-	Nodes    []QuorumNode        `json:"nodes"`
+	Override string              `json:"override,omitempty"` // who allowed this node to go on with half of the voters, and not to wait for all
+	// NoOverride is why an override would be refused, without a quorum; empty: it would not.
+	NoOverride string            `json:"no_override,omitempty"`
+	Takeover   string            `json:"takeover,omitempty"` // without a quorum: what going on by a rule waits for, or why it is not tried
+	Do         string            `json:"do,omitempty"`       // where an operator can let this node go on: what to do
+	Witness    membership.NodeID `json:"witness,omitempty"`  // that one of Nodes is the witness
+	Nodes      []QuorumNode      `json:"nodes"`
 }
 
 // QuorumNode is one node's part in it.

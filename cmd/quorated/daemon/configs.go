@@ -148,6 +148,7 @@ func (d *Daemon) reconfigure(e node.Reconfigure) error {
 	if err := d.comm.SetNodes(c.Nodes); err != nil {
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}
+	d.comm.SetVersion(e.Version)
 	d.carry.Retime(c.Timing)
 	for _, n := range c.Nodes { // the Comm forgets that of nodes which are elsewhere now
 		d.comm.Avoid(n.ID, d.carry.Avoid(n.ID))

@@ -321,6 +321,20 @@ func TestANodeIsAddedAndRemoved(t *testing.T) {
 			t.Fatalf("%d nodes, %d votes", len(s.Nodes), s.Expected)
 		}
 	}
+	f.nodes[4].run(f.text(4, "")) // it was away, and its log does not have that it was removed
+	f.nodes[4].until("that it was removed", func(s control.Status) bool {
+		return slices.ContainsFunc(s.Waits, func(w control.Wait) bool {
+			return w.What == "this node" && w.For == "config" && strings.Contains(w.Reason, "this node was removed from the cluster") &&
+				strings.Contains(w.Reason, "version 3, at node ") && strings.Contains(w.Command, "quorate node add")
+		})
+	})
+	f.nodes[1].until("an event that n4 is refused", func(control.Status) bool {
+		r, err := f.nodes[1].ask(control.Request{Command: "events"})
+		return err == nil && slices.ContainsFunc(r.Events, func(e membership.Event) bool {
+			return e.Kind == membership.KindRefused && strings.Contains(e.Text, "version 3, at node 1, has no quorate://tank/node/4")
+		})
+	})
+	f.nodes[4].stop()
 	for id := 1; id <= 3; id++ {
 		f.nodes[id].stop()
 	}

@@ -194,6 +194,9 @@ func (d *Daemon) open() (err error) {
 	if opt.Keys, err = d.openKeys(key); err != nil {
 		return err
 	}
+	if conf != nil {
+		d.comm.SetVersion(conf.Version)
+	}
 	d.openWitness()
 	if d.socket, err = control.Listen(d.opt.Socket); err != nil {
 		return err
@@ -285,6 +288,12 @@ func (d *Daemon) refused(addr netip.AddrPort, err error) {
 // met is what the machine is told of a refusal.
 func met(peer membership.NodeID, r *tcp.RefusedError) node.Refused {
 	in := node.Refused{Peer: peer}
+	if r.Remote && errors.Is(r, tcp.ErrRemoved) {
+		in.Removed = true
+		in.Why = "this node was removed from the cluster, or is not added yet: the configuration that was agreed on has not got it (" + r.Text + ")"
+		in.Do = "on a member: quorate node add NAME --addr ADDR brings it back (first move its log away here: docs/operating.md); if it shall not come back, here: systemctl disable --now quorated"
+		return in
+	}
 	in.Why, in.Do, _ = strings.Cut(r.Reason.Error(), ": ")
 	if r.Text != "" && !errors.Is(r, tcp.ErrKey) {
 		in.Why += " (" + r.Text + ")"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,8 +62,12 @@ func TestNodeAt(t *testing.T) {
 			t.Error(addr, got)
 		}
 	}
-	for _, err := range []error{tcp.ErrKey, tcp.ErrCluster, tcp.ErrNode, tcp.ErrProtocol, tcp.ErrGarbage} {
-		if in := met(2, &tcp.RefusedError{Reason: err, Text: "x"}); in.Why == "" || in.Do == "" || (in.Why == "the secrets differ") != errors.Is(err, tcp.ErrKey) {
+	in := met(2, &tcp.RefusedError{Reason: tcp.ErrRemoved, Text: "version 7, at node 2, has no x", Remote: true})
+	if !in.Removed || !strings.Contains(in.Why, "this node was removed from the cluster") || !strings.Contains(in.Why, "version 7") || !strings.Contains(in.Do, "quorate node add") {
+		t.Errorf("%+v", in)
+	}
+	for _, err := range []error{tcp.ErrKey, tcp.ErrCluster, tcp.ErrNode, tcp.ErrRemoved, tcp.ErrProtocol, tcp.ErrGarbage} {
+		if in := met(2, &tcp.RefusedError{Reason: err, Text: "x"}); in.Why == "" || in.Do == "" || in.Removed || (in.Why == "the secrets differ") != errors.Is(err, tcp.ErrKey) {
 			t.Errorf("%v: %+v", err, in)
 		}
 	}

@@ -319,6 +319,7 @@ func TestADrainedNodeLeavesWhenNothingIsInUse(t *testing.T) {
 	if e.n.st.Draining(e.m[0]) != nil {
 		t.Fatal("it is drained still")
 	}
+	e.want(e.step(8*time.Second, Operator{Token: 7, Command: "undrain", Node: 1}), "n1 has left already, and a drain ends with that: start quorated there")
 }
 
 // When a drain was agreed is known of the one that stands, and not of one before it.

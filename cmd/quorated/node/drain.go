@@ -41,8 +41,13 @@ func (n *Node) askDrain(in Operator) {
 
 // askUndrain takes a drain back.
 func (n *Node) askUndrain(in Operator) {
-	m, _ := n.st.View.Find(in.Node)
-	if n.st.Draining(m) == nil {
+	m, ok := n.st.View.Find(in.Node)
+	rec := n.st.Node(in.Node)
+	switch {
+	case !ok && rec != nil && rec.Left:
+		n.refuseOperator(in, "%s has left already, and a drain ends with that: start quorated there, and it is a member again", n.cfg.Name(in.Node))
+		return
+	case n.st.Draining(m) == nil:
 		n.refuseOperator(in, "%s is not drained; see `quorate nodes`", n.cfg.Name(in.Node))
 		return
 	}

@@ -153,7 +153,13 @@ func (n *Node) takesOverFrom(in Operator) bool {
 	if t == nil || slices.Contains(t.have, in.Node) || n.lease(in.Node) == 0 {
 		return false
 	}
-	n.do(Reply{Token: in.Token, Text: fmt.Sprintf("nothing can be agreed, and by %s %s goes on alone and fences %s for that; see `quorate why`", t.rule, n.names(t.have), n.cfg.Name(in.Node))})
+	text := fmt.Sprintf("nothing can be agreed, and by %s %s goes on alone and fences %s for that", t.rule, n.names(t.have), n.cfg.Name(in.Node))
+	for _, s := range t.shots {
+		if turn := n.turnText(t, s); s.victim.Node == in.Node && s.proof == nil && s.job.Attempt == 0 && turn != "" {
+			text += "; now it is " + turn
+		}
+	}
+	n.do(Reply{Token: in.Token, Text: text + "; see `quorate why`"})
 	return true
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
@@ -40,6 +39,9 @@ func (n *Node) quorumReport(quorate bool) *control.QuorumReport {
 		r.Takeover = n.takeoverText()
 	}
 	r.Do = n.overrideHint()
+	if !quorate {
+		r.NoOverride = n.refusesOverride()
+	}
 	for i, rule := range r.Rules {
 		if n.policy.Witness != 0 && n.cfg.Quorum.TwoNode && (rule == "two_node" || rule == "wait_for_all") {
 			r.Rules[i] += " (rests: there is a witness)"
@@ -191,65 +193,4 @@ func (n *Node) goOn(ids []membership.NodeID) string {
 		return n.names(ids) + " goes"
 	}
 	return n.names(ids) + " go"
-}
-
-// overrideHint is what to do where an operator's override would let this node, which was
-// in no quorate view since it booted, go on; empty: it would not.
-func (n *Node) overrideHint() string {
-	ids, have := n.notSeen(), n.live.Linked()
-	if n.override != "" || len(ids) == 0 || len(n.apart()) > 0 || n.running() || n.rivalled() || n.Member() && n.seasoned || !n.group.Status().Formed {
-		return ""
-	}
-	switch g, ok := n.group.(membership.Forcer); {
-	case n.quorate && len(n.awaited()) > 0: // it is admitted then
-	case !ok || n.list != nil || n.policy.Witness != 0 || n.Evicted() || n.left() || n.maintenanceBars() != "" || g.MayForce(have) != "":
-		return ""
-	case len(have) > 1 && strings.HasPrefix(n.group.Status().Waiting, "restarted: "):
-		return "" // nobody gives its word before a majority has told it of its log (S2)
-	}
-	text := fmt.Sprintf("start quorated on %s; if that will not come up: quorate quorum override", n.names(ids))
-	if n.quorate && n.led() {
-		text += ", on " + n.cfg.Name(n.leader) + ", which leads"
-	}
-	return text
-}
-
-// led says that another node leads, which is the one that waits for all.
-func (n *Node) led() bool {
-	return n.leader != 0 && n.leader != n.cfg.Self && !n.leader.IsWitness()
-}
-
-// overrideWait is an operator's word that this node need not wait for all others after
-// a start of the whole cluster, and may go on with half of the nodes. It permits to fence
-// those who were not seen, and proves nothing (S11). wait_for_all waits for those who do
-// not count any more, too.
-func (n *Node) overrideWait(in Operator) {
-	counted, missing := n.unheard(), n.notSeen()
-	names := n.names(missing)
-	switch {
-	case !n.group.Status().Formed:
-		n.refuseOperator(in, "no cluster is formed yet, and a first start needs every configured node: %s; see `quorate why`", cmp.Or(n.group.Status().Waiting, "they were not seen"))
-	case n.running():
-		n.refuseOperator(in, "the cluster is quorate: there is nothing to override; see `quorate quorum`")
-	case len(missing) == 0 && n.override != "":
-		n.refuseOperator(in, "that was said already, by %s; see `quorate why` for what holds this node up", n.override)
-	case len(missing) == 0:
-		n.refuseOperator(in, "all nodes are there: none is waited for; see `quorate why` for what holds this node up")
-	case len(n.apart()) > 0:
-		n.refuseOperator(in, "%s; nobody goes on without a node that is up", n.shutText(n.apart()))
-	case n.quorate && n.led():
-		n.refuseOperator(in, "%s leads, and waits for %s: run it there", n.cfg.Name(n.leader), names)
-	case len(counted) == 0:
-		n.overridden(in, "this node need not wait for "+names+", of whom no vote counts: who left or was proved gone needs no new proof",
-			"it no longer waits for "+names+", who left or was proved gone and does not count")
-	default:
-		n.overridden(in, "this node need not wait for "+names+", and may go on with half of the nodes when all others are proved gone",
-			"it no longer waits for "+names+", and with half of the nodes it goes on when all others are proved gone")
-	}
-}
-
-func (n *Node) overridden(in Operator, event, answer string) {
-	n.override = in.Who
-	n.emit(membership.Event{Kind: membership.KindQuorum, Text: "quorum is overridden by " + in.Who + ": " + event})
-	n.do(Reply{Token: in.Token, Text: "overridden on this node: " + answer + "; follow it with `quorate events --follow`"})
 }

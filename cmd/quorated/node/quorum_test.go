@@ -164,7 +164,7 @@ func TestTheReportNamesWhoIsAwaited(t *testing.T) {
 func TestWaitForAllIsOverridden(t *testing.T) {
 	h := waiting(t)
 	effs := h.n.Step(membership.Mono(time.Second), Operator{Token: 7, Command: "quorum-override", Who: "root (uid 0)"})
-	h.want(h.replies(effs), "no longer waits for n2, n3, and with half of the nodes it goes on when all others are proved gone")
+	h.want(h.replies(effs), "no longer waits for n2, n3, and with half of the voters it goes on when all others are proved gone")
 	if h.n.override != "root (uid 0)" || !slices.ContainsFunc(effs, func(e Effect) bool {
 		x, ok := e.(Emit)
 		return ok && x.Event.Kind == membership.KindQuorum && strings.Contains(x.Event.Text, "overridden by root (uid 0): this node need not wait for n2, n3, and may go on with half")

@@ -13,6 +13,8 @@ import (
 type Refused struct {
 	Peer    membership.NodeID
 	Why, Do string
+	// Removed: it is the peer that says that its configuration has not got this node.
+	Removed bool
 }
 
 func (Refused) nodeInput() {}
@@ -48,6 +50,16 @@ func (n *Node) unmet(id membership.NodeID) *unmet {
 	return nil
 }
 
+// removedBy is a node that says that its configuration has not got this one; 0: none does.
+func (n *Node) removedBy() membership.NodeID {
+	for _, id := range n.peerIDs() {
+		if r := n.unmet(id); r != nil && r.Removed {
+			return id
+		}
+	}
+	return 0
+}
+
 // refusedDo is what to do about a node that is refused; empty: it is not, or nothing is known.
 func (n *Node) refusedDo(id membership.NodeID) string {
 	if r := n.unmet(id); r != nil {
@@ -71,8 +83,12 @@ func (n *Node) refusedWaits() (ws []control.Wait) {
 	}
 	for _, id := range slices.DeleteFunc(n.peerIDs(), n.unlisted) {
 		if r := n.unmet(id); r != nil {
-			ws = append(ws, control.Wait{What: "cluster", For: "config", Owner: id, Since: n.now.Sub(r.since),
-				Reason: n.cfg.Name(id) + " is refused: " + r.text(), Command: r.Do})
+			w := control.Wait{What: "cluster", For: "config", Owner: id, Since: n.now.Sub(r.since),
+				Reason: n.cfg.Name(id) + " is refused: " + r.text(), Command: r.Do}
+			if r.Removed {
+				w.What, w.Reason = "this node", n.cfg.Name(id)+" says: "+r.Why
+			}
+			ws = append(ws, w)
 		}
 	}
 	return ws

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/cluster"
 )
 
 var secrets = Refused{Peer: 2, Why: "the secrets differ", Do: "copy the secret"}
@@ -35,6 +37,33 @@ func TestARefusalIsTheCause(t *testing.T) {
 	h.n.Step(membership.Mono(92*time.Second), Disconnected{Peer: 2, Err: "EOF"})
 	if state, _ := h.n.stateOf(2); state == "refused" {
 		t.Error("it was connected since")
+	}
+}
+
+// A node whom a member says that it was removed says so itself, before all that its old
+// log has, and fences nobody by an operator's word.
+func TestARemovedNodeSaysSo(t *testing.T) {
+	v := newSurvivor(t, 2, twoNode)
+	v.n.group, v.n.seasoned = &vetting{forcer{voters: 2, heard: 1}}, false
+	v.n.st.Drains = []cluster.Drain{{Incarnation: v.n.st.View.Members[1], Who: "root"}}
+	v.run(time.Second)
+	drains := func() bool {
+		return slices.ContainsFunc(v.n.Status(membership.Mono(v.now), nil).Waits, func(w control.Wait) bool { return w.What == "drain of n2" })
+	}
+	if do := v.n.overrideHint(); drains() || !strings.HasSuffix(do, "quorate quorum override") {
+		t.Errorf("%q", do)
+	}
+	v.give(Refused{Peer: 2, Why: "this node was removed", Do: "add it", Removed: true})
+	ws := v.n.refusedWaits()
+	if len(ws) != 1 || ws[0].What != "this node" || ws[0].For != "config" || ws[0].Reason != "n2 says: this node was removed" || ws[0].Command != "add it" {
+		t.Errorf("%+v", ws)
+	}
+	if r := v.answer(says); r.Err != "n2 says: this node was removed: add it" || v.n.overrideHint() != "" {
+		t.Errorf("%+v", r)
+	}
+	v.n.group = v.g
+	if !drains() {
+		t.Error("a log that is not outdated has a drain, and it is not told of")
 	}
 }
 

@@ -179,7 +179,13 @@ func (n *Node) changeWaits(sp *lockspace.Space, at time.Duration) (string, []con
 	c, what := sp.Change, "lockspace "+sp.Name
 	var ws []control.Wait
 	if c.Opened != 0 {
+		if !n.running() {
+			ws = append(ws, n.unorderedWait(what, at))
+		}
 		for _, id := range missing(c) {
+			if _, _, here := n.local.Phase(sp.Name); id == n.cfg.Self && !here && !n.running() {
+				continue // it was an earlier life of this node, whose kernel has nothing to finish
+			}
 			ws = append(ws, control.Wait{What: what, For: "recovery", Owner: id, Since: at, Deadline: max(recoverLimit-at, 0),
 				Reason: fmt.Sprintf("the DLM in the kernel of %s has not finished recovery", n.cfg.Name(id))})
 		}
@@ -190,16 +196,25 @@ func (n *Node) changeWaits(sp *lockspace.Space, at time.Duration) (string, []con
 		state = "fencing"
 		ws = append(ws, n.fenceWait(what, v))
 	}
-	if n.rivalled() {
-		ws = append(ws, n.rivalWait(what, at))
-	} else if !n.st.View.Quorate || !n.quorate {
-		ws = append(ws, control.Wait{What: what, For: "quorum", Since: at, Reason: n.votes().Text})
+	if n.rivalled() || !n.st.View.Quorate || !n.quorate {
+		ws = append(ws, n.unorderedWait(what, at))
 	}
 	for _, i := range sp.Withdrawn() {
 		ws = append(ws, control.Wait{What: what, For: "view", Owner: i.Node, Since: at, Reason: fmt.Sprintf("the file system withdrew on %s, and the kernel of another "+
 			"member, older than Linux 6.18, replays the journals of the dead alone: %[1]s has to be evicted, or to reboot", n.cfg.Name(i.Node))})
 	}
 	return state, append(ws, n.stopWaits(what, c, control.Wait{Since: at})...)
+}
+
+// unorderedWait is for what goes on with the next entry, which cannot be ordered.
+func (n *Node) unorderedWait(what string, at time.Duration) control.Wait {
+	switch {
+	case n.rivalled():
+		return n.rivalWait(what, at)
+	case !n.st.View.Quorate || !n.quorate:
+		return control.Wait{What: what, For: "quorum", Since: at, Reason: n.votes().Text}
+	}
+	return control.Wait{What: what, For: "view", Since: at, Reason: "this node is not a member of the cluster yet"}
 }
 
 const onlyWhenOff = " (only when it is off or cut from the disk)"
@@ -285,10 +300,10 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	if n.rivalled() {
 		ws = append(ws, n.rivalWait("cluster", n.now.Sub(n.rivalSince)))
 	} else if g.Waiting != "" {
-		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: n.now.Sub(n.unordered.since), Command: cmp.Or(n.overrideHint(), g.Do)})
+		ws = append(ws, control.Wait{What: "cluster", For: "quorum", Reason: g.Waiting, Since: n.now.Sub(n.unordered.since), Command: cmp.Or(n.quorumDo(), g.Do)})
 	}
 	if !n.quorate {
-		w := control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom(), Command: n.overrideHint()}
+		w := control.Wait{What: "this node", For: "quorum", Since: n.now.Sub(n.unlinked.since), Reason: n.hearsWhom(), Command: n.quorumDo()}
 		if missing := n.listWaits(); len(missing) > 0 {
 			w.Command = missing[0].Command
 		}
@@ -314,16 +329,21 @@ func (n *Node) clusterWaits(g membership.GroupStatus) []control.Wait {
 	ws = append(ws, n.listWaits()...)
 	ws = append(ws, n.keyWaits()...)
 	ws = append(ws, n.maintenanceWaits("cluster", n.st.View.IDs())...)
-	ws = append(ws, n.holdWaits()...)
 	ws = append(ws, n.takeoverWaits()...)
 	ws = append(ws, n.graceWaits()...)
-	ws = append(ws, n.configWaits()...)
-	ws = append(ws, n.drainWaits()...)
+	if !restarted(g) { // else they are from a log that others may have gone on from
+		ws = append(ws, n.holdWaits()...)
+		ws = append(ws, n.configWaits()...)
+		ws = append(ws, n.drainWaits()...)
+	}
 	if n.running() {
 		ws = append(ws, n.absentWaits()...)
 	}
 	return ws
 }
+
+// restarted says that the group does not know yet what was agreed since its log ends.
+func restarted(g membership.GroupStatus) bool { return strings.HasPrefix(g.Waiting, "restarted: ") }
 
 // absentWaits are the configured nodes that should be members and are not, or are
 // about to be no more. Nothing stands still for them: what does is a graver cause.

@@ -94,7 +94,7 @@ func (n *Node) mayTakeOver() (rule quorum.Rule, have []membership.NodeID, why st
 	case n.Evicted() || n.left() || n.leaving != nil:
 		return quorum.NoRule, nil, "it does not belong to the cluster"
 	case n.override == "" && !(n.Member() && n.seasoned):
-		return quorum.NoRule, nil, "it has not been in a quorate view since it booted, so it may be the one that was fenced; " + cmp.Or(n.shutText(n.apart()), "`quorate quorum override` allows it to fence the others")
+		return quorum.NoRule, nil, "it has not been in a quorate view since it booted, so it may be the one that was fenced; " + n.unseasoned()
 	}
 	if why = n.maintenanceBars(); why != "" {
 		return quorum.NoRule, nil, why
@@ -558,32 +558,9 @@ func (n *Node) takeoverWaits() (ws []control.Wait) {
 		return append(ws, w)
 	}
 	for _, s := range t.shots {
-		if s.proof != nil {
-			continue
+		if s.proof == nil {
+			ws = append(ws, n.shotWait(t, s, w))
 		}
-		x, name := w, n.cfg.Name(s.victim.Node)
-		x.Owner, x.Command = s.victim.Node, "quorate fence ack "+name+onlyWhenOff
-		x.Reason = fmt.Sprintf("by %s %s goes on when %s is proved gone%s", t.rule, n.names(t.have), name, n.stallText(t))
-		switch {
-		case s.job.Attempt != 0:
-			x.Reason += fmt.Sprintf("; this node is fencing it (attempt %d)", s.tries)
-			at := n.offBy(s.victim.Node, s.began)
-			if s.job.Until != 0 {
-				at = min(at, s.job.Until)
-			}
-			x.Deadline = max(at.Sub(n.now), 0)
-		case n.lease(s.victim.Node) == 0:
-			x.Reason += "; no fence device is configured for it"
-		case s.actor != 0 && s.over == 0:
-			x.Reason += fmt.Sprintf("; %s may be fencing it still, and is to be proved gone first", n.cfg.Name(s.actor))
-		case s.actor != 0:
-			x.Reason += fmt.Sprintf("; %s may be fencing it still", n.cfg.Name(s.actor))
-			x.Deadline = max(s.over.Sub(n.now), 0)
-		case s.err != "":
-			x.Reason += fmt.Sprintf("; attempt %d to fence it failed: %s", s.tries, s.err)
-			x.Deadline = max(max(s.next, n.turn(t).from).Sub(n.now), 0)
-		}
-		ws = append(ws, x)
 	}
 	return ws
 }

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -114,4 +116,51 @@ func (n *Node) attempt() (longest time.Duration) {
 		longest = max(longest, sum)
 	}
 	return longest
+}
+
+// turnText says that the other one may fence this node now, and that a shot waits for the
+// end of that; empty: it is not so.
+func (n *Node) turnText(t *takeover, s *shot) string {
+	from := n.turn(t).from
+	if n.opponent(t) == 0 || from <= n.now || s.next > from {
+		return ""
+	}
+	return n.cfg.Name(n.opponent(t)) + "'s turn to fence, and after that this node's again"
+}
+
+// shotWait says what keeps the proof of a takeover that is not there yet; w is what is
+// the same for all.
+func (n *Node) shotWait(t *takeover, s *shot, w control.Wait) control.Wait {
+	name := n.cfg.Name(s.victim.Node)
+	w.Owner, w.Command = s.victim.Node, "quorate fence ack "+name+onlyWhenOff
+	w.Reason = fmt.Sprintf("by %s %s goes on when %s is proved gone%s", t.rule, n.names(t.have), name, n.stallText(t))
+	switch {
+	case s.job.Attempt != 0:
+		w.Reason += fmt.Sprintf("; this node is fencing it (attempt %d)", s.tries)
+		at := n.offBy(s.victim.Node, s.began)
+		if s.job.Until != 0 {
+			at = min(at, s.job.Until)
+		}
+		w.Deadline = max(at.Sub(n.now), 0)
+	case n.lease(s.victim.Node) == 0:
+		w.Reason += "; no fence device is configured for it"
+	case s.actor != 0 && s.over == 0:
+		w.Reason += fmt.Sprintf("; %s may be fencing it still, and is to be proved gone first", n.cfg.Name(s.actor))
+	case s.actor != 0:
+		w.Reason += fmt.Sprintf("; %s may be fencing it still", n.cfg.Name(s.actor))
+		w.Deadline = max(s.over.Sub(n.now), 0)
+	default:
+		if s.err != "" {
+			w.Reason += fmt.Sprintf("; attempt %d to fence it failed: %s", s.tries, s.err)
+		}
+		if s.result == nil {
+			w.Deadline = max(max(s.next, n.turn(t).from).Sub(n.now), 0)
+		}
+		if text := n.turnText(t, s); text != "" {
+			left := membership.Short(max(w.Deadline.Round(time.Second), time.Second))
+			w.Reason += fmt.Sprintf("; for %s it is %s: it is tried again then, also a device that was mended meanwhile", left, text)
+			w.Command = "wait for this node's turn, in " + left + "; or, which ends it at once: " + w.Command
+		}
+	}
+	return w
 }

@@ -177,6 +177,22 @@ func TestALockspaceCountsTheVotesThatAreHeard(t *testing.T) {
 	}
 }
 
+// A node that has just booted has nothing to finish in the recovery of an earlier life: it
+// waits for a quorum, and for the others.
+func TestARecoveryOfAnEarlierLifeWaitsForTheQuorum(t *testing.T) {
+	h := newHolder(t)
+	h.n.leader = 0
+	sp := &lockspace.Space{Name: "gfs", Change: &lockspace.Change{Opened: 1, New: []lockspace.Member{{Incarnation: h.m[0]}, {Incarnation: h.m[1]}}}}
+	state, ws := h.n.changeWaits(sp, time.Second)
+	if state != "recovering" || len(ws) != 2 || ws[0].For != "quorum" || ws[1].For != "recovery" || ws[1].Owner != 2 {
+		t.Errorf("%s, %+v", state, ws)
+	}
+	h.looks(10*time.Second, 2, 3)
+	if _, ws = h.n.changeWaits(sp, time.Second); len(ws) != 2 || ws[0].For != "recovery" || ws[0].Owner != 1 {
+		t.Errorf("%+v", ws)
+	}
+}
+
 // A stop that is waited for because a daemon stands still is not waited for as long as
 // another one, and says why.
 func TestAStopOfWhoStandsStillHasItsOwnLimit(t *testing.T) {

@@ -9,6 +9,8 @@
 // when told to (Kick). One connection carries a pair; a new authenticated one
 // replaces the old at once, so a peer that vanished without a word and came
 // back is never kept waiting for a time-out.
+// A listener that is not dialled asks why, on a connection that comes to nothing (askLoop):
+// the other one may have another secret, or a configuration without this node.
 //
 // # The spare
 //

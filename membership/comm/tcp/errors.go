@@ -21,6 +21,8 @@ var (
 	ErrCluster = errors.New("the cluster names differ: correct \"cluster\" in the configuration, or give each cluster its own secret")
 	// ErrNode: the peer is not the node that it should be, or is not configured.
 	ErrNode = errors.New("not the expected node: compare node ids and addresses in both configurations")
+	// ErrRemoved: the peer works by an agreed configuration that has not got the node.
+	ErrRemoved = errors.New("the configuration that was agreed on has not got the node: it was removed, or is not added yet: on a member, `quorate node add` brings it in; else stop quorated there")
 	// ErrProtocol: a version that this daemon does not speak.
 	ErrProtocol = errors.New("the protocol versions differ: upgrade the older quorated")
 	// ErrGarbage: bytes that are no frame of ours.
@@ -82,7 +84,7 @@ func (e *OpError) Unwrap() error { return e.Err }
 // RefusedError says that two daemons reached each other and will not talk.
 type RefusedError struct {
 	Remote bool  // the other end refused this node
-	Reason error // ErrKey, ErrCluster, ErrNode, ErrProtocol or ErrGarbage
+	Reason error // ErrKey, ErrCluster, ErrNode, ErrRemoved, ErrProtocol or ErrGarbage
 	Text   string
 }
 
@@ -102,7 +104,7 @@ func refuse(reason error, format string, args ...any) *RefusedError {
 }
 
 // The codes of reasons on the wire.
-var codes = []error{1: ErrKey, 2: ErrCluster, 3: ErrNode, 4: ErrProtocol, 5: ErrGarbage}
+var codes = []error{1: ErrKey, 2: ErrCluster, 3: ErrNode, 4: ErrProtocol, 5: ErrGarbage, 6: ErrRemoved}
 
 func codeOf(reason error) byte {
 	for c, e := range codes {

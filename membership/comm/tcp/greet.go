@@ -20,6 +20,10 @@ func Greet(ctx context.Context, opt Options, raw net.Conn, peer membership.NodeI
 	if err != nil {
 		return err
 	}
+	return c.greet(ctx, raw, peer)
+}
+
+func (c *Comm) greet(ctx context.Context, raw net.Conn, peer membership.NodeID) error {
 	_ = raw.SetDeadline(time.Now().Add(c.opt.Handshake))
 	defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
 	conn := tls.Client(raw, c.believed.Load().tls)
@@ -41,3 +45,41 @@ type silent struct{}
 func (silent) Connected(membership.NodeID)           {}
 func (silent) Message(membership.NodeID, []byte)     {}
 func (silent) Disconnected(membership.NodeID, error) {}
+
+// A node that the others dial, and that has not been for askAfter since its start, asks
+// them why, and again while it is not.
+const (
+	askAfter = 5 * time.Second
+	askEvery = 20 * time.Second
+)
+
+// askLoop finds out why a peer that is to dial this node does not: one that has another
+// secret, or whose configuration has this node no more, says so when it is asked, and
+// else nobody would ever hear of it.
+func (p *peer) askLoop(ctx context.Context) {
+	for wait := p.c.askAfter; ; wait = p.c.askEvery {
+		sleep(ctx, wait)
+		if ctx.Err() != nil {
+			return
+		}
+		if p.isUp() {
+			continue
+		}
+		raw, _, err := p.connect(ctx)
+		if err != nil {
+			continue
+		}
+		addr := remoteOf(raw)
+		err = p.c.greet(ctx, raw, p.node.ID)
+		_ = raw.Close()
+		if err != nil && ctx.Err() == nil {
+			p.c.refused(addr, &OpError{Op: "ask", Peer: p.node.ID, Name: p.node.Name, Addr: addr, Err: err})
+		}
+	}
+}
+
+func (p *peer) isUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.current != nil
+}

@@ -110,10 +110,20 @@ func (c *Comm) begin(ctx context.Context, wg *sync.WaitGroup) *admission {
 	return c.run.gate
 }
 
-// dialLocked keeps a connection to a peer that this node dials, while Run runs.
+// dialLocked keeps a connection to a peer that this node dials, while Run runs. One that
+// dials this node is asked why it does not.
 func (c *Comm) dialLocked(p *peer) {
 	ctx := c.run.ctx
-	if ctx == nil || c.opt.Self >= p.node.ID {
+	if ctx == nil {
+		return
+	}
+	if c.opt.Self >= p.node.ID {
+		c.run.wg.Go(func() {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(p.gone, cancel)()
+			p.askLoop(ctx)
+		})
 		return
 	}
 	c.run.wg.Go(func() {

@@ -1,10 +1,15 @@
 package tcp
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/comm/commtest"
@@ -91,4 +96,48 @@ func TestNodesThatCannotBe(t *testing.T) {
 		t.Error("with a node twice")
 	}
 	must(t, c.SetNodes(nodes))
+}
+
+// A node that the agreed configuration has no more is told so, whoever of the two dials,
+// and so is who refuses it.
+func TestARemovedNodeIsTold(t *testing.T) {
+	for _, gone := range []membership.NodeID{1, 2} {
+		r := &rig{}
+		nodes, key := r.nodes(t, 2), commtest.Secret(t)
+		told, refused := make(chan error, 9), make(chan error, 9)
+		stays := 3 - gone
+		rest := nodes[stays-1 : stays]
+		r.start(t, commtest.Spec{Self: stays, Nodes: rest, Secret: key, Refused: func(err error) { refused <- err }}, func(c *Comm) { c.SetVersion(7) })
+		r.start(t, commtest.Spec{Self: gone, Nodes: nodes, Secret: key, Refused: func(err error) { told <- err }}, func(c *Comm) {
+			c.askAfter, c.askEvery = 50*time.Millisecond, 50*time.Millisecond
+		})
+		for remote, ch := range map[bool]chan error{true: told, false: refused} {
+			var x *RefusedError
+			if err := <-ch; !errors.Is(err, ErrRemoved) || !errors.As(err, &x) || x.Remote != remote || !strings.HasPrefix(x.Text, fmt.Sprintf("version 7, at node %d, has no quorate://", stays)) {
+				t.Errorf("%d: %v", gone, err)
+			}
+		}
+	}
+}
+
+// Who is asked keeps its connection, and one that would talk refuses nobody.
+func TestAnAskTakesNoConnection(t *testing.T) {
+	r := &rig{}
+	nodes, key := r.nodes(t, 2), commtest.Secret(t)
+	tries := make(chan struct{}, 1000)
+	b, cb := r.start(t, commtest.Spec{Self: 2, Nodes: nodes, Secret: key, Refused: func(err error) { t.Error(err) }}, func(c *Comm) {
+		c.askAfter, c.askEvery = 20*time.Millisecond, 20*time.Millisecond
+		dial := c.dial
+		c.dial = func(ctx context.Context, l, r netip.AddrPort) (net.Conn, error) {
+			tries <- struct{}{}
+			return dial(ctx, l, r)
+		}
+	})
+	<-tries // nobody is there
+	r.start(t, commtest.Spec{Self: 1, Nodes: nodes, Secret: key, Refused: func(err error) { t.Error(err) }}, nil)
+	b.Await(commtest.Connected, 1, 1)
+	time.Sleep(100 * time.Millisecond)
+	if n := b.Count(commtest.Disconnected, 1); n != 0 || !cb.Status().Peers[0].Connected {
+		t.Errorf("it ended %d times", n)
+	}
 }

@@ -80,6 +80,9 @@ func (c *Comm) admit(s *session) error {
 		return s.refuse(err)
 	}
 	p, ok := c.peer(id)
+	if !ok && c.version.Load() != 0 {
+		return s.refuse(c.removed(nodeURI(c.opt.Cluster, id).String()))
+	}
 	if !ok {
 		return s.refuse(refuse(ErrNode, "node %d is not configured at node %d any more", id, c.opt.Self))
 	}

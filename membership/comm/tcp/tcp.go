@@ -61,10 +61,13 @@ type Comm struct {
 	nodes    atomic.Pointer[nodes]
 	run      running
 	believed atomic.Pointer[credentials]
+	version  atomic.Uint64 // of the agreed configuration; 0: none
 	log      *slog.Logger
 	gate     refusals
 	protocol uint16 // Protocol, but in tests
 	feature  uint16 // Feature, but in tests
+	askAfter time.Duration
+	askEvery time.Duration
 	dial     func(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error)
 
 	mu      sync.Mutex
@@ -84,6 +87,8 @@ func New(opt Options) (*Comm, error) {
 		gate:     refusals{every: opt.RefusedEvery, told: map[string]time.Time{}},
 		protocol: Protocol,
 		feature:  Feature,
+		askAfter: askAfter,
+		askEvery: askEvery,
 		dial:     dialTCP,
 		listens:  map[netip.AddrPort]string{},
 	}
@@ -223,6 +228,8 @@ func (c *Comm) identify(s tls.ConnectionState, want membership.NodeID) (membersh
 	switch {
 	case !ok && uris[0].Host != c.opt.Cluster:
 		return 0, refuse(ErrCluster, "cluster %q met cluster %q", printable(uris[0].Host), c.opt.Cluster)
+	case !ok && want == 0 && c.version.Load() != 0:
+		return 0, c.removed(uris[0].String())
 	case !ok:
 		return 0, refuse(ErrNode, "%s is not configured at node %d", printable(uris[0].String()), c.opt.Self)
 	case id == c.opt.Self:
@@ -232,6 +239,15 @@ func (c *Comm) identify(s tls.ConnectionState, want membership.NodeID) (membersh
 	}
 	return id, nil
 }
+
+// removed refuses who is not in the agreed configuration (any more).
+func (c *Comm) removed(name string) error {
+	return refuse(ErrRemoved, "version %d, at node %d, has no %s", c.version.Load(), c.opt.Self, printable(name))
+}
+
+// SetVersion says of which agreed version the configured nodes are: who is none of them
+// is told that. 0: they are a file's.
+func (c *Comm) SetVersion(v uint64) { c.version.Store(v) }
 
 // Run listens on every own address and dials every peer with a higher id, until
 // ctx ends and every goroutine is gone. Handlers have then been told of the end
