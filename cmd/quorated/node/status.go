@@ -355,7 +355,7 @@ func (n *Node) absentWaits() []control.Wait {
 		case "refused":
 			w.Reason, w.Command = name+" is no member: "+reason, n.refusedDo(id)
 		case "left":
-			w.Reason, w.Command = name+" is no member: it left", "start quorated on "+name
+			w.Reason, w.Command = name+" is no member: it left", n.comeBack(id)
 		case "absent":
 			w.Reason, w.Command = name+" is no member", n.bringBack(id)
 			if _, do := n.shut(id); do != "" {
