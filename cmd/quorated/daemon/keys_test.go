@@ -391,7 +391,7 @@ func TestAnotherSecretIsReloaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.start()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(other.log.String(), "and run `quorate key reload` there"); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(other.log.String(), "have it loaded there: `quorate key reload`"); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it is not refused: %s", other.log)
 		}
