@@ -49,7 +49,7 @@ build: ## bin/quorated, quorate, lab, sim, demo, chaos: static programs
 	@mkdir -p bin
 	$(BUILD) -o bin/ ./cmd/quorated ./cmd/quorate ./tools/lab/cmd/lab ./tools/sim/cmd/sim ./tools/demo ./tools/chaos/cmd/chaos
 
-demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|redfish PROFILE= KERNEL=uml-6.12|qemu-7.3|... KEEP=1
+demo: ## three real kernels, one dies; NODES=3..16 VICTIM=leader|follower AGENT=lab|redfish PROFILE= KERNEL=uml-6.12|qemu-7.3|... KEEP=1
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/demo $(if $(KEEP),./tools/lab/cmd/lab)
 	@$(IN) bin/demo
