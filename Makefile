@@ -14,7 +14,7 @@ endif
 IN = PATH="$(dir $(GO)):$$PATH" GOTOOLCHAIN=auto
 
 VERSION ?= $(or $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null),unknown)
-LDFLAGS = -s -w -X main.version=$(VERSION) -X github.com/quorate/quorate/cmd/quorated/daemon.Version=$(VERSION)
+LDFLAGS = -s -w -X main.version=$(VERSION) -X github.com/quorate/quorate/cmd/quorated/daemon.Version=$(VERSION) -X github.com/quorate/quorate/cmd/quorated/config.DocDir=$(DOC)
 BUILD   = $(IN) CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 VERIFY  = $(BUILD) -o bin/ ./tools/bootstrap/verify && $(IN) bin/verify
 
@@ -49,7 +49,7 @@ build: ## bin/quorated, quorate, lab, sim, demo, chaos: static programs
 	@mkdir -p bin
 	$(BUILD) -o bin/ ./cmd/quorated ./cmd/quorate ./tools/lab/cmd/lab ./tools/sim/cmd/sim ./tools/demo ./tools/chaos/cmd/chaos
 
-demo: ## three real kernels, one dies; NODES= VICTIM=leader|follower AGENT=lab|redfish PROFILE= KERNEL=uml-6.12|qemu-7.3|... KEEP=1
+demo: ## three real kernels, one dies; NODES=3..16 VICTIM=leader|follower AGENT=lab|redfish PROFILE= KERNEL=uml-6.12|qemu-7.3|... KEEP=1
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./tools/demo $(if $(KEEP),./tools/lab/cmd/lab)
 	@$(IN) bin/demo
@@ -137,11 +137,13 @@ man: ## out/man: manual pages
 
 DIST = cmd/quorated/dist
 LIB  = $(DESTDIR)$(PREFIX)/lib
+DOC  = $(PREFIX)/share/doc/quorate
+DOCS = docs/operating.md docs/quorum.md docs/witness.md docs/import.md
 
 # What a running system has to be told of.
 ACTIVATE = systemd-sysusers && systemctl daemon-reload && udevadm control --reload && udevadm trigger -s misc
 
-install: man ## programs, unit, udev rules, modules, group, man pages, completion, reference configuration; DESTDIR= PREFIX=
+install: man ## programs, unit, udev rules, modules, group, man pages, completion, documents, reference configuration; DESTDIR= PREFIX=
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/sbin bin/quorated bin/quorate
 	install -d $(LIB)/systemd/system $(LIB)/udev/rules.d $(LIB)/modules-load.d $(LIB)/sysusers.d $(LIB)/systemd/sleep.conf.d $(DESTDIR)$(SYSCONFDIR)/quorate
 	sed 's|/usr/sbin/|$(PREFIX)/sbin/|g' $(DIST)/quorated.service >$(LIB)/systemd/system/quorated.service
@@ -150,7 +152,8 @@ install: man ## programs, unit, udev rules, modules, group, man pages, completio
 	install -m 0644 $(DIST)/modules-load.conf $(LIB)/modules-load.d/quorate.conf
 	install -m 0644 $(DIST)/sysusers.conf $(LIB)/sysusers.d/quorate.conf
 	install -m 0644 $(DIST)/sleep.conf $(LIB)/systemd/sleep.conf.d/quorate.conf
-	install -m 0644 $(DIST)/quorate.toml $(DESTDIR)$(SYSCONFDIR)/quorate/quorate.toml.example
+	sed 's|/usr/share/doc/quorate|$(DOC)|g' $(DIST)/quorate.toml | install -m 0644 /dev/stdin $(DESTDIR)$(SYSCONFDIR)/quorate/quorate.toml.example
+	install -D -m 0644 -t $(DESTDIR)$(DOC) $(DOCS)
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man8 out/man/*.8
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 out/man/*.5
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions

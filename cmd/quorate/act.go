@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -160,7 +162,8 @@ func (a *app) keygenCmd() *cobra.Command {
 		Use:   "keygen [-]",
 		Short: "Make the cluster's secret",
 		Long: `keygen makes the cluster's secret, mode 0600, and never replaces one. Run it on one
-node and copy the file to all others. With - a new line is printed instead, for
+node and copy the file to all others. It makes the directory of the file where there is
+none, and says so; not those above it. With - a new line is printed instead, for
 rotation.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -170,8 +173,12 @@ rotation.`,
 			if len(args) == 1 || file == "-" {
 				return secret.Generate(a.out)
 			}
+			_, missing := os.Stat(filepath.Dir(file))
 			if err := secret.WriteFile(file); err != nil {
 				return err
+			}
+			if errors.Is(missing, fs.ErrNotExist) {
+				fmt.Fprintf(a.out, "made the directory %s\n", filepath.Dir(file))
 			}
 			_, err := fmt.Fprintf(a.out, "wrote %s: copy it to every node of the cluster, mode 0600, by a safe way (scp)\n", file)
 			return err

@@ -312,8 +312,17 @@ secrets).`,
 				return err
 			}
 			history, nobody := r.History, "nobody was fenced"
+			known := namesOf(s)
+			for _, h := range history {
+				if h.Name != "" { // it was removed
+					known[h.Victim.Node] = h.Name
+				}
+			}
 			if len(args) == 1 {
 				x, err := find(s, args[0])
+				if i := slices.IndexFunc(history, func(h control.FenceRecord) bool { return h.Name == args[0] }); i >= 0 {
+					x, err = control.NodeStatus{ID: history[i].Victim.Node, Name: args[0]}, nil
+				}
 				if err != nil {
 					return err
 				}
@@ -327,9 +336,9 @@ secrets).`,
 				_, err := fmt.Fprintln(a.out, nobody)
 				return err
 			case verbose:
-				return historyOutput(a.out, history, namesOf(s))
+				return historyOutput(a.out, history, known)
 			}
-			return historyTable(a.out, history, namesOf(s))
+			return historyTable(a.out, history, known)
 		},
 		ValidArgsFunction: a.completeNodes,
 	}

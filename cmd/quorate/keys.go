@@ -66,11 +66,12 @@ func (a *app) keyDropCmd() *cobra.Command {
 		Use:   "drop EPOCH",
 		Short: "Drop a key that nobody sends with, on all nodes",
 		Long: `key drop takes a key out of the files of this node and of all that are connected. It
-is refused while a node may send with it. That of a rotation can be dropped until it
-has taken over, which ends the rotation.
+is refused while a node sends with it, or may: one that is away may have begun to since
+it was last heard. That of a rotation can be dropped until a node sends with it, which
+ends the rotation.
 
-With --force nodes that are away are left out: such a one can come back only with the
-key file of another node.`,
+With --force nodes that are away are left out. Such a one, if it sends with the key by
+then or has no other, can come back only with the key file of another node.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			epoch, err := strconv.ParseUint(args[0], 10, 32)
@@ -144,8 +145,8 @@ func keyTable(w io.Writer, s *control.Status) error {
 // stages say how far a rotation is.
 var stages = map[string]string{
 	"awaiting":  "it is not loaded here yet",
-	"spreading": "not all nodes have loaded it",
-	"switching": "not all nodes send with it",
+	"spreading": "not all nodes are known to have loaded it",
+	"switching": "not all nodes are known to send with it",
 	"dropping":  "all nodes send with it, and the older ones go",
 }
 

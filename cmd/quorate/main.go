@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
 )
 
@@ -108,7 +109,9 @@ Start with:
   quorate why       what is waited for, the root cause first
 
 Exit status: 0 all is well, 1 degraded or refused, 2 blocked, 3 quorated does
-not answer, 64 wrong usage, 77 not permitted.`,
+not answer, 64 wrong usage, 77 not permitted.
+
+For day to day use see operating.md in ` + config.DocDir + `.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -366,5 +367,16 @@ func TestASilentWitness(t *testing.T) {
 		Quorum: &control.QuorumReport{Nodes: []control.QuorumNode{{ID: membership.FirstWitness, State: "silent"}}}}
 	if got := witnessLine(s); got != "witness vm at w:1, has a vote and is SILENT, heard 9.9s ago" {
 		t.Error(got)
+	}
+}
+
+// What to do is said once, below the cause; the table of waits has no other place for it.
+func TestTheCauseAndWhatToDo(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{out: &out}
+	w := control.Wait{For: "config", Reason: "beta is refused: the secrets differ: copy one", Command: "copy one"}
+	a.printCause(&out, &control.Status{}, []control.Wait{w})
+	if got := out.String(); got != "\n  cause: beta is refused: the secrets differ (for 0.0ms)\n  do:    copy one\n" {
+		t.Errorf("%q", got)
 	}
 }

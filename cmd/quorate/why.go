@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +67,11 @@ func (a *app) printCause(w io.Writer, s *control.Status, waits []control.Wait) {
 	root, ok := rootCause(waits)
 	switch {
 	case ok:
-		fmt.Fprintf(w, "\n  cause: %s%s\n", oneLine(root.Reason), times(root))
+		reason := root.Reason
+		if root.Command != "" { // it is said once, in the line below
+			reason = strings.TrimSuffix(reason, ": "+root.Command)
+		}
+		fmt.Fprintf(w, "\n  cause: %s%s\n", oneLine(reason), times(root))
 		if do := a.todo(s, root); do != "" {
 			fmt.Fprintf(w, "  do:    %s\n", do)
 		}

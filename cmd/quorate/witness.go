@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
 )
 
@@ -74,7 +76,7 @@ func (a *app) witnessShowCmd() *cobra.Command {
 				return errors.Join(a.json(s.Witness), level(s.Level))
 			}
 			if s.Witness == nil {
-				_, err := fmt.Fprintln(a.out, "no witness; docs/witness.md says how to add one in a minute")
+				_, err := fmt.Fprintf(a.out, "no witness; %s says how to add one in a minute\n", filepath.Join(config.DocDir, "witness.md"))
 				return err
 			}
 			w := s.Witness

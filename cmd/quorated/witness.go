@@ -17,6 +17,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/witness"
 	"github.com/quorate/quorate/membership"
 )
@@ -44,8 +45,9 @@ const witnessUsage = `usage:
   quorated --witness forget ID              drop a cluster; stop the witness first
 
 Each takes --state DIRECTORY, when it is not the default one; serving takes --listen
-ADDRESS and --name NAME as well. See quorated -h and docs/witness.md.
-`
+ADDRESS and --name NAME as well. See quorated -h and witness.md in `
+
+func witnessHelp() string { return witnessUsage + config.DocDir + "\n" }
 
 // runWitness is everything of a witness; flags may come after the word, too.
 func (f *witnessFlags) runWitness(args []string, debug bool, out, complaints io.Writer) int {
@@ -82,7 +84,7 @@ func (f *witnessFlags) runWitness(args []string, debug bool, out, complaints io.
 	case "forget":
 		err = witness.Forget(f.state, args[0])
 	case "help":
-		fmt.Fprint(out, witnessUsage)
+		fmt.Fprint(out, witnessHelp())
 	default:
 		return wrongWitness(complaints, fmt.Sprintf("there is no %q", word))
 	}
@@ -104,7 +106,7 @@ func anywhere(s *flag.FlagSet, words []string) (args []string, err error) {
 }
 
 func wrongWitness(complaints io.Writer, why string) int {
-	fmt.Fprintf(complaints, "quorated --witness: %s\n%s", why, witnessUsage)
+	fmt.Fprintf(complaints, "quorated --witness: %s\n%s", why, witnessHelp())
 	return exitUsage
 }
 

@@ -31,7 +31,7 @@ func refuse(nodes []membership.NodeID, do, format string, args ...any) error {
 func (m *Machine) CanRotate() (epoch uint32, err error) {
 	switch {
 	case m.plan != nil:
-		return 0, refuse(nil, "see `quorate key status`, or take that one back with `quorate key drop`", "key %v is on its way already", m.plan.Key)
+		return 0, refuse(nil, fmt.Sprintf("see `quorate key status`, or take that one back with `quorate key drop %d`", m.plan.Key.Epoch), "key %v is on its way already", m.plan.Key)
 	case len(m.keys) >= MaxKeys:
 		return 0, refuse(nil, "drop one that nobody sends with: `quorate key drop EPOCH`", "%d keys are loaded, and there may be no more", len(m.keys))
 	}
@@ -82,7 +82,7 @@ func (m *Machine) CanDrop(epoch uint32, force bool) (Key, error) {
 	}
 	k := m.keys[i]
 	if i == 0 {
-		return Key{}, refuse(nil, "have another one take over: `quorate key switch`, or `quorate key rotate`", "this node sends with key %v", k)
+		return Key{}, refuse(nil, m.instead(k), "this node sends with key %v", k)
 	}
 	var senders, unknown []membership.NodeID
 	for _, id := range m.order {
@@ -98,11 +98,30 @@ func (m *Machine) CanDrop(epoch uint32, force bool) (Key, error) {
 	}
 	switch {
 	case len(senders) > 0:
-		return Key{}, refuse(senders, "have another one take over first: `quorate key switch`", "key %v is what others send with", k)
+		return Key{}, refuse(senders, m.instead(k), "key %v is what others send with", k)
 	case len(unknown) > 0:
-		return Key{}, refuse(unknown, "bring them up; with --force they need the key file of another node before they come back", "who is away may send with key %v, or may yet begin to", k)
+		text := "key %v may still be what they send with"
+		if k.Compare(m.keys[0]) > 0 {
+			text = "it is not known whether they have begun to send with key %v meanwhile"
+		}
+		return Key{}, refuse(unknown, fmt.Sprintf("start quorated there and say it again; `quorate key drop %d --force` leaves out who is away, and who then sends with it, or has no other key, comes back only with the key file of another node", k.Epoch), text, k)
 	}
 	return k, nil
+}
+
+// instead is what helps to be rid of a key that is sent with.
+func (m *Machine) instead(k Key) string {
+	switch newest := slices.MaxFunc(m.keys, Key.Compare); {
+	case m.plan != nil && m.plan.Key.Compare(k) > 0:
+		return fmt.Sprintf("it goes by itself when all send with key %v; `quorate key status` says whom that waits for", m.plan.Key)
+	case newest.Compare(k) > 0:
+		return "have a newer one take over: `quorate key switch`"
+	case k == m.keys[0]:
+		return "have a new one take over: `quorate key rotate`"
+	case m.plan != nil && m.plan.Key == k:
+		return "it is taking over, and cannot be taken back any more: when it has (`quorate key status` says whom that waits for), `quorate key rotate` puts a new one in its place"
+	}
+	return "it cannot be taken back any more: have it take over here, too (`quorate key switch`), then a new one (`quorate key rotate`)"
 }
 
 // CanLoad says whether a changed file may be loaded: this node must understand every
@@ -162,16 +181,17 @@ func (m *Machine) Keys() []Key { return slices.Clone(m.keys) }
 type State struct {
 	Node membership.NodeID
 	Up   bool  // connected, or this node
+	Now  bool  // it has said so on the connection that stands
 	Keys []Key // nil: it was not heard since this daemon started
 	Err  string
 }
 
 // States are all configured nodes', by id.
 func (m *Machine) States() []State {
-	out := []State{{Node: m.self, Up: true, Keys: slices.Clone(m.keys), Err: m.err}}
+	out := []State{{Node: m.self, Up: true, Now: true, Keys: slices.Clone(m.keys), Err: m.err}}
 	for _, id := range m.order {
 		p := m.peers[id]
-		out = append(out, State{Node: id, Up: p.up, Keys: slices.Clone(p.word.Keys), Err: p.word.Err})
+		out = append(out, State{Node: id, Up: p.up, Now: p.fresh, Keys: slices.Clone(p.word.Keys), Err: p.word.Err})
 	}
 	slices.SortFunc(out, func(a, b State) int { return int(int64(a.Node) - int64(b.Node)) })
 	return out

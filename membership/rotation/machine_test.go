@@ -161,7 +161,7 @@ func TestByForce(t *testing.T) {
 	r.after(time.Hour)
 	r.wants() // the old one stays for it
 	r.stage(Switching, 3)
-	if _, err := r.m.CanDrop(1, false); err == nil || !strings.Contains(err.Error(), "who is away may send with key 1") {
+	if _, err := r.m.CanDrop(1, false); err == nil || !strings.Contains(err.Error(), "key 1 (11111111) may still be what they send with (nodes [3])") || !strings.Contains(err.Error(), "`quorate key drop 1 --force` leaves out") {
 		t.Error(err)
 	}
 	k, err := r.m.CanDrop(1, true)
@@ -180,7 +180,7 @@ func TestAPlanSpreads(t *testing.T) {
 	r.says(2, &Plan{Key: k2}, k1, k2)
 	r.stage(Awaiting, 1)
 	r.wants()
-	if _, err := r.m.CanRotate(); err == nil || !strings.Contains(err.Error(), "on its way already") {
+	if _, err := r.m.CanRotate(); err == nil || !strings.Contains(err.Error(), "on its way already") || !strings.Contains(err.Error(), "`quorate key drop 2`") {
 		t.Error(err)
 	}
 	r.give(Loaded{Keys: []Key{k1, k2}, Rotated: []Key{k2}})
@@ -332,6 +332,41 @@ func TestOperatorsAreRefused(t *testing.T) {
 	}
 	r.give(Loaded{Keys: []Key{name(1<<32-1, "d")}})
 	if _, err := r.m.CanRotate(); err == nil || !strings.Contains(err.Error(), "no epoch after") {
+		t.Error(err)
+	}
+}
+
+// What helps to be rid of a key is never what would leave it where it is.
+func TestInsteadOfAKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		keys []Key
+		plan *Plan
+		drop uint32
+		want string
+	}{
+		"own, alone":                 {[]Key{k1}, nil, 1, "`quorate key rotate`"},
+		"own, a newer one is loaded": {[]Key{k1, k2}, nil, 1, "`quorate key switch`"},
+		"own, one takes over":        {[]Key{k1, k2}, &Plan{Key: k2}, 1, "goes by itself when all send with key 2"},
+		"theirs, takes over":         {[]Key{k1, k2}, &Plan{Key: k2}, 2, "cannot be taken back any more: when it has"},
+		"theirs, by hand":            {[]Key{k1, k2}, nil, 2, "cannot be taken back any more: have it take over here"},
+		"theirs, a newer one here":   {[]Key{k3, k2}, nil, 2, "`quorate key switch`"},
+	} {
+		r := newRig(t, c.keys...)
+		r.says(2, nil, k2, k1)
+		if c.drop == 1 {
+			r.says(2, nil, k1)
+		}
+		if c.plan != nil {
+			r.give(Begin{*c.plan})
+		}
+		if _, err := r.m.CanDrop(c.drop, true); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r := newRig(t, k1, k2)
+	r.says(2, nil, k1, k2)
+	r.give(Down{2})
+	if _, err := r.m.CanDrop(2, false); err == nil || !strings.Contains(err.Error(), "not known whether they have begun to send with key 2") {
 		t.Error(err)
 	}
 }

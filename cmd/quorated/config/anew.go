@@ -9,13 +9,18 @@ import (
 	"github.com/quorate/quorate/membership"
 )
 
-// AnewSection is where docs/operating.md says how the cluster is formed anew.
-const AnewSection = "\"Changing what cannot be changed while it runs\" in operating.md"
+// DocDir is where the documents for users are installed; the Makefile sets it by its PREFIX.
+var DocDir = "/usr/local/share/doc/quorate"
+
+// AnewSection is where the documents say how the cluster is formed anew.
+func AnewSection() string {
+	return "\"Changing what cannot be changed while it runs\" in " + filepath.Join(DocDir, "operating.md")
+}
 
 // Anew says how a node is made to begin by its file again. The others have to do so, too.
 func (c Config) Anew() string {
 	dir := filepath.Join(c.StateDir, "raft")
-	return fmt.Sprintf("form the cluster anew: unmount everywhere, `quorate leave` on all nodes, `mv %s %s.old` on all, change the file everywhere, start quorated, `quorate init` on each; see %s", dir, dir, AnewSection)
+	return fmt.Sprintf("form the cluster anew: unmount everywhere, `quorate leave` on all nodes, `mv %s %s.old` on all, change the file everywhere, start quorated, `quorate init` on each; see %s", dir, dir, AnewSection())
 }
 
 // whileItRuns are the keys of a Digest that no version changes.
@@ -32,7 +37,7 @@ func Differs(file, now Config, version uint64) string {
 	}
 	text := fmt.Sprintf("%s differs from version %d, which is in force, in %s: run `quorate config write` here", file.Path, version, strings.Join(keys, ", "))
 	if fixed := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !whileItRuns(k) }); len(fixed) > 0 {
-		return text + fmt.Sprintf(" to make it what is in force; %s cannot be changed while the cluster runs, nor by a start: see %s", strings.Join(fixed, ", "), AnewSection)
+		return text + fmt.Sprintf(" to make it what is in force; %s cannot be changed while the cluster runs, nor by a start: see %s", strings.Join(fixed, ", "), AnewSection())
 	}
 	if lacks := lacking(file, now); lacks != "" {
 		return text + fmt.Sprintf("; the file lacks what was agreed later (%s), and `quorate config apply` would take that back", lacks)

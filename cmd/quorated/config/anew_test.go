@@ -15,7 +15,7 @@ func TestHowTheClusterIsFormedAnew(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), "form the cluster anew") != 1 {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"(21060, not 999): write 21060;", "(21064, not 998): write 21064, or form", "unmount everywhere, `quorate leave` on all nodes", "`mv /srv/q/raft /srv/q/raft.old` on all", "`quorate init` on each", AnewSection} {
+	for _, want := range []string{"(21060, not 999): write 21060;", "(21064, not 998): write 21064, or form", "unmount everywhere, `quorate leave` on all nodes", "`mv /srv/q/raft /srv/q/raft.old` on all", "`quorate init` on each", AnewSection()} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in\n%v", want, err)
 		}
@@ -37,7 +37,7 @@ func TestWhatAFileDiffersIn(t *testing.T) {
 		"a time":       {two + "[liveness]\nprofile = \"lan\"\n", two, "or where the file is the newer `quorate config apply`", "anew"},
 		"a node more":  {more, two, "or where the file is the newer `quorate config apply`", "lacks"},
 		"a node less":  {two, more, "the file lacks what was agreed later (node c), and `quorate config apply` would take that back", "newer"},
-		"a fixed one":  {strings.Replace(two, "[cluster]", "[cluster]\ndlm_port = 998", 1), two, "cluster.dlm_port cannot be changed while the cluster runs, nor by a start: see " + AnewSection, "config apply"},
+		"a fixed one":  {strings.Replace(two, "[cluster]", "[cluster]\ndlm_port = 998", 1), two, "cluster.dlm_port cannot be changed while the cluster runs, nor by a start: see " + AnewSection(), "config apply"},
 		"a secret":     {two + "[[fence]]\nnodes = [\"beta\"]\nagent = \"fence_x\"\noptions = { password = \"hunter2\" }\n", two, "or where the file", "hunter2"},
 		"both of them": {strings.Replace(two, "[cluster]", "[cluster]\ndlm_port = 998", 1), more, "cluster.dlm_port cannot be changed", "config apply"},
 	} {

@@ -240,7 +240,7 @@ func (p *parser) edges(events, state *table, c *Config) {
 func warnings(c Config) []string {
 	var out []string
 	if c.ManualFence && len(c.Nodes) > 1 && c.Group != GroupStatic {
-		out = append(out, "fencing is manual: the storage of a dead node stays locked until somebody runs `quorate fence ack`; configure [[fence]] devices")
+		out = append(out, manualWarning(c))
 	}
 	for _, n := range c.Nodes {
 		if len(c.Nodes) > 1 && slices.ContainsFunc(n.Addrs, netip.Addr.IsLoopback) {

@@ -180,7 +180,7 @@ func TestSecretFilePath(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	if w := parse(t, two).Warnings; len(w) != 1 || !strings.Contains(w[0], "manual") {
+	if w := parse(t, two).Warnings; len(w) != 1 || !strings.HasPrefix(w[0], "fencing is manual: the storage") {
 		t.Errorf("%v", w)
 	}
 	if w := parse(t, strings.Replace(two, "10.0.0.2", "127.0.1.1", 1)).Warnings; len(w) != 2 || !strings.Contains(w[1], "beta has a loopback") {

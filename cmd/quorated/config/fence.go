@@ -49,6 +49,32 @@ func (p *parser) fences(tables []*table, c *Config) {
 	}
 }
 
+// byHand are the nodes that no device cuts off, by name, and those that one does.
+func byHand(c Config) (without, with []string) {
+	for _, n := range c.Nodes {
+		if slices.ContainsFunc(c.Devices, func(d membership.Device) bool { return slices.Contains(d.Nodes, n.ID) }) {
+			with = append(with, n.Name)
+		} else {
+			without = append(without, n.Name)
+		}
+	}
+	return without, with
+}
+
+// manualWarning says whose death waits for an operator. Devices that are there are used.
+func manualWarning(c Config) string {
+	without, with := byHand(c)
+	switch {
+	case len(with) == 0:
+		return "fencing is manual: the storage of a dead node stays locked until it has booted again or somebody runs `quorate fence ack` for it; configure [[fence]] devices"
+	case len(without) == 0:
+		return `fencing = "manual", and every node has a [[fence]] device: they are used, and an operator is needed where they fail, as without that line`
+	}
+	names := strings.Join(without, ", ")
+	return fmt.Sprintf("fencing is manual for %s, without a [[fence]] device: when such a node dies its storage stays locked until it has booted again or somebody runs `quorate fence ack` for it; the devices of %s are used",
+		names, strings.Join(with, ", "))
+}
+
 func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
 	program := t.str("agent", "")
 	switch {

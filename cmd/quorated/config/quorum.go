@@ -114,12 +114,17 @@ func (p *parser) nodePath(id membership.NodeID, key string) string {
 func quorumNotes(c Config, byDefault, witness bool) []string {
 	q := c.Quorum
 	tie := q.TieBreaker.Mode != membership.TieNone
+	without, _ := byHand(c)
 	var out []string
 	switch {
 	case byDefault:
 		out = append(out, "two_node = true, the default for two nodes with fence devices: when one is lost the other fences it and goes on; to have it wait instead, write two_node = false under [quorum]")
-	case q.TwoNode && c.ManualFence:
-		out = append(out, "two_node with manual fencing: when one node is lost the other goes on as soon as somebody runs `quorate fence ack` there, and not before")
+	case q.TwoNode && c.ManualFence && len(without) > 0:
+		lost := "one node"
+		if len(without) == 1 {
+			lost = without[0]
+		}
+		out = append(out, fmt.Sprintf("two_node with manual fencing: when %s is lost the other goes on as soon as somebody runs `quorate fence ack` there, and not before", lost))
 	case len(c.Nodes) == 2 && !q.TwoNode && !tie && !witness:
 		out = append(out, "two nodes without two_node: when one is lost the other stands still until it is back; write two_node = true under [quorum] to have the other fence it and go on")
 	}

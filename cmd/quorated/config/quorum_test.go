@@ -126,3 +126,20 @@ func TestAListCountsNoVotes(t *testing.T) {
 		t.Errorf("%+v %v", c.Quorum, c.Notes)
 	}
 }
+
+// With fencing = "manual" the devices that are there are used: what is said names the
+// nodes that have none.
+func TestManualFencingWithDevices(t *testing.T) {
+	device := func(nodes string) string {
+		return "[quorum]\ntwo_node = true\n[[fence]]\nnodes = [" + nodes + "]\nagent = \"fence_x\"\noptions = { plug = \"{name}\" }\n"
+	}
+	for nodes, want := range map[string][2]string{
+		`"alpha"`:         {"fencing is manual for beta, without a [[fence]] device: when such a node dies", "when beta is lost the other goes on as soon as"},
+		`"alpha", "beta"`: {`fencing = "manual", and every node has a [[fence]] device: they are used`, ""},
+	} {
+		c := parse(t, two+device(nodes))
+		if len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], want[0]) || strings.Contains(strings.Join(c.Notes, ""), "fence ack") != (want[1] != "") || !strings.Contains(strings.Join(c.Notes, ""), want[1]) {
+			t.Errorf("%s: %q %q", nodes, c.Warnings, c.Notes)
+		}
+	}
+}

@@ -104,7 +104,7 @@ func stableWarning(c Config) string {
 		write = fmt.Sprintf("dlm_network = %q, or another network that nothing else uses,", n)
 	}
 	return fmt.Sprintf("the DLM uses the first link alone: when that is lost between two nodes one of them is evicted, though they hear each other on another; "+
-		"write %s under [cluster] on all nodes before the cluster is formed (later that takes forming it anew: see %s), or dlm_address = %q if it is meant so", write, AnewSection, dlmFirst)
+		"write %s under [cluster] on all nodes before the cluster is formed (later that takes forming it anew: see %s), or dlm_address = %q if it is meant so", write, AnewSection(), dlmFirst)
 }
 
 // inNetwork is the address whose place in a network is the node's id.

@@ -198,7 +198,8 @@ type FenceStatus struct {
 // FenceRecord is one line of fencing history.
 type FenceRecord struct {
 	Victim membership.Incarnation `json:"victim"`
-	How    string                 `json:"how"` // agent, new-boot, manual
+	Name   string                 `json:"name,omitempty"` // of the victim, if it is no node any more and its name is known
+	How    string                 `json:"how"`            // agent, new-boot, manual
 	Actor  membership.NodeID      `json:"actor,omitempty"`
 	Who    string                 `json:"who,omitempty"`
 	OK     bool                   `json:"ok"`

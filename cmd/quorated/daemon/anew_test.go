@@ -32,7 +32,7 @@ func TestAKeyThatIsChangedByFormingAnew(t *testing.T) {
 	for id := 1; id <= 2; id++ {
 		s := f.nodes[id].works(1, 2)
 		if !slices.ContainsFunc(s.Notes, func(n string) bool {
-			return strings.Contains(n, "cluster.dlm_port cannot be changed while the cluster runs, nor by a start") && strings.Contains(n, config.AnewSection) && !strings.Contains(n, "config apply")
+			return strings.Contains(n, "cluster.dlm_port cannot be changed while the cluster runs, nor by a start") && strings.Contains(n, config.AnewSection()) && !strings.Contains(n, "config apply")
 		}) || f.nodes[id].show() != agreed {
 			t.Fatalf("%q\n%s", s.Notes, f.nodes[id].show())
 		}

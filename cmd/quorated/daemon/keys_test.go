@@ -262,7 +262,7 @@ func TestARotationWaitsForWhoIsDown(t *testing.T) {
 	w.nodes[0].refused(control.Request{Command: "key-drop", Epoch: 1}, "this node sends with key 1")
 	w.until("who is waited for", func(s control.Status) bool {
 		return s.Keys.Stage == "spreading" && slices.ContainsFunc(s.Waits, func(x control.Wait) bool {
-			return x.For == "key" && x.Owner == 3 && strings.Contains(x.Reason, "n3 has not loaded key 2")
+			return x.For == "key" && x.Owner == 3 && strings.Contains(x.Reason, "n3 had not loaded key 2")
 		})
 	})
 	w.material(seen)
@@ -373,6 +373,36 @@ func TestKeysByHand(t *testing.T) {
 	w.until("taken over", have(3, 5))
 }
 
+// A node that came with another secret is in when it has loaded the others' file: as the
+// refusal says, nothing is started anew for it.
+func TestAnotherSecretIsReloaded(t *testing.T) {
+	w := newTrio(t)
+	w.until("connected", connected)
+	other := w.nodes[2]
+	other.end()
+	right, err := os.ReadFile(other.path("key"))
+	if err == nil {
+		err = os.Remove(other.path("key"))
+	}
+	if err == nil {
+		err = secret.WriteFile(other.path("key"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.start()
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(other.log.String(), "have it loaded there: `quorate key reload`"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it is not refused: %s", other.log)
+		}
+	}
+	if err := os.WriteFile(other.path("key"), right, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other.must(control.Request{Command: "key-reload"}, "1 key is loaded")
+	w.until("connected again", connected)
+}
+
 // helloTime is how often nodes tell each other of their keys.
 const helloTime = time.Second
 
@@ -383,7 +413,7 @@ func TestARotationIsTakenBack(t *testing.T) {
 	w.nodes[2].end()
 	w.nodes[0].must(control.Request{Command: "key-rotate"}, "is handed to all nodes")
 	w.until("loaded by two", have(2, 1, 2))
-	w.nodes[1].refused(control.Request{Command: "key-drop", Epoch: 2}, "may yet begin to (n3)")
+	w.nodes[1].refused(control.Request{Command: "key-drop", Epoch: 2}, "not known whether they have begun to send with key 2")
 	w.nodes[1].must(control.Request{Command: "key-drop", Epoch: 2, Force: true}, "is dropped here")
 	w.until("dropped", func(s control.Status) bool { return have(2, 1)(s) && !have(1, 1, 2)(s) && s.Keys.Plan == nil })
 	w.nodes[2].start()

@@ -9,6 +9,8 @@
 //	sysusers.conf      /usr/lib/sysusers.d/quorate.conf
 //	sleep.conf         /usr/lib/systemd/sleep.conf.d/quorate.conf
 //	quorate.toml       /etc/quorate/quorate.toml.example
+//
+// The documents for users, of docs/, go to /usr/share/doc/quorate.
 package dist
 
 import _ "embed"

@@ -147,3 +147,52 @@ func TestWitnessUnitNeedsNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentsAreInstalled: what texts name is there, links between them lead nowhere else,
+// and all of it follows PREFIX.
+func TestDocumentsAreInstalled(t *testing.T) {
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("make is not installed")
+	}
+	const root = "../../.."
+	b, err := exec.Command("make", "-n", "-C", root, "install", "DESTDIR=/d", "PREFIX=/opt/q", "GO=go", "VERSION=x").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
+	plan := string(b)
+	_, docs, _ := strings.Cut(plan, "install -D -m 0644 -t /d/opt/q/share/doc/quorate ")
+	docs, _, _ = strings.Cut(docs, "\n")
+	installed := map[string]bool{}
+	for _, f := range strings.Fields(docs) {
+		installed[filepath.Base(f)] = true
+	}
+	for _, want := range []string{"config.DocDir=/opt/q/share/doc/quorate", "s|/usr/share/doc/quorate|/opt/q/share/doc/quorate|g"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("no %s in %s", want, plan)
+		}
+	}
+	named := regexp.MustCompile(`[a-z]+\.md`)
+	for _, f := range append(named.FindAllString(documents(), -1), named.FindAllString(Reference, -1)...) {
+		if !installed[f] {
+			t.Errorf("%s is named and not installed: %s", f, docs)
+		}
+	}
+	if strings.Contains(Reference, "docs/") || !strings.Contains(configPage(BuildDate()), escape(filepath.Join(config.DocDir, "operating.md"))) {
+		t.Error("the reference names documents where they are not")
+	}
+	link := regexp.MustCompile(`\]\(([^)#:]+\.md)`)
+	for f := range installed {
+		text, err := os.ReadFile(filepath.Join(root, "docs", f))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if !installed[m[1]] {
+				t.Errorf("%s leads to %s, which is not installed", f, m[1])
+			}
+		}
+	}
+	if len(installed) != 4 {
+		t.Errorf("%q are installed", docs)
+	}
+}

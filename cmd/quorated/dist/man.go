@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/config"
 )
 
 // BuildDate is the date of the pages: SOURCE_DATE_EPOCH, or now.
@@ -35,8 +37,8 @@ func WritePages(dir string, flags *flag.FlagSet, date time.Time) error {
 // configPage is quorate.toml(5): the reference, word for word, so that it says what
 // holds.
 func configPage(date time.Time) string {
-	return title("quorate.toml", 5, date) + roff(configText) + ".PP\n.EX\n" + escape(Reference) + ".EE\n" +
-		roff("# SEE ALSO\nquorated(8), quorate(8)\n")
+	return title("quorate.toml", 5, date) + roff(configText) + ".PP\n.EX\n" + escape(strings.ReplaceAll(Reference, docsAt, config.DocDir)) + ".EE\n" +
+		roff("# SEE ALSO\nquorated(8), quorate(8); "+documents()+"\n")
 }
 
 // daemonPage is quorated(8).
@@ -50,7 +52,16 @@ func daemonPage(flags *flag.FlagSet, date time.Time) string {
 		}
 		fmt.Fprintf(&b, ".TP\n\\fB%s\\fR \\fI%s\\fR\n%s\n", escape("-"+f.Name), escape(value), escape(usage))
 	})
-	return b.String() + roff(daemonEnd)
+	return b.String() + roff(daemonEnd+documents()+"\n")
+}
+
+// docsAt is where the reference says that the documents are; `make install` puts the
+// PREFIX there, as in the units.
+const docsAt = "/usr/share/doc/quorate"
+
+// documents names those that are installed.
+func documents() string {
+	return "operating.md, quorum.md, witness.md and import.md in " + config.DocDir
 }
 
 func title(name string, section int, date time.Time) string {
@@ -147,5 +158,4 @@ of a witness: its certificate, and for each cluster what it said of itself, and 
 = /run/quorate/quorated.sock
 the control socket
 # SEE ALSO
-quorate(8), quorate.toml(5)
-`
+quorate(8), quorate.toml(5); `

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quorate/quorate/cmd/quorated/config"
 )
 
 func pages(t *testing.T) string {
@@ -57,7 +59,7 @@ func TestPagesAreReadable(t *testing.T) {
 		if name != "quorate.toml.5" {
 			continue
 		}
-		for l := range strings.Lines(Reference) {
+		for l := range strings.Lines(strings.ReplaceAll(Reference, docsAt, config.DocDir)) {
 			if !strings.Contains(out.String(), strings.TrimRight(l, "\n")) {
 				t.Errorf("%q is not in the page", l)
 			}

@@ -464,3 +464,19 @@ func (n *Node) named(text string) string {
 		return n.cfg.Name(membership.NodeID(id))
 	})
 }
+
+// formerName is the name that a node had in the newest kept version with it; empty: it is
+// configured, or no version has it.
+func (n *Node) formerName(id membership.NodeID) string {
+	if _, ok := n.cfg.Node(id); ok || n.conf == nil {
+		return ""
+	}
+	for _, v := range slices.Backward(n.st.Conf.Past) {
+		if cfg, err := n.conf.Parse(v.Text); err == nil {
+			if x, ok := cfg.Node(id); ok {
+				return x.Name
+			}
+		}
+	}
+	return ""
+}

@@ -414,3 +414,20 @@ func TestRefusalsNameNodes(t *testing.T) {
 		}
 	}
 }
+
+// The history names a node that was removed as it was called then.
+func TestTheHistoryNamesWhoWasRemoved(t *testing.T) {
+	e := newEditor(t)
+	e.n.st.History = []cluster.Record{{Victim: membership.Incarnation{Node: 3}, How: "manual", OK: true}, {Victim: membership.Incarnation{Node: 2}}, {Victim: membership.Incarnation{Node: 9}}}
+	left := e.n.cfg
+	left.Nodes = slices.DeleteFunc(slices.Clone(left.Nodes), func(n membership.Node) bool { return n.ID == 3 })
+	e.n.st.Conf.Past = append(e.n.st.Conf.Past, e.n.st.Conf.Now)
+	e.n.cfg = left
+	var names []string
+	for _, h := range e.n.History() {
+		names = append(names, h.Name)
+	}
+	if !slices.Equal(names, []string{"n3", "", ""}) {
+		t.Errorf("%q", names)
+	}
+}

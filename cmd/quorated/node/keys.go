@@ -308,26 +308,53 @@ func (n *Node) keyWaits() []control.Wait {
 		if !slices.Contains(of, x.Node) {
 			continue
 		}
-		away, name := n.rot.Away(x.Node), n.cfg.Name(x.Node)
 		w := control.Wait{What: fmt.Sprintf("key %d", plan.Key.Epoch), For: "key", Owner: x.Node, Since: n.rot.Age()}
-		does := "has not loaded key " + plan.Key.String() + ", which is to take over"
-		if stage == rotation.Switching {
-			does = "does not send with key " + plan.Key.String() + " yet; the older ones stay until then"
-		}
+		w.Reason = keyLacks(n.cfg.Name(x.Node), plan.Key, stage, x)
 		switch {
-		case x.Err != "":
-			does += ": " + x.Err
-		case x.Node == n.cfg.Self:
-			does += "; it is handed over by the others"
 		case !x.Up:
-			does += ": it is not connected, and goes on when it is back"
-			w.Command = "boot " + name + " and start quorated there"
-			if away >= time.Minute && stage == rotation.Spreading {
+			w.Reason += ": it is not connected, and goes on when it is back"
+			w.Command = n.comeBack(x.Node)
+			if n.rot.Away(x.Node) >= time.Minute && stage == rotation.Spreading {
 				w.Command += "; if it is gone for good: quorate key switch --force"
 			}
+		case x.Err != "":
+			w.Reason += ": " + x.Err
+		case x.Node == n.cfg.Self:
+			w.Reason += "; it is handed over by the others"
 		}
-		w.Reason = name + " " + does
 		ws = append(ws, w)
 	}
 	return ws
+}
+
+// keyLacks says what a node has not done, as far as this one knows: who is away may
+// have done it meanwhile, and who has not said anything since this daemon started long ago.
+func keyLacks(name string, k rotation.Key, stage rotation.Stage, x rotation.State) string {
+	switch {
+	case stage == rotation.Switching && x.Now:
+		return fmt.Sprintf("%s does not send with key %v yet; the older ones stay until then", name, k)
+	case stage == rotation.Switching && len(x.Keys) == 0:
+		return fmt.Sprintf("it is not known whether %s sends with key %v; the older ones stay until then", name, k)
+	case stage == rotation.Switching:
+		return fmt.Sprintf("%s did not send with key %v when it was last heard; the older ones stay until then", name, k)
+	case x.Now:
+		return fmt.Sprintf("%s has not loaded key %v, which is to take over", name, k)
+	case len(x.Keys) == 0 || slices.Contains(x.Keys, k):
+		return fmt.Sprintf("it is not known whether %s has loaded key %v, which is to take over", name, k)
+	}
+	return fmt.Sprintf("%s had not loaded key %v, which is to take over, when it was last heard", name, k)
+}
+
+// comeBack is what to do about a node that is not connected, as the waits for members have it.
+func (n *Node) comeBack(id membership.NodeID) string {
+	switch state, _ := n.stateOf(id); state {
+	case "left":
+		return "start quorated on " + n.cfg.Name(id)
+	case "refused":
+		return n.refusedDo(id)
+	}
+	if _, do := n.shut(id); do != "" {
+		return do
+	}
+	return n.bringBack(id)
 }

@@ -139,8 +139,37 @@ func TestWhyNamesWhoLacksTheKey(t *testing.T) {
 	}
 	x.give(3*time.Minute, Timer{})
 	s = x.n.Status(membership.Mono(3*time.Minute), nil)
-	if w := reason(3); !strings.Contains(w.Reason, "n3 has not loaded key 2 (aaaaaaaa)") || !strings.Contains(w.Reason, "not connected") || !strings.Contains(w.Command, "quorate key switch --force") {
+	if w := reason(3); !strings.HasPrefix(w.Reason, "it is not known whether n3 has loaded key 2 (aaaaaaaa)") || !strings.Contains(w.Reason, "not connected") || !strings.Contains(w.Command, "quorate key switch --force") {
 		t.Error(w)
+	}
+	x.says(3*time.Minute, 3, &rotation.Word{Keys: []rotation.Key{key1}})
+	x.give(3*time.Minute, Disconnected{Peer: 3})
+	x.n.st.Node(3).Left = true
+	s = x.n.Status(membership.Mono(3*time.Minute), nil)
+	if w := reason(3); !strings.HasPrefix(w.Reason, "n3 had not loaded key 2 (aaaaaaaa), which is to take over, when it was last heard") || w.Command != "start quorated on n3" {
+		t.Error(w)
+	}
+}
+
+// Nothing is said of a node that is not known here.
+func TestWhatIsKnownOfKeys(t *testing.T) {
+	has, lacks := []rotation.Key{key1, key2}, []rotation.Key{key1}
+	for want, c := range map[string]struct {
+		stage rotation.Stage
+		now   bool
+		keys  []rotation.Key
+	}{
+		"n3 has not loaded key 2":                      {rotation.Spreading, true, lacks},
+		"n3 had not loaded key 2":                      {rotation.Spreading, false, lacks},
+		"it is not known whether n3 has loaded key 2":  {rotation.Spreading, false, nil},
+		"it is not known whether n3 has loaded key 2 ": {rotation.Spreading, false, has},
+		"n3 does not send with key 2":                  {rotation.Switching, true, has},
+		"n3 did not send with key 2":                   {rotation.Switching, false, has},
+		"it is not known whether n3 sends with key 2":  {rotation.Switching, false, nil},
+	} {
+		if got := keyLacks("n3", key2, c.stage, rotation.State{Node: 3, Now: c.now, Keys: c.keys}); !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 
@@ -167,6 +196,9 @@ func TestKeysThatCannotBe(t *testing.T) {
 	}
 	x.give(time.Second, Keys{Token: 3, Loaded: rotation.Loaded{Keys: []rotation.Key{key1, key2}, Read: true}})
 	x.want(took[Reply](x), "2 keys loaded; this node sends with 1 (11111111)")
+	x.give(time.Second, Keys{Token: 3, Loaded: rotation.Loaded{Keys: []rotation.Key{key1}, Read: true}})
+	x.want(took[Reply](x), "1 key loaded; this node sends with 1 (11111111)")
+	x.give(time.Second, Keys{Loaded: rotation.Loaded{Keys: []rotation.Key{key1, key2}, Read: true}})
 	x.give(time.Second, Operator{Token: 4, Command: "key-switch"})
 	x.want(took[Reply](x), "key 2 (aaaaaaaa) takes over when it is loaded on n2, n3")
 	x.give(time.Second, Keys{Token: 5, Loaded: rotation.Loaded{Keys: []rotation.Key{key1, key2}, Err: "read-only file system"}})

@@ -375,7 +375,7 @@ func (n *Node) absentWaits() []control.Wait {
 		case "refused":
 			w.Reason, w.Command = name+" is no member: "+reason, n.refusedDo(id)
 		case "left":
-			w.Reason, w.Command = name+" is no member: it left", "start quorated on "+name
+			w.Reason, w.Command = name+" is no member: it left", n.comeBack(id)
 		case "absent":
 			w.Reason, w.Command = name+" is no member", n.bringBack(id)
 			if _, do := n.shut(id); do != "" {
@@ -480,8 +480,12 @@ func (n *Node) evictedWhy() string {
 // tried in a takeover that is not over, or was given up.
 func (n *Node) History() []control.FenceRecord {
 	out := make([]control.FenceRecord, 0, len(n.st.History)+len(n.attempts))
+	names := map[membership.NodeID]string{}
 	for _, r := range slices.Concat(n.st.History, n.attempts) {
-		out = append(out, control.FenceRecord{Victim: r.Victim, How: r.How, Actor: r.Actor, Who: r.Who, OK: r.OK, Wall: r.Wall,
+		if _, ok := names[r.Victim.Node]; !ok {
+			names[r.Victim.Node] = n.formerName(r.Victim.Node)
+		}
+		out = append(out, control.FenceRecord{Victim: r.Victim, Name: names[r.Victim.Node], How: r.How, Actor: r.Actor, Who: r.Who, OK: r.OK, Wall: r.Wall,
 			Index: r.Index, Took: r.End.Took, Agent: r.End.Agent, Output: r.End.Output, Err: r.End.Err})
 	}
 	return out

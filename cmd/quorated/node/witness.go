@@ -330,7 +330,7 @@ func (n *Node) addWitness(in Operator) {
 	}
 	added := *in.Witness
 	added.ID, added.Remove, added.Who = 0, false, in.Who
-	text := fmt.Sprintf("%s at %s is added; `quorate witness show` says when it votes", added.Name, added.Addr)
+	text := fmt.Sprintf("the witness %s at %s is added; `quorate witness show` says when it votes", added.Name, added.Addr)
 	if all := len(n.cfg.Nodes); all%2 == 1 {
 		text += fmt.Sprintf(". Of an odd number of nodes (%d) no more can be lost with it than without it", all)
 	}
@@ -349,11 +349,11 @@ func (n *Node) removeWitness(in Operator) {
 	linked := n.live.Linked()
 	here := slices.DeleteFunc(n.st.View.IDs(), func(id membership.NodeID) bool { return !slices.Contains(linked, id) })
 	if v := n.ownPolicy().Quorate(here); !v.Quorate {
-		n.refuseOperator(in, "without %s the members that are heard (%s) are no quorum (%s): bring another node up first", w.Name, n.names(here), v.Text)
+		n.refuseOperator(in, "without the witness %s the members that are heard (%s) are no quorum (%s): bring another node up first", w.Name, n.names(here), v.Text)
 		return
 	}
 	n.order(in, cluster.Command{Witness: &cluster.Witness{ID: w.ID, Remove: true, Who: in.Who}},
-		fmt.Sprintf("%s is removed; it may be switched off", w.Name))
+		fmt.Sprintf("the witness %s is removed; it may be switched off", w.Name))
 }
 
 // witnessHeard says of the witness what belongs to the reason for no quorum.

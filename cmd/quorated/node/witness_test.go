@@ -101,7 +101,7 @@ func find[T Effect](effs []Effect) (found []T) {
 
 func TestAWitnessIsAgreedDialledAndCounted(t *testing.T) {
 	y := newWitnessed(t)
-	if text := y.add(time.Second); !strings.Contains(text, "eye at w:21062 is added") {
+	if text := y.add(time.Second); !strings.Contains(text, "the witness eye at w:21062 is added") {
 		t.Fatal(text)
 	}
 	d := find[DialWitness](y.e)
@@ -195,7 +195,7 @@ func TestAWitnessIsRemoved(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	y.add(time.Second)
-	refused := "without eye the members that are heard (n1) are no quorum"
+	refused := "without the witness eye the members that are heard (n1) are no quorum"
 	if r := find[Reply](y.step(time.Second, remove)); len(r) != 1 || !strings.Contains(r[0].Err, refused) {
 		t.Errorf("a member that is silent: %+v", r)
 	}
@@ -205,7 +205,9 @@ func TestAWitnessIsRemoved(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	y.n.st.View.Members = []membership.Incarnation{{Node: 1, Boot: "a"}, {Node: 2, Boot: "b"}}
-	y.step(time.Second, remove)
+	if r := find[Reply](y.step(time.Second, remove)); len(r) != 1 || r[0].Text != "the witness eye is removed; it may be switched off" {
+		t.Errorf("%+v", r)
+	}
 	if d := find[DialWitness](y.e); len(d) != 1 || d[0].Witness != nil || !slices.Equal(y.g.nodes, []membership.NodeID{1, 2}) || y.n.votes().Expected != 2 {
 		t.Errorf("%+v, %v, %+v", d, y.g.nodes, y.n.votes())
 	}

@@ -16,7 +16,7 @@ import (
 // Why there is no connection, or none any more. Test for them with errors.Is.
 var (
 	// ErrKey: the other end's certificate is not from our secret, or it says so of ours.
-	ErrKey = errors.New("the secrets differ: copy the same secret file to both nodes, then where it was changed: `quorate leave && systemctl start quorated`")
+	ErrKey = errors.New("the secrets differ: copy the key file of the nodes that are connected with each other, or else the one with the newest epoch (`quorate key status`), to the other node, and have it loaded there: `quorate key reload`, or start quorated")
 	// ErrCluster: same secret, another cluster's name.
 	ErrCluster = errors.New("the cluster names differ: correct \"cluster\" in the configuration, or give each cluster its own secret")
 	// ErrNode: the peer is not the node that it should be, or is not configured.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,7 +43,13 @@ func command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "lab", Short: "Virtual nodes with real kernels", SilenceUsage: true, SilenceErrors: true,
 	}
-	root.PersistentFlags().String("lab", "", "name of the lab, when several run")
+	root.PersistentFlags().String("lab", "", "name of the running lab to talk to, when there are several")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if f := c.Flag("lab"); f.Changed && !talks(c) {
+			return fmt.Errorf("--lab %s: a lab is named when it starts; leave --lab away with `lab %s`, and give it to the commands that talk to that lab", f.Value, c.Name())
+		}
+		return nil
+	}
 	root.AddCommand(upCmd(), checkCmd(), prepareCmd(), execCmd(), shCmd(), putCmd(), consoleCmd())
 	for _, v := range []struct {
 		op, args, short string
@@ -63,6 +70,11 @@ func command() *cobra.Command {
 	cut.Flags().Bool("one-way", false, "only what A sends to B")
 	root.AddCommand(cut)
 	return root
+}
+
+// talks says whether a command is one to a lab that runs.
+func talks(c *cobra.Command) bool {
+	return !slices.Contains([]string{"up", "check", "prepare"}, c.Name())
 }
 
 func upCmd() *cobra.Command {

@@ -14,6 +14,8 @@ func TestHelpAndErrors(t *testing.T) {
 		{"kill", "", "accepts 1 arg"},
 		{"kill x", "", "not a node's number"},
 		{"status --lab qlab-1-1-1", "", "no lab qlab-1-1-1 runs here"},
+		{"up --lab mine", "", "a lab is named when it starts"},
+		{"--lab mine check", "", "leave --lab away with `lab check`"},
 		{"exec 1 --", "", "say what to run"},
 		{"dance", "", "unknown command"},
 	} {
