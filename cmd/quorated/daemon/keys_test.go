@@ -399,7 +399,7 @@ func TestAnotherSecretIsReloaded(t *testing.T) {
 	if err := os.WriteFile(other.path("key"), right, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	other.must(control.Request{Command: "key-reload"}, "1 key is loaded")
+	other.must(control.Request{Command: "key-reload"}, "1 key loaded")
 	w.until("connected again", connected)
 }
 
