@@ -53,13 +53,12 @@ func launcherPID(t *testing.T) int {
 	if err := StartLauncher(); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range children(t, os.Getpid()) {
-		if strings.HasPrefix(p.args, launch.Name) {
-			return p.pid
-		}
-	}
-	t.Fatal("no launcher runs")
-	return 0
+	var of []proc
+	await(t, "the launcher", func() bool { // it may be about to execute its program
+		of = slices.DeleteFunc(children(t, os.Getpid()), func(p proc) bool { return !strings.HasPrefix(p.args, launch.Name) })
+		return len(of) > 0
+	})
+	return of[0].pid
 }
 
 // TestAnExecThatHangs: while the program of an agent is not to be had, the daemon goes
