@@ -162,7 +162,7 @@ func (w *world) maintained() {
 	from := time.Now()
 	wr := w.write("maintained", 20, w.Nodes()...)
 	defer wr.stop()
-	w.shows(w.quorate(rest[0], "maintenance on --yes --for 10s", 1), "1m")
+	w.shows(w.quorate(rest[0], "maintenance on --yes --for 10s", 64), "1m")
 	w.quorate(rest[0], "maintenance on --yes --for 30m", 0)
 	for _, i := range w.Nodes() {
 		w.statusOf(i, 5*time.Second, "status warns of what is not done meanwhile", func(s control.Status) error {
