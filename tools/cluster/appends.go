@@ -85,6 +85,9 @@ func (c *Cluster) Keep(ctx context.Context, dir string) error {
 		if r, err := n.Exec(ctx, "quorate why; echo w >/proc/sysrq-trigger"); err == nil {
 			files[".why"] = r.Stdout + r.Stderr
 		}
+		if r, err := n.Exec(ctx, "quorate links -o json"); err == nil {
+			files[".links"] = r.Stdout + r.Stderr
+		}
 		if r, err := n.Exec(ctx, "dmesg | tail -n 2000"); err == nil {
 			files[".dmesg"] = r.Stdout
 		}

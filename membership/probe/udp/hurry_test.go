@@ -2,6 +2,8 @@ package udp
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,6 +57,21 @@ func TestTurns(t *testing.T) {
 	want("hurried", 5, 15) // from the middle of one interval to that of another
 	run(10*interval - interval/2)
 	want("and over", 9, 0)
+}
+
+// TestHeldUp: a sender that stood still says so; one that is a little late does not.
+func TestHeldUp(t *testing.T) {
+	var said strings.Builder
+	p := &Prober{opt: Options{Logger: slog.New(slog.NewTextHandler(&said, nil))}}
+	tab := &table{interval: 400 * time.Millisecond, targets: []*target{{due: 1000}, {due: 2000}}}
+	p.heldUp(tab, membership.Mono(1000).Add(800*time.Millisecond))
+	if n := p.Counters()["held_up"]; n != 0 || said.Len() != 0 {
+		t.Errorf("%d times: %s", n, said.String())
+	}
+	p.heldUp(tab, membership.Mono(1000).Add(4400*time.Millisecond))
+	if n := p.Counters()["held_up"]; n != 1 || !strings.Contains(said.String(), "late=4.4s") {
+		t.Errorf("%d times: %s", n, said.String())
+	}
 }
 
 // TestHurry: a hint has more probes sent, for its time, and all are answered; it is no

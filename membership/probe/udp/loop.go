@@ -41,6 +41,7 @@ func (p *Prober) sendLoop(ctx context.Context) {
 			tab = t
 		}
 		next := at.Add(time.Second)
+		p.heldUp(tab, at)
 		for _, t := range tab.targets {
 			if t.turnAt(at) <= at {
 				p.sendProbe(t, now(), &buf)
@@ -59,6 +60,19 @@ func (p *Prober) sendLoop(ctx context.Context) {
 		case <-timer.C:
 		case <-p.retable:
 		}
+	}
+}
+
+// heldUp notes that for longer than a probe may be late none was sent. Who is silent then was
+// not asked.
+func (p *Prober) heldUp(tab *table, at membership.Mono) {
+	var late time.Duration
+	for _, t := range tab.targets {
+		late = max(late, at.Sub(t.due))
+	}
+	if late > max(2*tab.interval, 100*time.Millisecond) {
+		p.count(heldUp)
+		p.opt.Logger.Warn("no probes were sent for a while: this node's own sender stood still", "late", late.Round(time.Millisecond))
 	}
 }
 

@@ -34,13 +34,14 @@ const (
 	longAnswered               // long probes that were answered
 	longAccepted               // long replies that counted
 	hurries                    // peers that were probed more often for a hint
+	heldUp                     // times that no probe was sent for two intervals or more
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"accepted", "answered", "sent", "send_failed", "form", "key_epoch", "tag", "destination", "source", "link",
 	"replay", "rate", "prober", "unlearnt", "instance", "unasked", "late", "old", "no_daemon",
-	"long_sent", "long_answered", "long_accepted", "hurries",
+	"long_sent", "long_answered", "long_accepted", "hurries", "held_up",
 }
 
 // Counters returns how many packets came to what end: sent, answered, accepted,

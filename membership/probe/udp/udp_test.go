@@ -168,7 +168,7 @@ func TestCounters(t *testing.T) {
 	}
 	give(edit(func(q *probe.Packet) { q.Seq-- }), key()[0]) // replay
 	got := p.Counters()
-	want := map[string]uint64{"answered": uint64(opt.Rate), "sent": 0, "send_failed": 0, "long_sent": 0, "long_answered": 0, "long_accepted": 0, "hurries": 0}
+	want := map[string]uint64{"answered": uint64(opt.Rate), "sent": 0, "send_failed": 0, "long_sent": 0, "long_answered": 0, "long_accepted": 0, "hurries": 0, "held_up": 0}
 	for name, n := range got {
 		w, ok := want[name]
 		if !ok {
