@@ -118,7 +118,7 @@ type GroupForce struct {
 type Forcer interface {
 	// MajorityRuns says that a majority of the voters is heard, and that of its daemons all
 	// go on besides those of these nodes. Then nobody has to be forced.
-	MajorityRuns(nodes []NodeID) bool
+	MajorityRuns(nodes ...NodeID) bool
 	// MayForce says why these nodes may not go on without the others, whatever is
 	// proved; empty: they may.
 	MayForce(nodes []NodeID) string

@@ -168,20 +168,20 @@ func (a *app) changed(cmd *cobra.Command, now control.Response, name string) (ch
 	if err != nil {
 		return change{}, fmt.Errorf("%s: %w", name, err)
 	}
-	x, err := a.judged(cmd, now, compared(now, name, text), c)
+	file, err := config.ParseAgreed(c)
 	if err != nil {
 		return change{}, err
 	}
-	x.own, err = a.ownNotes(cmd, now, name, c)
+	x, err := a.judged(cmd, now, compared(now, name, text), file)
+	if err != nil {
+		return change{}, err
+	}
+	x.own, err = a.ownNotes(cmd, now, name, file)
 	return x, err
 }
 
 // ownNotes says what is to be known of a file besides what can be agreed on.
-func (a *app) ownNotes(cmd *cobra.Command, now control.Response, name, text string) ([]string, error) {
-	file, err := config.ParseAgreed(text)
-	if err != nil {
-		return nil, err
-	}
+func (a *app) ownNotes(cmd *cobra.Command, now control.Response, name string, file config.Config) ([]string, error) {
 	r, err := a.call(cmd.Context(), control.Request{Command: "config-show", Own: true})
 	if err != nil {
 		return nil, err
@@ -202,8 +202,8 @@ func (a *app) ownNotes(cmd *cobra.Command, now control.Response, name, text stri
 	return notes, nil
 }
 
-// judged finds out whether the members would refuse a change. File is that of a node, as text.
-func (a *app) judged(cmd *cobra.Command, now control.Response, x change, file string) (change, error) {
+// judged finds out whether the members would refuse a change. Own is what a node has as its file.
+func (a *app) judged(cmd *cobra.Command, now control.Response, x change, own config.Config) (change, error) {
 	if len(x.diff) == 0 {
 		return x, nil
 	}
@@ -216,10 +216,6 @@ func (a *app) judged(cmd *cobra.Command, now control.Response, x change, file st
 		if n.State == "member" {
 			members = append(members, n.ID)
 		}
-	}
-	own, err := config.ParseAgreed(file)
-	if err != nil {
-		return change{}, err
 	}
 	x.refused = config.Refusal(now.Text, x.text, own, members)
 	return x, nil
@@ -322,7 +318,11 @@ the same way as apply.`,
 			if err != nil {
 				return err
 			}
-			x, err := a.judged(c, now, compared(now, fmt.Sprintf("version %d", v), old.Text), old.Text)
+			was, err := config.ParseAgreed(old.Text)
+			if err != nil {
+				return err
+			}
+			x, err := a.judged(c, now, compared(now, fmt.Sprintf("version %d", v), old.Text), was)
 			if err != nil {
 				return err
 			}

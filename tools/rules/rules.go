@@ -29,8 +29,9 @@ var pure = map[string][]string{
 	"kbridge/lockspace":       nil,
 	"cmd/quorated/node":       nil,
 
-	"cmd/quorated/config/importer": nil,
-	"cmd/quorated/witness/voter":   nil,
+	"cmd/quorated/config/importer":       nil,
+	"cmd/quorated/config/internal/quote": nil,
+	"cmd/quorated/witness/voter":         nil,
 }
 
 // pureMayImport are imports of pure packages that are not pure themselves.

@@ -143,9 +143,9 @@ func (t tap) MayForce(nodes []membership.NodeID) string {
 }
 
 // MajorityRuns is for such a group as well.
-func (t tap) MajorityRuns(nodes []membership.NodeID) bool {
+func (t tap) MajorityRuns(nodes ...membership.NodeID) bool {
 	g, ok := t.d.group.(membership.Forcer)
-	return ok && g.MajorityRuns(nodes)
+	return ok && g.MajorityRuns(nodes...)
 }
 
 // Pledged is for such a group as well.

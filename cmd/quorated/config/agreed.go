@@ -77,10 +77,7 @@ func withoutEmpty(text string, sections map[string]bool) string {
 	s := scan(text)
 	var edits []edit
 	for i, h := range s.headers {
-		next := len(text)
-		if i+1 < len(s.headers) {
-			next = s.headers[i+1].at
-		}
+		next := s.until(i)
 		if !sections[h.path] || strings.TrimSpace(text[h.end:next]) != "" || strings.Contains(text[h.at:h.end], "#") {
 			continue
 		}

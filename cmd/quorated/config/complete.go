@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/quorate/quorate/cmd/quorated/config/internal/quote"
 )
 
 // Complete makes of an agreed text the file of a node: what that decides by itself, its
@@ -49,7 +51,7 @@ func Complete(text string, file Config) (out string, taken []string, err error) 
 			if !ok {
 				return "", nil, fmt.Errorf("%w: option %q of %s is written in a way that has to be edited by hand, from `quorate config show --own`", ErrInvalid, key, c.Devices[first].Agent)
 			}
-			edits = append(edits, edit{x.val, x.end, quoted(value)})
+			edits = append(edits, edit{x.val, x.end, quote.TOML(value)})
 		}
 		first = last
 	}
@@ -68,25 +70,6 @@ func Complete(text string, file Config) (out string, taken []string, err error) 
 func Says(file, agreed string) bool {
 	text, err := Replicable(file)
 	return err == nil && SameText(text, agreed)
-}
-
-// quoted is a text as a value of TOML.
-func quoted(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }
 
 // OtherSecrets says which secrets a file has other values of than a node works by, and

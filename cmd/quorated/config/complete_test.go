@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quorate/quorate/cmd/quorated/config/internal/quote"
 	"pgregory.net/rapid"
 )
 
@@ -70,7 +71,7 @@ func TestASecretIsWrittenAsItWas(t *testing.T) {
 		if secret == "" || secret == OwnValue {
 			return
 		}
-		file := two + "[[fence]]\nnodes = [\"alpha\"]\nagent = \"fence_x\"\n[fence.options]\npassword = " + quoted(secret) + "\n"
+		file := two + "[[fence]]\nnodes = [\"alpha\"]\nagent = \"fence_x\"\n[fence.options]\npassword = " + quote.TOML(secret) + "\n"
 		own, err := ParseAgreed(file)
 		if err != nil || own.Devices[0].Options["password"] != secret {
 			t.Fatalf("%v: %q", err, file)

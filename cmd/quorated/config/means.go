@@ -58,10 +58,7 @@ func bare(text string) string {
 	s := scan(text)
 	var edits []edit
 	for i, h := range s.headers {
-		next := len(text)
-		if i+1 < len(s.headers) {
-			next = s.headers[i+1].at
-		}
+		next := s.until(i)
 		if !strings.HasPrefix(text[h.at:], "[[") && !slices.ContainsFunc(s.spans, func(x span) bool { return x.key > h.at && x.key < next }) {
 			edits = append(edits, edit{from: h.at, to: h.end})
 		}

@@ -29,6 +29,14 @@ type scanner struct {
 	headers []header
 }
 
+// until is where a section ends, that with the i-th header: at the next one.
+func (s *scanner) until(i int) int {
+	if i+1 < len(s.headers) {
+		return s.headers[i+1].at
+	}
+	return len(s.text)
+}
+
 func scan(text string) *scanner {
 	s := &scanner{locator: locator{text: text, line: 1, lines: map[string]int{}, count: map[string]int{}}}
 	for s.skip(); s.pos < len(text); s.skip() {

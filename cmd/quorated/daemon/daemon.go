@@ -291,7 +291,7 @@ func met(peer membership.NodeID, r *tcp.RefusedError) node.Refused {
 	if r.Remote && errors.Is(r, tcp.ErrRemoved) {
 		in.Removed = true
 		in.Why = "this node was removed from the cluster, or is not added yet: the configuration that was agreed on has not got it (" + r.Text + ")"
-		in.Do = "on a member: quorate node add NAME --addr ADDR brings it back (first move its log away here: docs/operating.md); if it shall not come back, here: systemctl disable --now quorated"
+		in.Do = "on a member: quorate node add NAME --addr ADDR brings it back (first move its log away here: " + filepath.Join(config.DocDir, "operating.md") + "); if it shall not come back, here: systemctl disable --now quorated"
 		return in
 	}
 	in.Why, in.Do, _ = strings.Cut(r.Reason.Error(), ": ")

@@ -102,7 +102,7 @@ func (n *Node) mayTakeOver() (rule quorum.Rule, have []membership.NodeID, why st
 	if have = n.live.Linked(); n.standsAlone() {
 		have = []membership.NodeID{n.cfg.Self}
 	}
-	if g.MajorityRuns(have) { // nearly always, and cheap
+	if g.MajorityRuns(have...) { // nearly always, and cheap
 		return quorum.NoRule, nil, "a majority of the voters can be heard"
 	}
 	for _, id := range n.live.Excused() {

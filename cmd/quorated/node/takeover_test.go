@@ -28,11 +28,11 @@ type forcer struct {
 	given    int // how often it was given up
 }
 
-func (g *forcer) MajorityRuns([]membership.NodeID) bool { return 2*g.heard > g.voters }
+func (g *forcer) MajorityRuns(...membership.NodeID) bool { return 2*g.heard > g.voters }
 
 func (g *forcer) MayForce(nodes []membership.NodeID) string {
 	switch {
-	case g.MajorityRuns(nodes):
+	case g.MajorityRuns(nodes...):
 		return "a majority of the voters can be heard"
 	case 2*len(nodes) < g.voters:
 		return "they are less than half of the voters"

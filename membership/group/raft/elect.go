@@ -57,12 +57,9 @@ func (m *Machine) hearsMajority() bool {
 	return quorum(m.cs, func(id uint64) bool { return id == m.id.RaftID || m.heard(id) })
 }
 
-// MajorityRuns says of itself what majorityRuns does.
-func (m *Machine) MajorityRuns(nodes []membership.NodeID) bool { return m.majorityRuns(nodes...) }
-
-// majorityRuns says whether a majority is heard whose daemons go on: it can agree, or
+// MajorityRuns says whether a majority is heard whose daemons go on: it can agree, or
 // will. Those of these nodes do.
-func (m *Machine) majorityRuns(nodes ...membership.NodeID) bool {
+func (m *Machine) MajorityRuns(nodes ...membership.NodeID) bool {
 	return quorum(m.cs, func(id uint64) bool {
 		return m.runs(id) || m.heard(id) && slices.Contains(nodes, m.nodeOf(id))
 	})

@@ -60,7 +60,7 @@ func (m *Machine) MayForce(nodes []membership.NodeID) string {
 		return "this node does not vote"
 	case m.id.Pledge.Maker != 0:
 		return fmt.Sprintf("this node gave its word to go on with %s, which has not come to it", m.cfg.Name(m.nodeOf(m.id.Pledge.Maker)))
-	case m.majorityRuns(nodes...):
+	case m.MajorityRuns(nodes...):
 		return "a majority of the voters can be heard"
 	case len(m.rivals()) > 0:
 		return m.rivalry()

@@ -439,7 +439,7 @@ func (m *Machine) waiting() string {
 		return "restarted: asking a majority of the voters what they saw from this node" + m.missing()
 	case m.role.lead == 0 && !m.hearsMajority():
 		return "no majority of the voters can be heard" + m.missing()
-	case m.role.lead == 0 && !m.majorityRuns():
+	case m.role.lead == 0 && !m.MajorityRuns():
 		return "no leader: the daemon of " + m.names(m.role.judge.Stalled) + " stands still"
 	case m.role.lead == 0:
 		return "no leader yet" + m.unwritable()

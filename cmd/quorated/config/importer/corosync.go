@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/config/internal/quote"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -173,7 +174,7 @@ func (p *plan) token(at pos, what, value string) {
 		add("profile", `"lan"`, fmt.Sprintf("%s %d ms: probes each 38 ms, silent for 190 ms is dead", what, ms))
 	case d < time.Second:
 		add("profile", `"lan"`, fmt.Sprintf("%s %d ms: probes each 38 ms", what, ms))
-		add("dead_after", quote(membership.Short(d)), "as the token; lan's own 190ms is right for wires that nothing freezes")
+		add("dead_after", quote.TOML(membership.Short(d)), "as the token; lan's own 190ms is right for wires that nothing freezes")
 	case d <= 5*time.Second:
 		add("profile", `"safe"`, fmt.Sprintf("%s %d ms: probes each 400 ms, silent for 2 s is dead, whatever the number of nodes", what, ms))
 	default:
@@ -311,7 +312,7 @@ func (p *plan) quorumKey(s *conf, k confKey, device bool) {
 		}
 	case "last_man_standing_window":
 		if n, ok := p.whole(k.pos, k.key, k.value, 1, 3600_000); ok {
-			add("last_man_standing_window", quote(membership.Short(max(time.Duration(n)*time.Millisecond, time.Second))))
+			add("last_man_standing_window", quote.TOML(membership.Short(max(time.Duration(n)*time.Millisecond, time.Second))))
 		}
 	case "auto_tie_breaker":
 		if p.flag(k.pos, k.key, k.value) {
@@ -344,7 +345,7 @@ func (p *plan) tieBreaker(k, which confKey) {
 		value, at = "lowest", k.pos
 	}
 	if value == "lowest" || value == "highest" {
-		s := keyed(at, "auto_tie_breaker", quote(value), "quorum.auto_tie_breaker")
+		s := keyed(at, "auto_tie_breaker", quote.TOML(value), "quorum.auto_tie_breaker")
 		s.tie.Mode = membership.TieMode(value)
 		p.rule(s)
 		return

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/config/internal/quote"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -198,7 +199,7 @@ func (p *plan) protocol(at pos, key, value string) {
 // joinGrace sets how long members that were not seen are waited for.
 func (p *plan) joinGrace(at pos, key string, seconds int64) {
 	d := max(time.Duration(seconds)*time.Second, time.Second)
-	p.set(at, "join_grace", quote(membership.Short(d)), key)
+	p.set(at, "join_grace", quote.TOML(membership.Short(d)), key)
 }
 
 // unfenced stands for an incumbent that recovered without fencing.

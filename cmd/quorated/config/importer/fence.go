@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/config/internal/quote"
 	"github.com/quorate/quorate/membership"
 )
 
@@ -207,7 +208,7 @@ func waits(key, value string) time.Duration {
 func (p *plan) addOption(s *section, c connection, o option, own bool, files map[string]string) {
 	put := func(key, value string) {
 		s.options = slices.DeleteFunc(s.options, func(x setting) bool { return x.key == key })
-		s.options = append(s.options, keyed(o.pos, key, quote(value), ""))
+		s.options = append(s.options, keyed(o.pos, key, quote.TOML(value), ""))
 	}
 	switch base, isFile := strings.CutSuffix(o.key, "_file"); {
 	case isFile && p.opt.Secret(base):
@@ -223,7 +224,7 @@ func (p *plan) addOption(s *section, c connection, o option, own bool, files map
 	case placeholder.MatchString(o.value):
 		p.do("write option %s of fence device %s by hand (%s): its value has a word in braces, which quorate would take for {name} or {id}", clean(o.key), clean(c.dev.name), o.pos)
 	case o.key == "plug" && own:
-		s.plugs = []setting{keyed(o.pos, c.node.name, quote(o.value), "")}
+		s.plugs = []setting{keyed(o.pos, c.node.name, quote.TOML(o.value), "")}
 	default:
 		put(o.key, o.value)
 	}
@@ -291,4 +292,4 @@ func (p *plan) checkOptions(options []option) {
 	}
 }
 
-func (s *section) timeoutText() string { return quote(membership.Short(s.timeout)) }
+func (s *section) timeoutText() string { return quote.TOML(membership.Short(s.timeout)) }

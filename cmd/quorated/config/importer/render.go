@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/quorate/quorate/cmd/quorated/config/internal/quote"
 )
 
 // width is where comments are folded.
@@ -45,7 +47,7 @@ func (p *plan) render(files []File) []byte {
 	p.renderHead(w, files)
 	w.line("")
 	w.line("[cluster]")
-	w.set(keyed(p.name.pos, "name", quote(p.name.value), p.name.why))
+	w.set(keyed(p.name.pos, "name", quote.TOML(p.name.value), p.name.why))
 	for _, s := range p.cluster {
 		w.set(s)
 	}
@@ -98,7 +100,7 @@ func (p *plan) renderNode(w *writer, n *node) {
 		w.comment("# ", "# ", sentence(a))
 	}
 	w.line("[[node]]  # %s", n.pos)
-	w.line("name = %s", quote(n.name))
+	w.line("name = %s", quote.TOML(n.name))
 	w.line("id = %d", n.id)
 	addrs := make([]string, len(n.links))
 	for i, l := range n.links {
@@ -122,7 +124,7 @@ func renderSection(w *writer, s *section) {
 		names[i] = n.name
 	}
 	w.line("nodes = %s", list(names))
-	w.line("agent = %s", quote(program(s.dev.agent)))
+	w.line("agent = %s", quote.TOML(program(s.dev.agent)))
 	w.line("level = %d", s.level)
 	if s.timeout > 0 {
 		w.line("timeout = %s  # the agent waits by itself (delay, power_wait)", s.timeoutText())
@@ -200,32 +202,13 @@ func key(s string) string {
 	if optionKey.MatchString(s) {
 		return s
 	}
-	return quote(s)
+	return quote.TOML(s)
 }
 
 func list(words []string) string {
 	out := make([]string, len(words))
 	for i, s := range words {
-		out[i] = quote(s)
+		out[i] = quote.TOML(s)
 	}
 	return "[" + strings.Join(out, ", ") + "]"
-}
-
-// quote is a basic string of TOML.
-func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }
