@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +22,7 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/fence/manual"
 	"github.com/quorate/quorate/membership/secret"
+	"github.com/quorate/quorate/tools/freeport"
 )
 
 // alone is one daemon on a kernel in memory, with a second node in its list.
@@ -73,7 +73,7 @@ id = 2
 addr = ["127.0.0.2"]
 [state]
 dir = %q
-`, a.path("members"), a.path("key"), freePort(t), freePort(t), a.path("state")))
+`, a.path("members"), a.path("key"), freeport.On(t), freeport.On(t), a.path("state")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,16 +115,6 @@ func (a *alone) list(text string) {
 	if err := os.Rename(a.path("new"), a.path("members")); err != nil {
 		a.t.Fatal(err)
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (a *alone) ask(command string) (control.Response, error) {

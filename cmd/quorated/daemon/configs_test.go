@@ -23,6 +23,7 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/group/raft"
 	"github.com/quorate/quorate/membership/secret"
+	"github.com/quorate/quorate/tools/freeport"
 )
 
 // fleet are daemons in one process, each on a kernel in memory and at an address of its own.
@@ -66,7 +67,7 @@ func newFleet(t *testing.T) *fleet {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: the control socket is root's")
 	}
-	f := &fleet{t: t, dir: t.TempDir(), ports: [2]int{freePort(t), freePort(t)}, nodes: map[int]*member{}}
+	f := &fleet{t: t, dir: t.TempDir(), ports: [2]int{freeport.On(t), freeport.On(t)}, nodes: map[int]*member{}}
 	if err := secret.WriteFile(f.path("key")); err != nil {
 		t.Fatal(err)
 	}

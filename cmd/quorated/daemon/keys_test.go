@@ -26,6 +26,7 @@ import (
 	"github.com/quorate/quorate/membership/fence/manual"
 	"github.com/quorate/quorate/membership/rotation"
 	"github.com/quorate/quorate/membership/secret"
+	"github.com/quorate/quorate/tools/freeport"
 )
 
 // trio is three daemons on loopback, each with a kernel in memory and a key file of its own.
@@ -69,7 +70,7 @@ func newTrio(t *testing.T) *trio {
 	}
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	w := &trio{t: t}
-	port, probes := freePort(t), freePort(t)
+	port, probes := freeport.On(t), freeport.On(t)
 	var key bytes.Buffer
 	if err := secret.Generate(&key); err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/fence/manual"
 	"github.com/quorate/quorate/membership/secret"
+	"github.com/quorate/quorate/tools/freeport"
 )
 
 // pairing is two daemons on kernels in memory, and a witness.
@@ -70,11 +71,11 @@ func newPairing(t *testing.T) *pairing {
 		t.Skip("needs root: the control socket is root's")
 	}
 	y := &pairing{t: t, dir: t.TempDir(), said: &lines{}, nodes: map[membership.NodeID]*running{}}
-	y.addr = fmt.Sprintf("127.0.0.3:%d", freePort(t))
+	y.addr = fmt.Sprintf("127.0.0.3:%d", freeport.On(t))
 	if err := secret.WriteFile(y.path("key")); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("[cluster]\nname = \"tank\"\nfencing = \"manual\"\nport = %d\nprobe_port = %d\n[liveness]\nprofile = \"safe\"\n", freePort(t), freePort(t))
+	text := fmt.Sprintf("[cluster]\nname = \"tank\"\nfencing = \"manual\"\nport = %d\nprobe_port = %d\n[liveness]\nprofile = \"safe\"\n", freeport.On(t), freeport.On(t))
 	for id, name := range []string{1: "alpha", 2: "beta"} {
 		if id > 0 {
 			text += fmt.Sprintf("[[node]]\nname = %q\nid = %d\naddr = [\"127.0.0.%d\"]\n", name, id, id)

@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/secret"
 	wire "github.com/quorate/quorate/membership/witness"
+	"github.com/quorate/quorate/tools/freeport"
 )
 
 // stand is a witness under test.
@@ -37,12 +38,13 @@ func newStand(t *testing.T) *stand {
 
 func (y *stand) start() {
 	y.t.Helper()
+	y.stop = func() {}
 	s, err := open(Options{State: y.dir, Name: "eye", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		y.t.Fatal(err)
 	}
 	if y.addr == "" {
-		y.addr = "127.0.0.1:0"
+		y.addr = fmt.Sprintf("127.0.0.1:%d", freeport.On(y.t))
 	}
 	l, err := net.Listen("tcp", y.addr)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/comm/commtest"
+	"github.com/quorate/quorate/tools/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -39,24 +40,11 @@ func (r *rig) nodes(t testing.TB, n int) []membership.Node {
 		if r.v6 {
 			addr = netip.IPv6Loopback()
 		}
-		r.ports[id] = freePort(t, addr)
+		r.ports[id] = freeport.On(t, addr)
 		out = append(out, membership.Node{ID: id, Addrs: []netip.Addr{addr}})
 	}
 	link(out, r.links)
 	return out
-}
-
-func freePort(t testing.TB, addr netip.Addr) int {
-	for range 1000 {
-		port := 20000 + rand.IntN(12000)
-		l, err := net.Listen("tcp", netip.AddrPortFrom(addr, uint16(port)).String())
-		if err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatalf("no free port on %s", addr)
-	return 0
 }
 
 func (r *rig) options(s commtest.Spec) Options {

@@ -17,6 +17,7 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/probe"
 	"github.com/quorate/quorate/membership/probe/probetest"
+	"github.com/quorate/quorate/tools/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -54,28 +55,10 @@ func (r *rig) nodes(t *testing.T, n, links int) []membership.Node {
 			}
 			node.Addrs = append(node.Addrs, addr)
 		}
-		r.ports[node.ID] = freePort(t, node.Addrs)
+		r.ports[node.ID] = freeport.On(t, node.Addrs...)
 		out = append(out, node)
 	}
 	return out
-}
-
-func freePort(t *testing.T, addrs []netip.Addr) int {
-	t.Helper()
-next:
-	for range 1000 {
-		port := 20000 + rand.IntN(12000)
-		for _, a := range addrs {
-			c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, uint16(port))))
-			if err != nil {
-				continue next
-			}
-			_ = c.Close()
-		}
-		return port
-	}
-	t.Fatalf("no free port on %v", addrs)
-	return 0
 }
 
 func (r *rig) options(s probetest.Spec) Options {
