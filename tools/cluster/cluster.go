@@ -79,9 +79,11 @@ type Cluster struct {
 	Events *Events
 	opt    Options
 	tmp    string
-	files  map[string]string // guest path -> host file
-	only   []int             // nodes in the configuration file; nil: all
-	pace   float64           // see Stretch; 0: not known yet
+	// quorate is the host's copy of the operator's tool.
+	quorate string
+	files   map[string]string // guest path -> host file
+	only    []int             // nodes in the configuration file; nil: all
+	pace    float64           // see Stretch; 0: not known yet
 	// witness: one was added, and votes.
 	witness bool
 }
@@ -130,9 +132,9 @@ func New(ctx context.Context, opt Options) (_ *Cluster, err error) {
 
 // build makes the programs and the key.
 func (c *Cluster) build(ctx context.Context) (err error) {
-	quorate := filepath.Join(c.tmp, "quorate")
+	c.quorate = filepath.Join(c.tmp, "quorate")
 	if c.opt.Systemd {
-		quorate = filepath.Join(c.staged(), binDir, "quorate")
+		c.quorate = filepath.Join(c.staged(), binDir, "quorate")
 		err = stage(ctx, c.staged())
 	} else {
 		c.files, err = programs(ctx, c.tmp, c.opt.Bug)
@@ -141,7 +143,7 @@ func (c *Cluster) build(ctx context.Context) (err error) {
 		return err
 	}
 	key := filepath.Join(c.tmp, "secret")
-	if b, err := exec.CommandContext(ctx, quorate, "keygen", "-f", key).CombinedOutput(); err != nil {
+	if b, err := exec.CommandContext(ctx, c.quorate, "keygen", "-f", key).CombinedOutput(); err != nil {
 		return fmt.Errorf("quorate keygen: %w: %s", err, bytes.TrimSpace(b))
 	}
 	return nil

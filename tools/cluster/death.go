@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -49,10 +50,10 @@ func (c *Cluster) HoldFlock(ctx context.Context, victim int, others []int) (stop
 }
 
 func (c *Cluster) flock(ctx context.Context, i int, how, file string) (*lab.Proc, error) {
-	return c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{Labnode, "flock", how, file, "--notify", notify}})
+	return c.Lab.Node(i).Start(ctx, lab.Cmd{Args: []string{"flock", how, file, "--notify", notify}, Inside: true})
 }
 
-// WaitFlock has a program of a node ask for a shared flock, and returns when it
+// WaitFlock has a thread of a node ask for a shared flock, and returns when it
 // is asleep for it. It tells the collector when it is granted.
 func (c *Cluster) WaitFlock(ctx context.Context, i int, file string) (*lab.Proc, error) {
 	p, err := c.flock(ctx, i, "wait", file)
@@ -62,18 +63,18 @@ func (c *Cluster) WaitFlock(ctx context.Context, i int, file string) (*lab.Proc,
 	return p, c.waiting(ctx, i, p.Pid)
 }
 
-// waiting returns when the program is asleep in flock(2): one of its threads is
-// in uninterruptible sleep, and stays there.
-func (c *Cluster) waiting(ctx context.Context, i, pid int) error {
+// waiting returns when the thread is asleep in flock(2): it is in uninterruptible
+// sleep, and stays there.
+func (c *Cluster) waiting(ctx context.Context, i, thread int) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	asleep := 0
 	return Until(ctx, 50*time.Millisecond, func() error {
-		out, err := c.Lab.Node(i).Run(ctx, fmt.Sprintf(`for s in /proc/%d/task/*/stat; do read -r l < $s; echo "$l"; done`, pid))
+		stat, err := c.Lab.Node(i).ReadFile(ctx, fmt.Sprintf("/proc/%d/stat", thread))
 		if err != nil {
 			return err
 		}
-		if !strings.Contains(out, ") D ") {
+		if !bytes.Contains(stat, []byte(") D ")) {
 			asleep = 0
 			return fmt.Errorf("node%d does not wait for the flock yet", i)
 		}
@@ -132,7 +133,7 @@ func (c *Cluster) BlockedByFencing(ctx context.Context, i, victim int) error {
 		if len(l.Waits) == 0 || l.Waits[0].For != "fencing" || int(l.Waits[0].Owner) != victim || !strings.Contains(l.Waits[0].Command, "quorate fence ack") {
 			return fmt.Errorf("node%d: lockspace %s waits for %+v, not for the fencing of node%d", i, Table, l.Waits, victim)
 		}
-		r, err := c.Lab.Node(i).Exec(ctx, binDir+"/quorate why")
+		r, err := c.Operator(ctx, i, "why")
 		if err != nil {
 			return err
 		}

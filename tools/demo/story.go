@@ -105,9 +105,9 @@ func (d *demo) form(ctx context.Context) error {
 	return d.quorate(ctx, 1, "status")
 }
 
-// quorate runs the operator's tool on a node and shows what it prints.
+// quorate runs the operator's tool against a node's daemon and shows what it prints.
 func (d *demo) quorate(ctx context.Context, i int, args string) error {
-	r, err := d.c.Lab.Node(i).Exec(ctx, "quorate "+args)
+	r, err := d.c.Operator(ctx, i, strings.Fields(args)...)
 	if err != nil {
 		return err
 	}

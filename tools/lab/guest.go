@@ -53,6 +53,7 @@ func (n *Node) Run(ctx context.Context, script string) (string, error) {
 // Cmd is a program to start in a node.
 type Cmd struct {
 	Args           []string
+	Inside         bool // no program, but a command of labnode ("flock"): its Pid is a thread's
 	Env            []string
 	Stdin          io.Reader // nil: empty
 	Stdout, Stderr io.Writer // nil: discarded
@@ -83,6 +84,9 @@ func (n *Node) Start(ctx context.Context, cmd Cmd) (*Proc, error) {
 func startOn(ctx context.Context, c *wire.Conn, stop func(), cmd Cmd) (*Proc, error) {
 	p := &Proc{conn: c, stop: stop, done: make(chan struct{})}
 	req := wire.Request{Op: "exec", Cmd: cmd.Args, Env: cmd.Env, TTY: cmd.TTY}
+	if cmd.Inside {
+		req.Op = "call"
+	}
 	if err := c.SendJSON(wire.Req, req); err != nil {
 		err = reason(ctx, err)
 		stop()
@@ -249,12 +253,21 @@ func putOn(ctx context.Context, c *wire.Conn, r io.Reader, remote string, mode o
 // Ask says something to a unix socket of the node and returns the answer, up to
 // the end of the connection. It starts no program, which UML pays dearly for.
 func (n *Node) Ask(ctx context.Context, socket, words string) ([]byte, error) {
+	return n.fetch(ctx, wire.Request{Op: "unix", Path: socket, Out: words})
+}
+
+// ReadFile reads a file of the node, of /proc too. Like Ask it starts no program.
+func (n *Node) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	return n.fetch(ctx, wire.Request{Op: "read", Path: path})
+}
+
+func (n *Node) fetch(ctx context.Context, req wire.Request) ([]byte, error) {
 	ctx, c, stop, err := n.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	if err := c.SendJSON(wire.Req, wire.Request{Op: "unix", Path: socket, Out: words}); err != nil {
+	if err := c.SendJSON(wire.Req, req); err != nil {
 		return nil, reason(ctx, err)
 	}
 	var out []byte
@@ -267,7 +280,7 @@ func (n *Node) Ask(ctx context.Context, socket, words string) ([]byte, error) {
 			out = append(out, b...)
 		case k == wire.Exited:
 			if _, err := exited(b); err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", n.Name(), socket, err)
+				return nil, fmt.Errorf("%s: %s: %w", n.Name(), req.Path, err)
 			}
 			return out, nil
 		}

@@ -243,7 +243,7 @@ func testAppend(t *testing.T, l *Lab) {
 	if _, err := l.Collector.Wait(ctx, event("held")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Start(ctx, Cmd{Args: []string{"labnode", "flock", "wait", f, "--notify", "10.77.0.1:9999"}}); err != nil {
+	if _, err := n.Start(ctx, Cmd{Args: []string{"flock", "wait", f, "--notify", "10.77.0.1:9999"}, Inside: true}); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(500 * time.Millisecond)

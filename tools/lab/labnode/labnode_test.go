@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -276,6 +277,83 @@ func TestDlmArguments(t *testing.T) {
 	for _, bad := range [][]string{nil, {"dance"}, {"create"}, {"release", "--x", "a"}, {"rounds"}, {"locks", "a", "b"}, {"count", "a", "b"}} {
 		if err := dlm(bad); err == nil {
 			t.Errorf("%q passes", bad)
+		}
+	}
+}
+
+// client is the host's end of a request to labnode.
+func client(t *testing.T, req wire.Request) *wire.Conn {
+	t.Helper()
+	here, there := net.Pipe()
+	go handle(&wire.Conn{ReadWriteCloser: there})
+	c := &wire.Conn{ReadWriteCloser: here}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SendJSON(wire.Req, req); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func recv(t *testing.T, c *wire.Conn, want wire.Kind, v any) {
+	t.Helper()
+	k, b, err := c.Recv()
+	if err == nil && k != want {
+		t.Fatalf("%c %s, not %c", k, b, want)
+	}
+	if s, ok := v.(*string); err == nil && ok {
+		*s = string(b)
+	} else if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A flock that labnode holds by itself ends with the connection, and its thread's state can be read.
+func TestFlockInside(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	addr, next := host(t)
+	ask := func(what string) (c *wire.Conn, thread int) {
+		c = client(t, wire.Request{Op: "call", Cmd: []string{"flock", what, name, "--notify", addr}})
+		recv(t, c, wire.Started, &thread)
+		return c, thread
+	}
+	var said string
+	holder, _ := ask("hold")
+	if e := next(); e.Event != "held" || e.File != name {
+		t.Fatalf("%+v", e)
+	}
+	recv(t, holder, wire.Stdout, &said)
+	waiter, thread := ask("wait")
+	for {
+		r := client(t, wire.Request{Op: "read", Path: fmt.Sprintf("/proc/%d/stat", thread)})
+		recv(t, r, wire.Stdout, &said)
+		if strings.Contains(said, ") S ") {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	holder.Close()
+	if e := next(); e.Event != "granted" || e.File != name {
+		t.Fatalf("%+v", e)
+	}
+	var exit wire.Exit
+	recv(t, waiter, wire.Stdout, &said)
+	recv(t, waiter, wire.Exited, &exit)
+	if said != "granted\n" || exit != (wire.Exit{}) {
+		t.Errorf("%q, %+v", said, exit)
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	for _, req := range []wire.Request{
+		{Op: "call"}, {Op: "call", Cmd: []string{"append", "/tmp/x"}}, {Op: "read", Path: "/does/not/exist"}, {Op: "fly"}, {Op: "exec"},
+	} {
+		var exit wire.Exit
+		recv(t, client(t, req), wire.Exited, &exit)
+		if exit.Code != 255 || exit.Err == "" {
+			t.Errorf("%+v: %+v", req, exit)
 		}
 	}
 }

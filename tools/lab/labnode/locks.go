@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -88,48 +89,55 @@ func retry(f func() error) error {
 }
 
 func flock(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	return flockUntil(ctx, args, os.Stdout)
+}
+
+// flockUntil holds an exclusive flock until ctx ends, or waits for a shared one, and
+// tells the collector when it has it. One that waits is not interrupted, but what it
+// gets after the end of ctx it tells nobody.
+func flockUntil(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("flock", flag.ContinueOnError)
 	addr := fs.String("notify", defaultNotify, "collector")
 	pos, err := parse(fs, args, 2)
 	if err != nil {
 		return err
 	}
+	what, file := pos[0], pos[1]
 	how := unix.LOCK_EX
-	switch pos[0] {
+	switch what {
 	case "hold":
 	case "wait":
 		how = unix.LOCK_SH
 	default:
-		return fmt.Errorf("%s: hold or wait", pos[0])
+		return fmt.Errorf("%s: hold or wait", what)
 	}
-	f, err := os.OpenFile(pos[1], os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	if err := retry(func() error { return unix.Flock(int(f.Fd()), how) }); err != nil {
-		return fmt.Errorf("flock %s: %w", pos[1], err)
+		return fmt.Errorf("flock %s: %w", file, err)
+	}
+	if ctx.Err() != nil {
+		return nil
 	}
 	n, err := newNotifier(*addr)
 	if err != nil {
 		return err
 	}
-	if pos[0] == "wait" {
-		n.tell(event{Event: "granted", File: pos[1]})
-		fmt.Println("granted")
+	defer n.conn.Close()
+	if what == "wait" {
+		n.tell(event{Event: "granted", File: file})
+		fmt.Fprintln(out, "granted")
 		return nil
 	}
-	n.tell(event{Event: "held", File: pos[1]})
-	fmt.Println("held")
-	<-onSignal()
+	n.tell(event{Event: "held", File: file})
+	fmt.Fprintln(out, "held")
+	<-ctx.Done()
 	return nil
-}
-
-// onSignal is told when the program shall end.
-func onSignal() <-chan os.Signal {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
-	return stop
 }
 
 // appendLoop appends lines "ID SEQ" and tells the host a sequence after its

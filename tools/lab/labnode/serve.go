@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -53,6 +55,10 @@ func handle(c *wire.Conn) {
 		exit = put(c, req)
 	case "exec":
 		exit = execute(c, req)
+	case "call":
+		exit = call(c, req)
+	case "read":
+		exit = read(c, req)
 	case "unix":
 		exit = unixSocket(c, req)
 	default:
@@ -85,6 +91,43 @@ func put(c *wire.Conn, req wire.Request) wire.Exit {
 	err := writeFile(req.Path, os.FileMode(req.Mode), r)
 	r.CloseWithError(err)
 	if err != nil {
+		return failed(err)
+	}
+	return wire.Exit{}
+}
+
+func read(c *wire.Conn, req wire.Request) wire.Exit {
+	b, err := os.ReadFile(req.Path)
+	if err != nil {
+		return failed(err)
+	}
+	if err := c.Send(wire.Stdout, b); err != nil {
+		return failed(err)
+	}
+	return wire.Exit{}
+}
+
+// call does in a thread of this program what else one that starts would do: that start
+// stops a node of User-Mode Linux for up to a tenth of a second. The host that goes away
+// ends it.
+func call(c *wire.Conn, req wire.Request) wire.Exit {
+	if len(req.Cmd) == 0 || req.Cmd[0] != "flock" {
+		return failed(fmt.Errorf("%q is nothing that labnode does by itself", req.Cmd))
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		defer cancel()
+		for {
+			if _, _, err := c.Recv(); err != nil {
+				return
+			}
+		}
+	}()
+	c.SendJSON(wire.Started, unix.Gettid())
+	if err := flockUntil(ctx, req.Cmd[1:], c.Writer(wire.Stdout)); err != nil {
 		return failed(err)
 	}
 	return wire.Exit{}

@@ -47,13 +47,13 @@ var ErrFrame = errors.New("malformed frame")
 
 // Request asks a node for one thing.
 type Request struct {
-	Op     string   // "exec", "put" or "unix"
-	Cmd    []string `json:",omitempty"` // exec: program and arguments
+	Op     string   // "exec", "call", "put", "read" or "unix"
+	Cmd    []string `json:",omitempty"` // exec: program and arguments; call: what labnode itself does
 	Env    []string `json:",omitempty"` // exec: added to the node's environment
 	Detach bool     `json:",omitempty"` // exec: outlives the connection; output goes to Out
 	Out    string   `json:",omitempty"` // exec, detached: file for output, appended to; unix: what is said
 	TTY    *Size    `json:",omitempty"` // exec: run on a terminal of this size
-	Path   string   `json:",omitempty"` // put: the file; its content follows as Stdin; unix: the socket
+	Path   string   `json:",omitempty"` // put, read: the file; its content follows as Stdin, Stdout; unix: the socket
 	Mode   uint32   `json:",omitempty"` // put: permissions
 }
 
