@@ -61,6 +61,13 @@
 // nobody, rows from before are void, and nothing is judged for two intervals. A
 // shorter pause, and the probe before it, are less than dead_after.
 //
+// A prober that stands still while the machine looks is such a pause, too: when no probe
+// left for an interval and as long as a timer may be late, nobody was asked. That time counts
+// against nobody, and as long as it lasts this node's rows say of nobody whether it answers,
+// so that the others need not wait for its word. After stall_limit it counts as connected
+// with nobody, and the caller lets its progress word stand still, so that the others
+// may evict it as they do a daemon that stands still.
+//
 // # Timelines
 //
 // A machine dies, or a link, at 0. The numbers are bounds without the time on

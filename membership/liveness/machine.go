@@ -28,6 +28,9 @@ type Machine struct {
 	term   uint64
 	index  uint64
 
+	mute     bool            // it asks nobody: see ask
+	muted    membership.Mono // since when, by the last probe
+	woke     membership.Mono // the end of the last own pause
 	looked   bool            // an Observed was given
 	at       membership.Mono // of the newest Observed, or the end of a pause
 	due      membership.Mono // the next Observed
@@ -74,6 +77,7 @@ func (m *Machine) Step(now membership.Mono, in Input) []Effect {
 	var out []Effect
 	if gap := m.overslept(now); gap > 0 {
 		m.shift(now, gap)
+		m.woke = now
 		out = append(out, Paused{For: gap})
 	}
 	switch in := in.(type) {
@@ -131,6 +135,7 @@ func (m *Machine) observe(now membership.Mono, in Observed, out []Effect) []Effe
 			p.base = max(p.base, now)
 		}
 	}
+	out = m.ask(now, in.Samples, out)
 	m.at = max(m.at, now)
 	m.absorb(in.Samples, in.Blocked)
 	m.look()

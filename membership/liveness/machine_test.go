@@ -24,6 +24,7 @@ type rig struct {
 	out  []Effect // of the last run
 
 	blocked []membership.NodeID
+	asks    membership.Mono // since when this node's prober stands still; 0: it does not
 }
 
 func newRig(t *testing.T, n int) *rig {
@@ -51,11 +52,15 @@ func (r *rig) view(number uint64, ids ...membership.NodeID) membership.View {
 func (r *rig) look() []Effect {
 	var s []membership.Sample
 	for _, id := range r.ids[1:] {
-		heard := r.now
-		if at, is := r.mute[id]; is {
-			heard = at
+		asked := r.now
+		if r.asks != 0 {
+			asked = r.asks
 		}
-		s = append(s, membership.Sample{Peer: id, Heard: heard, DaemonAge: r.age[id]})
+		heard := asked
+		if at, is := r.mute[id]; is {
+			heard = min(at, asked)
+		}
+		s = append(s, membership.Sample{Peer: id, Heard: heard, DaemonAge: r.age[id], Asked: asked})
 	}
 	out := r.m.Step(r.now, Observed{Samples: s, Blocked: r.blocked})
 	r.out = append(r.out, out...)

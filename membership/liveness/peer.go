@@ -61,12 +61,47 @@ func (p *peer) lastPath() membership.Mono { return max(p.path, p.base) }
 // overslept returns how long this node has not looked, if an Observed was due
 // for longer than a timer may be late.
 func (m *Machine) overslept(now membership.Mono) time.Duration {
-	t := m.cfg.Timing
-	slack := min(max(t.Interval, 20*time.Millisecond), t.DeadAfter/4)
-	if !m.looked || now.Sub(m.due) <= slack {
+	if !m.looked || now.Sub(m.due) <= m.slack() {
 		return 0
 	}
 	return now.Sub(m.at)
+}
+
+// ask looks whether this node asks at all. Who is silent while its prober stands still was not
+// asked, so that time counts against nobody, as no time does in which it did not look. Nor
+// does it say then that anybody answers: the others decide without it.
+func (m *Machine) ask(now membership.Mono, samples []membership.Sample, out []Effect) []Effect {
+	var asked membership.Mono
+	for _, s := range samples {
+		asked = max(asked, s.Asked)
+	}
+	known := asked != 0
+	asked = max(asked, m.woke) // who did not look most likely did not ask either
+	was := m.mute
+	m.mute = known && now.Sub(asked) > m.cfg.Timing.Interval+m.slack()
+	switch {
+	case m.mute && !was:
+		gap := now.Sub(asked)
+		m.muted = asked
+		m.shift(now, gap)
+		return append(out, Paused{For: gap, Mute: true})
+	case m.mute || was:
+		m.shift(now, now.Sub(m.at))
+	}
+	return out
+}
+
+// Mute says that this node has sent no probes for too long, as of the last look.
+func (m *Machine) Mute() bool { return m.mute }
+
+// hearsNobody: it has been mute for so long that it counts as connected with nobody. It still
+// accuses nobody.
+func (m *Machine) hearsNobody() bool { return m.mute && m.at.Sub(m.muted) >= m.cfg.Timing.StallLimit }
+
+// slack is how late a timer may be.
+func (m *Machine) slack() time.Duration {
+	t := m.cfg.Timing
+	return min(max(t.Interval, 20*time.Millisecond), t.DeadAfter/4)
 }
 
 // shift moves everything that was counted since the last look by the pause.
@@ -128,10 +163,10 @@ func (m *Machine) look() {
 }
 
 // cell is an age as rows give it; a peer that never answered counts once it was
-// looked for long enough.
+// looked for long enough. Who asks nobody knows none.
 func (m *Machine) cell(heard, from membership.Mono) time.Duration {
 	age := max(m.at.Sub(from), 0)
-	if heard == 0 && age < m.cfg.Timing.DeadAfter {
+	if m.mute || heard == 0 && age < m.cfg.Timing.DeadAfter {
 		return never
 	}
 	return age
@@ -156,7 +191,7 @@ func (m *Machine) suspicions(out []Effect) (_ []Effect, news bool) {
 		if i == m.self {
 			continue
 		}
-		hears := p.heard != 0 && m.at.Sub(p.heard) < m.cfg.Timing.DeadAfter
+		hears := p.heard != 0 && m.at.Sub(p.heard) < m.cfg.Timing.DeadAfter && !m.hearsNobody()
 		news = news || hears != p.hears
 		p.hears = hears
 		p.dead = p.dead && !hears

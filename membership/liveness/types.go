@@ -148,9 +148,13 @@ type QuorumChanged struct {
 	Text string
 }
 
-// Paused says that this node did not look for so long. What it would have
-// concluded from that time is discarded.
-type Paused struct{ For time.Duration }
+// Paused says that this node did not look for so long, or asked nobody: Mute. What it
+// would have concluded from that time is discarded, and of what follows, for as long as it
+// asks nobody.
+type Paused struct {
+	For  time.Duration
+	Mute bool
+}
 
 // JudgeChanged is what the group may act on; the caller fills in Barred.
 type JudgeChanged struct{ Judge membership.GroupJudge }

@@ -30,6 +30,7 @@ type daemon struct {
 	timerAt  time.Duration // of the event that will wake it; 0: none
 	due      bool          // a timer input waits
 	stepped  time.Duration
+	lastAsk  time.Duration            // its last step at which its prober did not stand still
 	lateAt   time.Duration            // when it last made a step after a long time without one
 	entries  []membership.GroupEffect // delivered in the step under way
 	states   []membership.GroupCompact
@@ -63,7 +64,7 @@ func (h *host) startDaemon() {
 		return
 	}
 	h.w.net.changed()
-	d.stepped = h.w.now
+	d.stepped, d.lastAsk = h.w.now, h.w.now
 	d.execute(effs)
 	h.kern.watchPaths(d, nil)
 	h.kern.programs()
@@ -120,6 +121,9 @@ func (d *daemon) give(in node.Input) {
 	d.pump()
 }
 
+// mute: its prober stands still, and it knows; its progress word does then.
+func (d *daemon) mute() bool { return d.n != nil && d.n.Mute() }
+
 // pump steps the machine as long as there is something to do and it may run.
 func (d *daemon) pump() {
 	if d == nil {
@@ -146,7 +150,9 @@ func (d *daemon) step(in node.Input) {
 	if d.w.now-d.stepped > longStep {
 		d.lateAt = d.w.now
 	}
-	d.stepped = d.w.now
+	if d.stepped = d.w.now; !d.mute() {
+		d.lastAsk = d.w.now
+	}
 	var effs []node.Effect
 	d.guard(func() { effs = d.machine().Step(d.h.mono(), in) })
 	if d.w.bad == nil {

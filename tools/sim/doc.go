@@ -14,8 +14,8 @@
 // # What is simulated
 //
 //   - host: power, boot ids, a disk that makes records durable in order or takes
-//     no more of them, a daemon that can crash between any two effects, stall as a whole or in
-//     its main loop alone, or be slow to write
+//     no more of them, a daemon that can crash between any two effects, stall as a whole, in
+//     its main loop or in its prober alone, or be slow to write
 //   - kernel: comms entries, lockspaces, uevents (one join or leave at a time a
 //     node), recovery that ends on a node only when every member of its start
 //     has started with the same members, stops that hang, starts that fail

@@ -138,7 +138,7 @@ func (f *faults) log(lo, hi time.Duration) time.Duration {
 
 var kinds = []func(f *faults){
 	(*faults).kill, (*faults).kill, (*faults).kill, (*faults).killLeader, (*faults).killLeader,
-	(*faults).crashDaemon, (*faults).pause, (*faults).pause, (*faults).stall, (*faults).stall, (*faults).freeze, (*faults).freeze,
+	(*faults).crashDaemon, (*faults).pause, (*faults).pause, (*faults).stall, (*faults).stall, (*faults).mute, (*faults).freeze, (*faults).freeze,
 	(*faults).cutPair, (*faults).cutPair, (*faults).cutOneWay, (*faults).isolate, (*faults).isolate,
 	(*faults).partition, (*faults).flap, (*faults).slowDisk, (*faults).wipe, (*faults).reset, (*faults).dropSome,
 	(*faults).fencing, (*faults).fencing, (*faults).fencing, (*faults).hangStop, (*faults).failStart,
@@ -200,6 +200,15 @@ func (f *faults) stall() {
 	h.stall(still)
 	if f.r.Chance(0.4) {
 		f.w.after(f.gap(), f.mounts)
+	}
+}
+
+// mute stops a prober, often for longer than the others put up with.
+func (f *faults) mute() {
+	if h := f.host(); h.d != nil {
+		still := f.log(50*time.Millisecond, 40*time.Second)
+		f.until = max(f.until, f.w.now+still)
+		h.mute(still)
 	}
 }
 

@@ -33,6 +33,8 @@ type host struct {
 	paused int // the daemon alone is not run
 	// stalled: its main loop alone is not run, and its prober answers, whatever that is.
 	stalled int
+	muted   int // its prober alone stands still, and asks nobody
+	mutedAt time.Duration
 	stills  uint64        // of the reasons above, this many were ended before their time
 	illAt   time.Duration // when it last stood still, in whatever way
 
@@ -86,7 +88,7 @@ func (h *host) powerOn() {
 	h.on, h.onAt, h.boots = true, h.w.now, h.boots+1
 	h.boot = membership.BootID(fmt.Sprintf("n%db%d", h.id, h.boots))
 	h.base = membership.Mono(h.r.Between(time.Second, 1000*time.Second))
-	h.frozen, h.paused, h.stalled, h.unattended = 0, 0, 0, false
+	h.frozen, h.paused, h.stalled, h.muted, h.unattended = 0, 0, 0, 0, false
 	h.kern = newKernel(h)
 	h.tracef("power on, boot %s", h.boot)
 	h.w.note(uint64(h.id)<<8 | 1)
@@ -192,10 +194,18 @@ func (h *host) stall(for_ time.Duration) {
 	h.still(&h.stalled, for_)
 }
 
+func (h *host) mute(for_ time.Duration) {
+	h.tracef("prober stands still for %v", for_)
+	if h.muted == 0 {
+		h.mutedAt = h.w.now
+	}
+	h.still(&h.muted, for_)
+}
+
 // resume ends a pause and a stall before their time.
 func (h *host) resume() {
 	h.stills++
-	h.paused, h.stalled, h.illAt = 0, 0, h.w.now
+	h.paused, h.stalled, h.muted, h.illAt = 0, 0, 0, h.w.now
 	h.w.net.changed()
 	h.d.pump()
 }

@@ -78,7 +78,7 @@ func (p *probes) look(q *pair, link int, a, b *host) {
 
 func (p *probes) answers(link int, a, b *host) bool {
 	net := p.w.net
-	return a.on && b.on && a.d != nil && b.d != nil && a.frozen == 0 && b.frozen == 0 && a.paused == 0 &&
+	return a.on && b.on && a.d != nil && b.d != nil && a.frozen == 0 && b.frozen == 0 && a.paused == 0 && a.muted == 0 &&
 		(b.paused == 0 || p.w.plan.xdp) && net.path(link, a.id, b.id) && net.path(link, b.id, a.id) &&
 		p.know[int(a.id-1)*p.n+int(b.id-1)] == b.d.instance
 }
@@ -130,7 +130,11 @@ func (p *probes) sample(a, b *host, link int) membership.Sample {
 	if q.ok {
 		heard = p.last(q, p.w.now)
 	}
-	s.Sent = uint64((p.w.now-a.onAt)/p.w.plan.timing.Interval) + 1
+	asked := p.w.now
+	if a.muted > 0 {
+		asked = a.mutedAt
+	}
+	s.Sent, s.Asked = uint64((asked-a.onAt)/p.w.plan.timing.Interval)+1, a.monoAt(asked)
 	if heard < 0 || heard < a.onAt {
 		return s
 	}
@@ -141,6 +145,8 @@ func (p *probes) sample(a, b *host, link int) membership.Sample {
 	if q.ok {
 		if q.still = -1; b.paused > 0 || b.stalled > 0 || b.d.busy {
 			q.still = b.d.stepped
+		} else if b.d.mute() {
+			q.still = b.d.lastAsk
 		}
 	}
 	if q.still >= 0 { // as its last answer said, whatever became of it since

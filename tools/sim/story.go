@@ -33,6 +33,7 @@ var ErrStory = errors.New("scenario")
 //	wait 2s
 //	kill N | kill-leader | kill-all | boot N | reboot N | wipe N | crash N
 //	stall N 20s | resume N        the main loop of its daemon stands still; and goes on again
+//	mute N 5s                     its prober stands still and asks nobody
 //	pause N 2s | freeze N 2s | cut A B | cut-way A B | cut-link A B first|second | isolate N | heal
 //	close-port A B                the DLM's packets between the two are lost, and no other
 //	split N N …                   these are cut from all others, and not from each other
@@ -113,7 +114,7 @@ var forms = map[string]string{
 	"reserve": "i", "reconfigure": "nw", "lacks": "n", "add": "nn", "remove": "nn", "replace": "nn", "drain": "nn", "undrain": "nn", "version": "di",
 	"running": "d", "expect": "dwa", "never": "dwa", "wait": "d",
 	"kill": "n", "kill-leader": "", "kill-all": "", "boot": "n", "reboot": "n", "wipe": "n", "crash": "n",
-	"pause": "nd", "freeze": "nd", "stall": "nd", "resume": "n", "cut": "nn", "cut-way": "nn", "cut-link": "nnw", "close-port": "nn", "isolate": "n", "heal": "",
+	"pause": "nd", "freeze": "nd", "stall": "nd", "mute": "nd", "resume": "n", "cut": "nn", "cut-way": "nn", "cut-link": "nnw", "close-port": "nn", "isolate": "n", "heal": "",
 	"mount": "nw", "unmount": "nw", "withdraw": "nw", "leave": "n", "ack": "nn", "fence-node": "nn",
 	"fencing": "w", "fencing-of": "nw", "hang-stop": "nd", "fail-start": "nd", "slow-disk": "nd",
 	"split": "n+", "call": "wn", "when": "*",

@@ -185,6 +185,8 @@ func (t *teller) act(l line) string {
 		h.pause(l.duration(2))
 	case "stall":
 		h.stall(l.duration(2))
+	case "mute":
+		h.mute(l.duration(2))
 	case "resume":
 		h.resume()
 	case "freeze":

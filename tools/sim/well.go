@@ -21,7 +21,7 @@ func (c *checker) shotWell(d *daemon, v *host, job membership.FenceJob) {
 	lately := c.w.now - (longStep + c.w.plan.timing.DeadAfter + 2*c.w.plan.timing.Interval)
 	switch {
 	case job.Attempt < firstOfTakeover || c.w.plan.loss > 0 || v.d == nil || !slices.Contains(d.n.Members(), v.id):
-	case d.h.illAt > lately || v.illAt > lately || d.lateAt > lately || v.d.lateAt > lately || v.frozen+v.paused+v.stalled > 0:
+	case d.h.illAt > lately || v.illAt > lately || d.lateAt > lately || v.d.lateAt > lately || v.frozen+v.paused+v.stalled+v.muted > 0:
 	case c.w.now-v.d.stepped > longStep || c.w.now-d.stepped > longStep || !c.w.probes.answeredSince(d.h, v, lately):
 	default:
 		c.w.violate("shot-well", "attempt %d of node %d in a takeover cuts %v, which goes on and answers it", job.Attempt, d.h.id, job.Victim)

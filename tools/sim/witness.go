@@ -76,7 +76,7 @@ func (c *conn) talks() bool {
 func (h *host) witnessOn() {
 	h.on, h.onAt, h.boots = true, h.w.now, h.boots+1
 	h.base = membership.Mono(h.r.Between(time.Second, 1000*time.Second))
-	h.frozen, h.paused, h.stalled = 0, 0, 0
+	h.frozen, h.paused, h.stalled, h.muted = 0, 0, 0, 0
 	h.w.tracef("the witness is up")
 	boots := h.boots
 	h.w.after(h.r.Between(50*time.Millisecond, 500*time.Millisecond), func() {

@@ -168,8 +168,12 @@ func (d *Daemon) retimeReflector(c config.Config) {
 	}
 }
 
-// progress ticks the progress word, which answers of the daemon and of the kernel carry.
+// progress ticks the progress word, which answers of the daemon and of the kernel carry. A
+// daemon whose prober stands still makes none: it cannot do what it is there for.
 func (d *Daemon) progress(at membership.Mono) {
+	if d.node.Mute() {
+		return
+	}
 	view := d.node.View()
 	d.prober.Progress(view)
 	if r := d.reflector.Reflector; r != nil {

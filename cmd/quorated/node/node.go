@@ -530,13 +530,24 @@ func (n *Node) liveness(in liveness.Input) {
 			n.woke = n.now
 			n.pathsMissed(e.For)
 			n.witnessMissed(e.For)
-			n.emit(membership.Event{Kind: membership.KindDegraded, Text: fmt.Sprintf("this daemon did not run for %v; what it did not hear in that time counts against nobody", e.For.Round(time.Millisecond))})
+			n.emit(membership.Event{Kind: membership.KindDegraded, Text: pausedText(e)})
 		case liveness.JudgeChanged:
 			n.judge = e.Judge
 			n.giveJudge()
 		}
 	}
 }
+
+func pausedText(e liveness.Paused) string {
+	what, then := "this daemon did not run", ""
+	if e.Mute {
+		what, then = "this node's prober stands still: it sent no probes", ", and until it sends again"
+	}
+	return fmt.Sprintf("%s for %v; what it did not hear in that time%s counts against nobody", what, e.For.Round(time.Millisecond), then)
+}
+
+// Mute says that this node's prober stands still: nothing follows from what it does not hear.
+func (n *Node) Mute() bool { return n.live.Mute() }
 
 func (n *Node) giveJudge() {
 	j := n.judge

@@ -463,6 +463,9 @@ func (n *Node) warnings() []string {
 	if n.noDisk != "" {
 		out = append(out, "this node does not vote any more, since its log could not be written ("+n.noDisk+"): unmount, `quorate leave`, repair the file system of the state directory, then start quorated")
 	}
+	if n.Mute() {
+		out = append(out, "this node's prober stands still and asks nobody whether he lives, so nobody counts as silent here: if this does not end by itself, restart quorated")
+	}
 	if n.Evicted() {
 		out = append(out, "this node was evicted: "+cmp.Or(n.evictedWhy(), "see `quorate events`"))
 	}

@@ -99,6 +99,9 @@ func (n *Node) mayTakeOver() (rule quorum.Rule, have []membership.NodeID, why st
 	if why = n.maintenanceBars(); why != "" {
 		return quorum.NoRule, nil, why
 	}
+	if n.Mute() {
+		return quorum.NoRule, nil, "its prober stands still, so it does not know who lives: restart quorated"
+	}
 	if have = n.live.Linked(); n.standsAlone() {
 		have = []membership.NodeID{n.cfg.Self}
 	}

@@ -118,6 +118,7 @@ func (t *target) next(q *probe.Packet, at membership.Mono) {
 		q.Flags = probe.FlagKernel
 	}
 	t.sample.Sent++
+	t.sample.Asked = at
 	t.recent.Sent(q.Seq - t.first)
 }
 
