@@ -222,6 +222,9 @@ func (s *State) leave(l *Leave, holds Holder, quorum Quorum) Outcome {
 	if holds(l.Incarnation) {
 		return refuse("%v holds lockspaces", l.Incarnation)
 	}
+	if l.Drained && s.Draining(l.Incarnation) == nil {
+		return refuse("%v is not drained any more", l.Incarnation)
+	}
 	v := s.next()
 	v.Members = slices.DeleteFunc(v.Members, func(m membership.Incarnation) bool { return m == l.Incarnation })
 	v.Left = []membership.Departure{{Incarnation: l.Incarnation, Reason: membership.ReasonLeft}}

@@ -85,6 +85,8 @@ type Leave struct {
 	// Electorate are the nodes that count before it, if its vote goes with it
 	// (leave_removes_vote); empty: it stays.
 	Electorate []membership.NodeID `json:"electorate,omitempty"`
+	// Drained: it leaves for a drain alone, and stays where that was taken back meanwhile.
+	Drained bool `json:"drained,omitempty"`
 }
 
 // FenceStart says that the actor is about to run an agent.

@@ -30,6 +30,28 @@ func TestADrainLastsAsLongAsItsIncarnation(t *testing.T) {
 	}
 }
 
+// A leave for a drain that was taken back while it was on its way is none; one that somebody
+// asked for is.
+func TestALeaveForADrainThatWasTakenBack(t *testing.T) {
+	y, _, _, c := three(t)
+	y.done(Command{Drain: &Drain{Incarnation: c, Who: "root"}})
+	y.done(Command{DrainEnd: &DrainEnd{Incarnation: c}})
+	y.refused(Command{Leave: &Leave{Incarnation: c, Drained: true}}, "not drained any more")
+	if !y.s.Member(c) {
+		t.Fatal("it has left")
+	}
+	y.done(Command{Drain: &Drain{Incarnation: c, Who: "root"}})
+	y.done(Command{Leave: &Leave{Incarnation: c, Drained: true}})
+	if y.s.Member(c) {
+		t.Fatal("it is drained, and stays")
+	}
+	y, _, _, c = three(t)
+	y.done(Command{Leave: &Leave{Incarnation: c}})
+	if y.s.Member(c) {
+		t.Fatal("it was asked to leave, and stays")
+	}
+}
+
 func TestDrainsAreInTheSnapshot(t *testing.T) {
 	y, _, b, c := three(t)
 	y.done(Command{Drain: &Drain{Incarnation: c, Who: "root"}})

@@ -259,7 +259,7 @@ func (n *Node) leaveWish() {
 	case n.missed() && n.now < l.since.Add(partner):
 		n.wake(l.since.Add(partner))
 	default:
-		leave := &cluster.Leave{Incarnation: n.Self()}
+		leave := &cluster.Leave{Incarnation: n.Self(), Drained: l.drain && len(l.tokens) == 0}
 		if all := n.electorate(); len(n.policy.AfterLeave(all, n.cfg.Self)) < len(all) {
 			leave.Electorate = all
 		}
