@@ -225,7 +225,7 @@ func (c *Cluster) Each(ctx context.Context, nodes []int, f func(context.Context,
 // Install puts key and configuration on a node.
 func (c *Cluster) Install(ctx context.Context, i int) error {
 	n := c.Lab.Node(i)
-	if _, err := n.Run(ctx, "mkdir -p "+configDir+" "+filepath.Dir(LogFile)); err != nil {
+	if _, err := n.Run(ctx, "mkdir -p "+configDir+" "+filepath.Dir(LogFile)+" "+MountAt); err != nil {
 		return err
 	}
 	if err := n.Put(ctx, filepath.Join(c.tmp, "secret"), configDir+"/quorate.key", 0o600); err != nil {
@@ -441,9 +441,10 @@ func (c *Cluster) Mkfs(ctx context.Context, on int) error {
 	return err
 }
 
-// Mount mounts it.
+// Mount mounts it, with as few programs as that takes: each one's start stops a node of
+// User-Mode Linux for a while.
 func (c *Cluster) Mount(ctx context.Context, i int) error {
-	_, err := c.Lab.Node(i).Run(ctx, fmt.Sprintf("mkdir -p %s && mount -t gfs2 %s %s", MountAt, Disk, MountAt))
+	_, err := c.Lab.Node(i).Run(ctx, fmt.Sprintf("[ -d %[1]s ] || mkdir -p %[1]s && exec mount -t gfs2 %[2]s %[1]s", MountAt, Disk))
 	return err
 }
 
