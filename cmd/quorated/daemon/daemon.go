@@ -168,7 +168,7 @@ func (d *Daemon) open() (err error) {
 		return err
 	}
 	now := boottime()
-	opt := node.Options{Config: d.cfg.Config, Conf: conf, Identity: d.id, ProbePort: d.cfg.ProbePort, Break: d.opt.Break}
+	opt := node.Options{Config: d.cfg.Config, Conf: conf, Identity: d.id, ProbePort: d.cfg.ProbePort, Docs: config.DocDir, Break: d.opt.Break}
 	if opt.Break != "" {
 		d.log.Error(Planted(opt.Break))
 		d.note(membership.KindDegraded, "", Planted(opt.Break))

@@ -46,6 +46,8 @@ type Options struct {
 	Keys rotation.Loaded
 	// ProbePort is what an operator is told to open; 0: the default.
 	ProbePort uint16
+	// Docs is the folder of the documents for users.
+	Docs string
 	// Break names a safety rule that the machine leaves out, one of Rules. It
 	// exists to show that the simulator finds it.
 	Break string
@@ -174,6 +176,7 @@ type Node struct {
 	unrivalled   membership.Mono // when there were none any more
 
 	probePort uint16
+	docs      string
 
 	rot    *rotation.Machine
 	keyErr string // why the last change of keys was not made
@@ -266,7 +269,7 @@ func New(now membership.Mono, o Options) (*Node, []Effect) {
 		cfg: o.Config, id: o.Identity, group: o.Group, policy: pol, brk: o.Break, recovers: o.Recovers, list: o.List,
 		live: liveness.New(liveness.Config{Self: o.Config.Self, Nodes: ids, Timing: o.Config.Timing, Policy: pol, AnyLink: o.Config.AnyLink, Instance: o.Identity.Instance}, now),
 		st:   cluster.New(), set: lockspace.New(), local: lockspace.NewLocal(),
-		now: now, started: now, helloAt: now, probePort: cmp.Or(o.ProbePort, defaultProbePort),
+		now: now, started: now, helloAt: now, probePort: cmp.Or(o.ProbePort, defaultProbePort), docs: o.Docs,
 		unanswered: map[membership.NodeID]*vain{},
 		peers:      map[membership.NodeID]*peer{}, met: map[membership.NodeID]bool{}, flights: map[string]flight{}, stages: map[string]*stage{},
 		cases: map[membership.Incarnation]*caseClock{}, jobs: map[jobKey]*job{},

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -54,7 +55,9 @@ func (n *Node) tooFew() string {
 }
 
 // forGood is for who has waited for the others in vain.
-const forGood = `if they are gone for good: "When too few nodes are left for good" in docs/operating.md`
+func (n *Node) forGood() string {
+	return `if they are gone for good: "When too few nodes are left for good" in ` + filepath.Join(n.docs, "operating.md")
+}
 
 // quorumDo is what brings a quorum back; empty: nothing that is known here alone.
 func (n *Node) quorumDo() string {
@@ -83,7 +86,7 @@ func (n *Node) quorumDo() string {
 	}
 	text := strings.Join(ways, ", or ") + "; whose votes are missing: quorate quorum; who was refused: quorate events"
 	if few && len(n.awaited()) == 0 {
-		text += "; " + forGood
+		text += "; " + n.forGood()
 	}
 	return text
 }
@@ -121,7 +124,7 @@ func (n *Node) refusesOverride() string {
 	case n.quorate && n.led():
 		return fmt.Sprintf("%s leads, and waits for %s: run it there", n.cfg.Name(n.leader), n.names(missing))
 	case len(n.awaited()) == 0 && n.tooFew() != "":
-		return n.tooFew() + "; " + cmp.Or(n.quorumDo(), forGood)
+		return n.tooFew() + "; " + cmp.Or(n.quorumDo(), n.forGood())
 	case t != nil && n.override == "":
 		return fmt.Sprintf("%s gives that already: what is missing is the proof that %s; see `quorate why`", t.rule, n.unproved(t))
 	}

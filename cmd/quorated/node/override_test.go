@@ -68,7 +68,7 @@ func TestAnOverrideOfTooFewIsRefused(t *testing.T) {
 	if v.n.override != "" || q.NoOverride != r.Err || !strings.Contains(q.Takeover, few) || strings.Contains(q.Takeover, "quorate quorum override") {
 		t.Errorf("%q, %+v", v.n.override, q)
 	}
-	if do := v.quorumWait().Command; !strings.Contains(do, "quorated --witness") || !strings.Contains(do, "docs/operating.md") {
+	if do := v.quorumWait().Command; !strings.Contains(do, "quorated --witness") || !strings.Contains(do, "/usr/share/doc/quorate/operating.md") {
 		t.Errorf("%q", do)
 	}
 }

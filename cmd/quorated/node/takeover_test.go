@@ -95,7 +95,7 @@ func newSurvivor(t *testing.T, nodes int, q membership.Quorum) *survivor {
 		members = append(members, m)
 		records = append(records, cluster.NodeRecord{Node: id, Instance: uint64(id), Last: m, Machine: string(boot)})
 	}
-	v.n, _ = New(1, Options{Config: cfg, Group: v.g, Identity: Identity{Boot: "a", Instance: 1, Machine: "a"}})
+	v.n, _ = New(1, Options{Config: cfg, Group: v.g, Identity: Identity{Boot: "a", Instance: 1, Machine: "a"}, Docs: "/usr/share/doc/quorate"})
 	v.n.st.View = membership.View{Number: 3, Quorate: true, Members: members}
 	v.n.st.Nodes = records
 	v.n.newView()
