@@ -30,7 +30,7 @@ type Machine struct {
 
 	mute     bool            // it asks nobody: see ask
 	muted    membership.Mono // since when, by the last probe
-	woke     membership.Mono // the end of the last own pause
+	woke     membership.Mono // the end of the last own pause, or the last change of times: before it nobody had to be asked
 	looked   bool            // an Observed was given
 	at       membership.Mono // of the newest Observed, or the end of a pause
 	due      membership.Mono // the next Observed

@@ -128,6 +128,27 @@ func TestAPauseOfBoth(t *testing.T) {
 	}
 }
 
+// A probe of the old interval is not late by the new one.
+func TestShorterTimesAskInTime(t *testing.T) {
+	r := newRig(t, 2)
+	r.reconfigure("safe", 1, 2)
+	r.run(3 * time.Second)
+	r.asks = r.now
+	r.now = r.now.Add(300 * ms)
+	r.reconfigure("round", 1, 2)
+	r.look()
+	r.asks = 0
+	r.run(time.Second)
+	if count[Paused](r.out) != 0 {
+		t.Errorf("%v", r.out)
+	}
+	r.asks = r.now
+	r.run(time.Second)
+	if count[Paused](r.out) != 1 || !r.m.Mute() {
+		t.Errorf("it asks nobody: %v", r.out)
+	}
+}
+
 // A prober of which it is not known when it asked is believed.
 func TestNotKnownWhenAsked(t *testing.T) {
 	r := newRig(t, 2)

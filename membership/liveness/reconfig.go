@@ -28,6 +28,9 @@ func (m *Machine) reconfigure(now membership.Mono, in ConfigIn) {
 			p.base, p.rowVoid = max(p.base, now), true
 		}
 	}
+	if retimed { // and the next probe may be due by the old interval
+		m.woke = max(m.woke, now)
+	}
 	ids := append(slices.Clone(in.Nodes), m.cfg.Self)
 	slices.Sort(ids)
 	ids = slices.Compact(ids)

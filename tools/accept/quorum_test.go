@@ -89,16 +89,19 @@ func (w *world) counts(nodes []int) {
 	})
 }
 
-// vote waits until these nodes alone are the group's voters. That follows the votes that
-// count some 15 ms later; who dies in between is one of a majority that is still needed.
+// vote waits until these nodes alone are the group's voters, and each knows that all of them
+// keep that. It follows the votes that count some 20 ms later; who dies in between is one of
+// a majority that is still needed.
 func (w *world) vote(since time.Time, nodes []int) {
 	w.t.Helper()
-	text := fmt.Sprintf("voters %v learners []", nodes)
+	text := fmt.Sprintf("voters %v: all of them keep it", nodes)
 	w.within(30*time.Second, text, func(ctx context.Context) error {
-		_, err := w.Events.Wait(ctx, since, func(e cluster.Event) bool {
-			return e.Kind == membership.KindConfig && strings.HasPrefix(e.Text, text)
+		return w.Each(ctx, nodes, func(ctx context.Context, i int) error {
+			_, err := w.Events.Wait(ctx, since, func(e cluster.Event) bool {
+				return e.Node == i && e.Kind == membership.KindConfig && e.Text == text
+			})
+			return err
 		})
-		return err
 	})
 }
 

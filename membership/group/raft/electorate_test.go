@@ -3,6 +3,7 @@ package raft_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,4 +167,32 @@ func TestWhoWasAwayAsksTheVotersThatThereAre(t *testing.T) {
 	}
 	s.Start(stays)
 	await(t, s, "a leader of the two", votersAre(s, left...))
+}
+
+// TestItIsToldWhenTheVotersKeepAChange: the moment from which the last of them may go on alone.
+func TestItIsToldWhenTheVotersKeepAChange(t *testing.T) {
+	s := formed(t, 3, nil)
+	l := leader(s)
+	stays, dead := others(s, l)[0], others(s, l)[1]
+	s.Crash(dead)
+	s.Run(time.Second, nil)
+	left := []membership.NodeID{min(l, stays), max(l, stays)}
+	told := map[string]int{}
+	s.Trace = func(format string, v ...any) {
+		_, text, _ := strings.Cut(fmt.Sprintf(format, v...), " ")
+		told[text]++
+	}
+	keeps := func(id membership.NodeID) int {
+		return told[fmt.Sprintf("node %d: config: voters %v: all of them keep it", id, left)]
+	}
+	electorate(s, left...)
+	await(t, s, "two voters who keep it", func() bool { return keeps(l) > 0 && keeps(stays) > 0 })
+	may := func() string {
+		return s.Node(l).Group.(membership.Forcer).MayForce([]membership.NodeID{l})
+	}
+	s.Crash(stays)
+	await(t, s, "the last one may go on", func() bool { return may() == "" })
+	if keeps(l) != 1 {
+		t.Errorf("told %d times", keeps(l))
+	}
 }

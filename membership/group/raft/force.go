@@ -102,6 +102,15 @@ func (m *Machine) unsettled(nodes []membership.NodeID) membership.NodeID {
 	return 0
 }
 
+// tellKept tells once that no voter can act by the configuration before the last change any
+// more: from then on who is left may go on by the new one.
+func (m *Machine) tellKept() {
+	if m.before != nil && m.kept != m.confIndex && m.unsettled([]membership.NodeID{m.cfg.Self}) == 0 {
+		m.kept = m.confIndex
+		m.trace("config", "voters %v: all of them keep it", m.Status().Voters)
+	}
+}
+
 // halfOf says whether the raft ids of these nodes are half of each part of a configuration.
 func (m *Machine) halfOf(cs *pb.ConfState, nodes []membership.NodeID) bool {
 	ids := m.idsOf(nodes)

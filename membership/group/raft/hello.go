@@ -180,7 +180,10 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 		return nil
 	}
 	m.keepWord(p, h)
-	m.settled[h.raftID] = max(m.settled[h.raftID], h.commit)
+	if h.commit > m.settled[h.raftID] {
+		m.settled[h.raftID] = h.commit
+		m.tellKept()
+	}
 	m.learn(h)
 	for _, s := range h.seen {
 		m.note(s)
