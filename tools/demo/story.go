@@ -125,7 +125,7 @@ func (d *demo) mount(ctx context.Context) error {
 		return err
 	}
 	for _, i := range d.c.Nodes() { // the first mounter checks all journals
-		if err := d.c.Mount(ctx, i); err != nil {
+		if err := d.c.MountInside(ctx, i); err != nil {
 			return err
 		}
 	}
@@ -198,7 +198,7 @@ func (d *demo) rejoin(ctx context.Context) error {
 	if err := d.c.WaitMembers(ctx, d.c.Nodes(), d.c.Nodes()); err != nil {
 		return err
 	}
-	if err := d.c.Mount(ctx, d.victim); err != nil {
+	if err := d.c.MountInside(ctx, d.victim); err != nil {
 		return err
 	}
 	if err := d.c.WaitLockspace(ctx, d.c.Nodes(), d.c.Nodes()); err != nil {

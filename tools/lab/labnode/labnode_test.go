@@ -348,10 +348,16 @@ func TestFlockInside(t *testing.T) {
 
 func TestBadRequests(t *testing.T) {
 	for _, req := range []wire.Request{
-		{Op: "call"}, {Op: "call", Cmd: []string{"append", "/tmp/x"}}, {Op: "read", Path: "/does/not/exist"}, {Op: "fly"}, {Op: "exec"},
+		{Op: "call"}, {Op: "call", Cmd: []string{"append", "/tmp/x"}}, {Op: "read", Path: "/does/not/exist"},
+		{Op: "call", Cmd: []string{"mount", "nosuchfs", "none", t.TempDir()}}, {Op: "fly"}, {Op: "exec"},
 	} {
 		var exit wire.Exit
-		recv(t, client(t, req), wire.Exited, &exit)
+		c := client(t, req)
+		if len(req.Cmd) == 4 {
+			var thread int
+			recv(t, c, wire.Started, &thread)
+		}
+		recv(t, c, wire.Exited, &exit)
 		if exit.Code != 255 || exit.Err == "" {
 			t.Errorf("%+v: %+v", req, exit)
 		}

@@ -107,11 +107,18 @@ func read(c *wire.Conn, req wire.Request) wire.Exit {
 	return wire.Exit{}
 }
 
+// inside are the commands for call.
+var inside = map[string]func(ctx context.Context, args []string, out io.Writer) error{"flock": flockUntil, "mount": mountOn}
+
 // call does in a thread of this program what else one that starts would do: that start
 // stops a node of User-Mode Linux for up to a tenth of a second. The host that goes away
 // ends it.
 func call(c *wire.Conn, req wire.Request) wire.Exit {
-	if len(req.Cmd) == 0 || req.Cmd[0] != "flock" {
+	var do func(context.Context, []string, io.Writer) error
+	if len(req.Cmd) > 0 {
+		do = inside[req.Cmd[0]]
+	}
+	if do == nil {
 		return failed(fmt.Errorf("%q is nothing that labnode does by itself", req.Cmd))
 	}
 	runtime.LockOSThread()
@@ -127,10 +134,25 @@ func call(c *wire.Conn, req wire.Request) wire.Exit {
 		}
 	}()
 	c.SendJSON(wire.Started, unix.Gettid())
-	if err := flockUntil(ctx, req.Cmd[1:], c.Writer(wire.Stdout)); err != nil {
+	if err := do(ctx, req.Cmd[1:], c.Writer(wire.Stdout)); err != nil {
 		return failed(err)
 	}
 	return wire.Exit{}
+}
+
+// mountOn mounts a file system: mount KIND DEVICE DIR.
+func mountOn(_ context.Context, args []string, _ io.Writer) error {
+	if len(args) != 3 {
+		return fmt.Errorf("mount %q: say kind, device and directory", args)
+	}
+	kind, device, dir := args[0], args[1], args[2]
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(device, dir, kind, 0, ""); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", device, dir, err)
+	}
+	return nil
 }
 
 // unixSocket carries one request to a unix socket of the node and its answer
