@@ -100,7 +100,7 @@ func (a *app) exit(err error) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "quorate",
+		Use:   "quorate COMMAND",
 		Short: "Look at and steer the cluster that this node is in",
 		Long: `quorate asks the quorated of this node and prints the answer.
 

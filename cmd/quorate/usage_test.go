@@ -50,3 +50,15 @@ func TestVersionOption(t *testing.T) {
 		t.Errorf("quorate status --version: status %d, %q and %q", code, out.String(), complaints.String())
 	}
 }
+
+// Commands that do nothing alone say so in their first line of usage, which is also that of
+// their manual page.
+func TestGroupsTakeACommand(t *testing.T) {
+	root := (&app{}).root()
+	for _, words := range []string{"", "fence", "node", "config", "key", "witness", "maintenance"} {
+		c, _, err := root.Find(strings.Fields(words))
+		if err != nil || c.Use != c.Name()+" COMMAND" {
+			t.Errorf("%q: %q, %v", words, c.Use, err)
+		}
+	}
+}
