@@ -102,6 +102,9 @@ func TestAnOverrideThatTheLogBars(t *testing.T) {
 		!strings.Contains(w.Command, "bring n2 or the network between up") || !strings.Contains(w.Command, "in /usr/share/doc/quorate/operating.md") {
 		t.Errorf("after: %+v", w)
 	}
+	if q := v.n.Status(membership.Mono(v.now), nil).Quorum; strings.Contains(q.Missing, "proof") || q.Takeover != bar {
+		t.Errorf("a proof would not do: %+v", q)
+	}
 }
 
 // What a rule gives needs no word of an operator's, but a proof.
