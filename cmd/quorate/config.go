@@ -31,7 +31,7 @@ func (a *app) configImportCmd() *cobra.Command {
 	var file string
 	var resolve bool
 	c := &cobra.Command{
-		Use:   "import corosync.conf [dlm.conf] | import cluster.conf",
+		Use:   "import COROSYNC.CONF [DLM.CONF] | CLUSTER.CONF",
 		Short: "Turn corosync.conf and dlm.conf, or cman's cluster.conf, into a quorate.toml",
 		Long: `import prints a quorate.toml that says what corosync.conf and dlm_controld's
 dlm.conf say, or cman's cluster.conf. Its comments say from where each line comes,

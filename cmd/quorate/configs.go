@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -84,23 +85,22 @@ func (a *app) configVersions(all []control.ConfigVersion) error {
 	return table(a.out, "VERSION PROPOSED BY", rows)
 }
 
-const configFile = config.DefaultPath
-
 func (a *app) configDiffCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "diff [FILE]",
 		Short: "Compare a file with the configuration that is in force",
-		Long: `diff prints what applying FILE (/etc/quorate/quorate.toml) would change. Secrets,
-and what each node decides by itself, are left out. Below it stands which nodes that
-would add and remove, and what the rules for the quorum would become; or why apply would
-refuse it, and the exit status is 1.`,
+		Long: `diff prints what applying FILE (that of this node, /etc/quorate/quorate.toml) would
+change. Secrets, and what each node decides by itself, are left out. Below it stands
+which nodes that would add and remove, and what the rules for the quorum would become;
+or why apply would refuse it, and the exit status is 1. What each member looks for on its
+own machine, as the agents and the files of passwords, apply alone finds out.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			now, err := a.agreed(c, 0)
 			if err != nil {
 				return err
 			}
-			x, err := a.changed(c, now, fileName(args))
+			x, err := a.changed(c, now, fileName(args, now))
 			if err != nil {
 				return err
 			}
@@ -132,9 +132,10 @@ func (a *app) printChange(x change) error {
 	return err
 }
 
-func fileName(args []string) string {
+// fileName is the file that was named, or the one that this node's quorated was started with.
+func fileName(args []string, now control.Response) string {
 	if len(args) == 0 {
-		return configFile
+		return cmp.Or(now.Path, config.DefaultPath)
 	}
 	return args[0]
 }
@@ -164,13 +165,13 @@ func (a *app) changed(cmd *cobra.Command, now control.Response, name string) (ch
 	if err != nil {
 		return change{}, err
 	}
+	file, err := config.Parse(name, []byte(c)) // what is wrong there is said with its name and line
+	if err != nil {
+		return change{}, err
+	}
 	text, err := config.Agreeable(c, now.Text)
 	if err != nil {
 		return change{}, fmt.Errorf("%s: %w", name, err)
-	}
-	file, err := config.ParseAgreed(c)
-	if err != nil {
-		return change{}, err
 	}
 	x, err := a.judged(cmd, now, compared(now, name, text), file)
 	if err != nil {
@@ -239,8 +240,8 @@ func (a *app) configApplyCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "apply [FILE]",
 		Short: "Have the members agree on a file, and work by it",
-		Long: `apply proposes FILE (/etc/quorate/quorate.toml) as the next version. Every member
-checks whether it can work by it: that it is valid, that its times and votes can
+		Long: `apply proposes FILE (that of this node, /etc/quorate/quorate.toml) as the next version.
+Every member checks whether it can work by it: that it is valid, that its times and votes can
 work together, that the fence agents and the secret are there. When all have said
 yes it is in force everywhere at once, while everything runs; when one says no
 nothing is changed anywhere, and the answer says who and why. A node that is away
@@ -256,7 +257,7 @@ Have an option name a file or program on every node.`,
 			if err != nil {
 				return err
 			}
-			x, err := a.changed(c, now, fileName(args))
+			x, err := a.changed(c, now, fileName(args, now))
 			if err != nil {
 				return err
 			}
@@ -310,7 +311,7 @@ the same way as apply.`,
 			}
 			if v == 0 {
 				if len(now.Configs) < 2 {
-					return errors.New("there is no former version")
+					return errors.New("there is no former version; see `quorate config show --list`")
 				}
 				v = now.Configs[1].Version
 			}

@@ -18,7 +18,13 @@ func (a *app) eventsCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "events",
 		Short: "Show what happened, oldest first",
-		Args:  cobra.NoArgs,
+		Long: `events lists what this node has seen since its quorated started, the last 8,192 events:
+their number, time, kind and of which node or lockspace they tell. What belongs to the
+end of one node has the same incident (e…) on every node. Older ones, and those of a
+quorated that has ended, are in the journal: journalctl -u quorated
+
+With -o json each event is an object on a line of its own.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := a.status(c.Context())
 			if err != nil {

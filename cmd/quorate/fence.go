@@ -92,10 +92,10 @@ by which this node may go on alone. It ends a hold of the node. Follow what beco
 it with: quorate events --follow
 
 With --wait it returns when the node is proved gone, whoever asked for that and
-however it was proved; while a leader is being elected it asks again. Exit status then: 0 proved gone, 1 refused, 2 not proved within
---timeout (the cluster goes on trying), 3 quorated does not answer. A handler of
-DRBD's fence-peer event may answer 7 (fenced) for 0, and 1 for all else, so that I/O
-stays frozen:
+however it was proved; while a leader is being elected it asks again. Exit status
+then: 0 proved gone, 1 refused, 2 not proved within --timeout (the cluster goes on
+trying), 3 quorated does not answer. A handler of DRBD's fence-peer event may answer
+7 (fenced) for 0, and 1 for all else, so that I/O stays frozen:
 
   quorate fence node --yes --wait --timeout 50s NODE && exit 7; exit 1`,
 		Args: cobra.ExactArgs(1),

@@ -14,7 +14,7 @@ func group(use, short, see string, of ...*cobra.Command) *cobra.Command {
 	for i, c := range of {
 		words[i] = c.Name()
 	}
-	g := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	g := &cobra.Command{Use: use + " COMMAND", Short: short, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 		return fmt.Errorf("%w: %s needs one of %s: see `quorate %[2]s --help`%[4]s", errUsage, use, strings.Join(words, ", "), see)
 	}}
 	g.AddCommand(of...)

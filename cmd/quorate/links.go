@@ -42,11 +42,11 @@ of the other's daemon, whatever is less:
   USE        dlm: the DLM's address is on it; daemons: their connection uses it; spare:
              a second one of theirs stands by, for when the first one's link goes silent
 
-Then what answers here on each link, with the interface and its driver, and why it is not
-what was wanted first; and what notices that a node does not answer, with the reason if it is not the first:
-bpf timer, one in this kernel for each node and link; timerfd, one of the daemon's; both
-by the kernel's own stamps of the answers; or the daemon, by timers of its own, and by the
-stamps where there are any.
+Then what answers here on each link, with the interface and its driver, and why it is
+not what was wanted first; and what notices that a node does not answer, with the
+reason if it is not the first: bpf timer, one in this kernel for each node and link;
+timerfd, one of the daemon's; both by the kernel's own stamps of the answers; or the
+daemon, by timers of its own, and by the stamps where there are any.
 
 With dlm_address = "stable", this node's address for the DLM, which is on no link; dlm
 stands at the link over which the others' are reached now.

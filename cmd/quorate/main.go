@@ -100,7 +100,7 @@ func (a *app) exit(err error) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "quorate",
+		Use:   "quorate COMMAND",
 		Short: "Look at and steer the cluster that this node is in",
 		Long: `quorate asks the quorated of this node and prints the answer.
 
@@ -112,6 +112,7 @@ Exit status: 0 all is well, 1 degraded or refused, 2 blocked, 3 quorated does
 not answer, 64 wrong usage, 77 not permitted.
 
 For day to day use see operating.md in ` + config.DocDir + `.`,
+		Version:       ownVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -125,6 +126,8 @@ For day to day use see operating.md in ` + config.DocDir + `.`,
 	root.PersistentFlags().StringVar(&a.socket, "socket", control.DefaultSocket, "control socket of quorated")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table (for people) or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+	root.Flags().Bool("version", false, "print the version of quorate and end; that of quorated, too: quorate version")
+	root.SetVersionTemplate("quorate {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w: see `%s --help`", errUsage, plainly(err), c.CommandPath())
 	})

@@ -52,7 +52,7 @@ joins.
 		},
 	}
 	c.Flags().StringSliceVar(&addrs, "addr", nil, "its addresses, one for each link, the DLM's first")
-	c.Flags().Uint64Var(&n.ID, "id", 0, "its id, never used before; default: the highest and one")
+	c.Flags().Uint64Var(&n.ID, "id", 0, "its id, never used before (default: one more than the highest)")
 	c.Flags().StringVar(&n.Like, "like", "", "the node whose fence devices cut it off, too")
 	c.Flags().StringVar(&n.Plug, "plug", "", "its plug at these devices")
 	c.Flags().StringVar(&fence, "fence", "", "its own fence device: agent=NAME and the agent's options, KEY=VALUE")

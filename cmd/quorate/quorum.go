@@ -116,8 +116,9 @@ It proves nothing: every missing node that may hold the storage is fenced first,
 waits for 'quorate fence ack'. Of one that had left, or was proved gone, before this node
 was down, it is your word that it is off: it is not fenced again.
 Fewer than half of the voters it does not help, and is refused: one of two nodes whose
-witness is gone as well needs one of the two back. Use it on one node alone, and not when the others may be up behind a broken network: they are
-powered off. It holds until quorated ends.`,
+witness is gone as well needs one of the two back. Use it on one node alone, and not
+when the others may be up behind a broken network: they are powered off. It holds
+until quorated ends.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := a.status(c.Context())

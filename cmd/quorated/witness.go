@@ -70,8 +70,11 @@ func (f *witnessFlags) runWitness(args []string, debug bool, out, complaints io.
 	if f.state == "" {
 		f.state = witness.DefaultState()
 	}
-	if want := map[string]int{"forget": 1}[word]; len(args) != want {
-		return wrongWitness(complaints, fmt.Sprintf("%q takes %d arguments (given %d)", strings.TrimSpace("--witness "+word), want, len(args)))
+	switch said := strings.TrimSpace("--witness " + word); {
+	case word == "forget" && len(args) != 1:
+		return wrongWitness(complaints, fmt.Sprintf("%q takes the id of one cluster: see quorated --witness list", said))
+	case word != "forget" && len(args) != 0:
+		return wrongWitness(complaints, fmt.Sprintf("%q takes no arguments, and was given %q", said, strings.Join(args, " ")))
 	}
 	var err error
 	switch word {
@@ -148,7 +151,7 @@ func (f *witnessFlags) list(out io.Writer) error {
 		fmt.Fprintf(out, "%s  %s  %s, %s, enrolled %s\n", e.ID, e.Cluster, membership.Count(len(e.Nodes), "node"), votes, e.At.Local().Format("2006-01-02 15:04"))
 	}
 	if len(all) == 0 && err == nil {
-		fmt.Fprintln(out, "no clusters; make a token with: quorated --witness token")
+		fmt.Fprintf(out, "no clusters in %s (--state names another directory); make a token with: quorated --witness token\n", f.state)
 	}
 	return err
 }

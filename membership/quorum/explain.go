@@ -21,6 +21,7 @@ type Situation struct {
 	Gone       []membership.NodeID // of those who are not there, whose end needs no proof any more
 	Awaited    []membership.NodeID // by wait_for_all; whatever the votes, nothing runs before
 	Override   bool                // an operator allows a half to go on when the others are proved gone
+	Barred     bool                // those who are here may go on by no rule, whatever is proved
 	// Name gives a node's name; nil: "node 3".
 	Name func(membership.NodeID) string
 }
@@ -239,6 +240,9 @@ func (x explainer) missing(v Verdict) string {
 		text = fmt.Sprintf("nodes: here are %d of %d, and an agreement takes more than half of them besides the votes", x.voices(x.Present), len(x.Electorate))
 	default:
 		return ""
+	}
+	if x.Barred {
+		return text
 	}
 	absent := membership.Without(x.Electorate, x.Present...)
 	switch rule, why := x.mayGoOn(x.Present, x.Last, x.Override); {

@@ -265,7 +265,8 @@ func TestEditsThatCannotBe(t *testing.T) {
 		"say how c is cut off: --like NODE": add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}}),
 		"each as key=value":                 add(NewNode{Name: "c", ID: 3, Addrs: []string{"10.0.0.3"}, Agent: "x", Options: []string{"ip"}}),
 		"did you mean":                      func() error { _, err := RemoveNode(base, "bete"); return err }(),
-		"is not an IPv4":                    func() error { _, err := MoveNode(base, "beta", []string{"there"}); return err }(),
+		"valid with that: correct what you wrote, or first change what does not go with it, with `quorate config apply`: quorate.toml:": add(NewNode{Name: "c", ID: 3, Addrs: []string{"there"}, Like: "beta", Plug: "3"}),
+		"is not an IPv4": func() error { _, err := MoveNode(base, "beta", []string{"there"}); return err }(),
 	} {
 		if err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%q: %v", words, err)

@@ -113,7 +113,7 @@ func AddNode(text string, n NewNode) (string, error) {
 		}
 	}
 	out := apply(text, edits)
-	return out, sound(out)
+	return out, sound(out, mine)
 }
 
 // newcomer refuses a node that is there already, and one that nothing cuts off.
@@ -140,11 +140,16 @@ func newcomer(text string, n NewNode) error {
 	return nil
 }
 
-// sound is nil for a text that can be agreed on. What is wrong with one that was made
-// here is seldom wrong with the words, but with the rest of the configuration.
-func sound(text string) error {
+// What to do about a text that was made here and cannot be agreed on.
+const (
+	mine   = "with that: correct what you wrote, or first change what does not go with it"
+	others = "afterwards: change what is named first"
+)
+
+// sound is nil for a text that can be agreed on.
+func sound(text, do string) error {
 	if _, err := ParseAgreed(text); err != nil {
-		return fmt.Errorf("the configuration (`quorate config show`) would not be valid afterwards: change what is named first, with `quorate config apply`: %w", err)
+		return fmt.Errorf("the configuration (`quorate config show`) would not be valid %s, with `quorate config apply`: %w", do, err)
 	}
 	return nil
 }
@@ -249,7 +254,7 @@ func RemoveNode(text, word string) (string, error) {
 		}
 	}
 	out := apply(text, edits)
-	return out, sound(out)
+	return out, sound(out, others)
 }
 
 // cut takes out a section, with the empty line before it.
@@ -317,5 +322,5 @@ func MoveNode(text, word string, addrs []string) (string, error) {
 		return "", fmt.Errorf("%w: node %s has no addr", ErrInvalid, word)
 	}
 	out := apply(text, []edit{{x.val, x.end, "[" + strings.Join(quoted, ", ") + "]"}})
-	return out, sound(out)
+	return out, sound(out, mine)
 }

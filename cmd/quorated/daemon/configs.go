@@ -196,7 +196,7 @@ func (d *Daemon) configShow(ctx context.Context, req control.Request) control.Re
 	case err != nil:
 		return control.Response{Error: "the daemon is ending"}
 	case d.cfgNow().Group == config.GroupStatic:
-		return control.Response{Error: `with group = "static" nothing is agreed on: the configuration is each node's file, ` + d.cfgNow().Path}
+		return control.Response{Error: `with group = "static" nothing is agreed on: the configuration is each node's file, ` + d.cfgNow().Path + ": change it everywhere, then start the daemons anew, each after unmounting"}
 	case !ok && req.Version == 0:
 		return control.Response{Error: "the cluster has not agreed on a configuration yet; see `quorate why`"}
 	case !ok:

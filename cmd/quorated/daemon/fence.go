@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/membership"
@@ -70,15 +71,27 @@ func (d *Daemon) stopAsking() {
 	}
 }
 
-// fenceTest asks the devices of a node, or of all others than this, one after the
-// other, and changes nothing.
+// noDevices is what to do where there are no devices to ask, of a node or (0) at all.
+func noDevices(c config.Config, of membership.NodeID) string {
+	if c.Group == config.GroupStatic {
+		return `with group = "static" nobody is fenced: there are no devices to ask`
+	}
+	whose := ""
+	if of != 0 {
+		whose = " for " + c.Name(of)
+	}
+	return "no fence device is configured" + whose + ": write a [[fence]] section into quorate.toml, and run `quorate config apply`"
+}
+
+// fenceTest asks the devices of a node, or of all, one after the other, and changes
+// nothing.
 func (d *Daemon) fenceTest(ctx context.Context, of membership.NodeID) control.Response {
 	a, ok := d.fencer.(asker)
 	devices := slices.DeleteFunc(slices.Clone(d.cfgNow().Devices), func(x membership.Device) bool {
 		return len(x.Nodes) == 0 || of != 0 && x.Nodes[0] != of
 	})
 	if !ok || len(devices) == 0 {
-		return control.Response{Error: "no fence device is configured: write a [[fence]] section"}
+		return control.Response{Error: noDevices(d.cfgNow(), of)}
 	}
 	slices.SortStableFunc(devices, func(x, y membership.Device) int {
 		if x.Nodes[0] != y.Nodes[0] {

@@ -108,7 +108,7 @@ func TestFenceTestAsksEachDeviceTwice(t *testing.T) {
 	})
 	d := fencing(t, manual.New(membership.Config{}))
 	defer d.end()
-	if r := d.fenceTest(t.Context(), 2); !strings.Contains(r.Error, "no fence device") {
+	if r := d.fenceTest(t.Context(), 2); !strings.HasPrefix(r.Error, "no fence device is configured for ") || !strings.HasSuffix(r.Error, "run `quorate config apply`") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -55,6 +55,13 @@ func TestTheFirstListMustBeWhole(t *testing.T) {
 	}
 }
 
+// Where nobody is fenced, no section for a device is asked for: it would be refused.
+func TestAListHasNoDevices(t *testing.T) {
+	if text := noDevices(staticConfig(t, "alpha\n"), 0); !strings.Contains(text, "nobody is fenced") || strings.Contains(text, "[[fence]]") {
+		t.Error(text)
+	}
+}
+
 // A list counts when two looks agree on it, and a bad one leaves the last good
 // one in force, with the reason.
 func TestAListHasToSettle(t *testing.T) {

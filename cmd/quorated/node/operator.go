@@ -131,7 +131,7 @@ func (n *Node) fenceNode(in Operator) {
 		return
 	}
 	if n.lease(in.Node) == 0 {
-		n.refuseOperator(in, "no fence device is configured for %s", n.calls(in.Node))
+		n.refuseOperator(in, "no fence device is configured for %s: power it off by hand, and when `quorate why` on another node asks for that: quorate fence ack %s", n.calls(in.Node), n.cfg.Name(in.Node))
 		return
 	}
 	deps := []membership.Departure{{Incarnation: m, Reason: membership.ReasonOperator, Observers: []membership.NodeID{n.cfg.Self}}}

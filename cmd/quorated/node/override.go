@@ -54,6 +54,24 @@ func (n *Node) tooFew() string {
 	return fmt.Sprintf("here is %d of %d voters%s: less than half, which no rule and no override lets go on", len(here), len(voters), with)
 }
 
+// logBars says why the log here lets those who hear each other go on by no rule and no
+// operator's word, though they are half of the voters; empty: it does not bar them.
+func (n *Node) logBars() string {
+	g, ok := n.group.(membership.Forcer)
+	if !ok || n.list != nil || n.quorate || n.tooFew() != "" || g.MajorityRuns(n.live.Linked()...) {
+		return ""
+	}
+	return g.MayForce(n.live.Linked())
+}
+
+// inVain is logBars where an operator has said to go on.
+func (n *Node) inVain() string {
+	if n.override == "" {
+		return ""
+	}
+	return n.logBars()
+}
+
 // forGood is for who has waited for the others in vain.
 func (n *Node) forGood() string {
 	return `if they are gone for good: "When too few nodes are left for good" in ` + filepath.Join(n.docs, "operating.md")
@@ -80,7 +98,7 @@ func (n *Node) quorumDo() string {
 	if with {
 		ways = append(ways, fmt.Sprintf("start `quorated --witness` at %s", n.witness.Addr))
 	}
-	few := n.tooFew() != ""
+	few := n.tooFew() != "" || n.inVain() != ""
 	if len(ways) == 0 || len(up) == 0 && !with && !few {
 		return ""
 	}
@@ -155,13 +173,16 @@ func (n *Node) overrideWait(in Operator) {
 		n.refuseOperator(in, "%s", why)
 		return
 	}
-	switch few := n.tooFew(); {
+	switch few, log := n.tooFew(), n.logBars(); {
 	case len(counted) == 0:
 		n.overridden(in, "this node need not wait for "+names+", of whom no vote counts: who left or was proved gone needs no new proof",
 			"it no longer waits for "+names+", who left or was proved gone and does not count")
 	case few != "":
 		n.overridden(in, "this node need not wait for "+names+"; "+few,
 			"it no longer waits for "+names+"; but "+few+": it goes on when others of them are up")
+	case log != "":
+		n.overridden(in, "this node need not wait for "+names+"; but by that alone it does not go on: "+log,
+			"it no longer waits for "+names+"; but by that alone it does not go on: "+log+"; see `quorate why`")
 	default:
 		n.overridden(in, "this node need not wait for "+names+", and may go on with half of the voters when all others are proved gone",
 			"it no longer waits for "+names+", and with half of the voters it goes on when all others are proved gone")

@@ -84,6 +84,29 @@ func TestAnOverrideOfTooFewWhoWait(t *testing.T) {
 	}
 }
 
+// Where the log bars those who are half of the voters, an operator's word is kept, and it is
+// said that it does not do, why, and what is left.
+func TestAnOverrideThatTheLogBars(t *testing.T) {
+	const bar = "it is not known whether n2 has kept the last change of who votes"
+	v := newSurvivor(t, 2, twoNode)
+	v.n.group, v.n.seasoned = &counted{forcer{voters: 2, heard: 1, may: bar}, []membership.NodeID{1, 2}}, false
+	v.run(time.Second)
+	if w := v.quorumWait(); strings.Contains(w.Reason, bar) || strings.Contains(w.Command, "quorate quorum override") {
+		t.Errorf("before: %+v", w)
+	}
+	if r := v.answer(says); r.Err != "" || v.n.override == "" || !strings.Contains(r.Text, "it no longer waits for n2; but by that alone it does not go on: "+bar+"; see `quorate why`") {
+		t.Errorf("%+v", r)
+	}
+	v.run(time.Second)
+	if w := v.quorumWait(); !strings.HasSuffix(w.Reason, "; overridden, and it does not go on: "+bar) ||
+		!strings.Contains(w.Command, "bring n2 or the network between up") || !strings.Contains(w.Command, "in /usr/share/doc/quorate/operating.md") {
+		t.Errorf("after: %+v", w)
+	}
+	if q := v.n.Status(membership.Mono(v.now), nil).Quorum; strings.Contains(q.Missing, "proof") || q.Takeover != bar {
+		t.Errorf("a proof would not do: %+v", q)
+	}
+}
+
 // What a rule gives needs no word of an operator's, but a proof.
 func TestAnOverrideOfWhatARuleGivesIsRefused(t *testing.T) {
 	v := newSurvivor(t, 2, twoNode)

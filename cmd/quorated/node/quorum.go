@@ -87,7 +87,7 @@ func (n *Node) doubted(s quorum.Situation) string {
 // quorumSituation is what this node knows of the votes. Present are the members; without
 // a quorum, or when this node is no member, whom it hears.
 func (n *Node) quorumSituation() quorum.Situation {
-	s := quorum.Situation{Policy: n.policy, Last: n.st.View.IDs(), Present: n.st.View.IDs(), Awaited: n.awaited(), Override: n.override != "", Name: n.cfg.Name}
+	s := quorum.Situation{Policy: n.policy, Last: n.st.View.IDs(), Present: n.st.View.IDs(), Awaited: n.awaited(), Override: n.override != "", Barred: n.logBars() != "", Name: n.cfg.Name}
 	members := n.quorate && n.Member()
 	if !members {
 		s.Present = n.live.Linked()

@@ -145,7 +145,11 @@ func (n *Node) hearsWhom() string {
 	if len(silent) > 0 {
 		hears += " (silent: " + n.names(silent) + ")"
 	}
-	return fmt.Sprintf("it hears %s%s; %s", hears, n.witnessHeard(), n.votes().Text)
+	text := fmt.Sprintf("it hears %s%s; %s", hears, n.witnessHeard(), n.votes().Text)
+	if why := n.inVain(); why != "" {
+		text += "; overridden, and it does not go on: " + why
+	}
+	return text
 }
 
 // silent are the configured nodes with a vote that this node does not hear, or that are

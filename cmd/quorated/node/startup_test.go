@@ -146,7 +146,7 @@ func TestAnOperatorSaysThatWhoWasNotSeenIsGone(t *testing.T) {
 	// With a device it is fenced at the operator's word.
 	h = cold(t, membership.StartupWait, device(3))
 	h.looks(time.Minute, 2)
-	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-node", Node: 1, Who: "root"}), "no fence device is configured for this node")
+	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-node", Node: 1, Who: "root"}), "no fence device is configured for this node: power it off by hand")
 	h.want(h.ask(time.Minute, Operator{Token: 7, Command: "fence-node", Node: 3, Who: "root"}), "will be evicted and fenced")
 	if c := h.n.st.Case(h.m[2]); c == nil || !c.Open() {
 		t.Errorf("%+v", c)
