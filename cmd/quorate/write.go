@@ -46,6 +46,15 @@ func (a *app) writeConfig(c *cobra.Command) (string, error) {
 	if now.Path == "" {
 		return "", errors.New("the daemon does not say where its file is: use the quorate of the same version as quorated")
 	}
+	path := now.Path
+	if target, err := filepath.EvalSymlinks(path); err == nil { // a link stays one
+		path = target
+	}
+	unlock, err := lockDir(filepath.Dir(path))
+	if err != nil {
+		return "", fmt.Errorf("nothing was written: %w", err)
+	}
+	defer unlock()
 	text, unread := config.Read(now.Path)
 	var file config.Config
 	if unread == nil {
@@ -70,7 +79,7 @@ func (a *app) writeConfig(c *cobra.Command) (string, error) {
 	case unread == nil && (out == text || config.Says(text, now.Text)):
 		return fmt.Sprintf("%s is version %d already: nothing was written", now.Path, now.Config), nil
 	}
-	old, err := replaceFile(now.Path, []byte(out))
+	old, err := replaceFile(path, []byte(out))
 	if err != nil {
 		return "", fmt.Errorf("%s was not replaced: %w", now.Path, err)
 	}
@@ -84,12 +93,43 @@ func (a *app) writeConfig(c *cobra.Command) (string, error) {
 	return said, nil
 }
 
+// lockDir lets one at a time read and replace a file in a directory: a second one would
+// keep as the file of before what the first has written. A directory that is not there
+// needs no lock.
+func lockDir(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return func() { _ = d.Close() }, nil
+	}
+	_ = d.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("another `quorate config write` is at work in %s: try again when it is done", dir)
+	}
+	return nil, fmt.Errorf("lock %s: %w", dir, err)
+}
+
+// dropUnfinished removes what is left of a replacement that was killed: it may hold secrets.
+func dropUnfinished(path string) {
+	all, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*.new"))
+	for _, name := range all {
+		middle, ok := strings.CutPrefix(strings.TrimSuffix(filepath.Base(name), ".new"), filepath.Base(path)+".")
+		if ok && middle != "" && strings.Trim(middle, "0123456789") == "" {
+			_ = os.Remove(name)
+		}
+	}
+}
+
 // replaceFile puts other bytes in the place of a file in one step, or leaves it as it was.
 // Owner and mode stay. It returns where the file of before is; empty: there was none.
 func replaceFile(path string, data []byte) (old string, err error) {
-	if target, err := filepath.EvalSymlinks(path); err == nil { // a link stays one
-		path = target
-	}
+	dropUnfinished(path)
 	was, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err

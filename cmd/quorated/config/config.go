@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -186,11 +187,30 @@ func syntaxFault(name string, err error) Fault {
 	if msg == "" {
 		msg = strings.TrimPrefix(err.Error(), "toml: ")
 	}
+	msg = withoutValue(msg)
 	do := likeThis
 	if strings.Contains(msg, "already") {
 		do = "write it once; sections that repeat have two brackets: [[node]], [[fence]]"
 	}
 	return Fault{File: name, Line: max(pe.Position.Line, 1), Text: "not TOML: " + strings.TrimSuffix(msg, ".") + ": " + do}
+}
+
+// quotedValue finds in what the reader of TOML says more than a letter of the file besides keys.
+var quotedValue = regexp.MustCompile(`( found| got|nvalid \w+(?: value)?:?| numbers?:) (?:"(?:[^"\\]|\\.)*"|'[^']{3,}')(?: instead)?|^\S+( is out of )`)
+
+// withoutValue leaves out of a message what stands in the file: it may be a secret without
+// its quotes, and many may read what is said of the file.
+func withoutValue(msg string) string {
+	return quotedValue.ReplaceAllStringFunc(msg, func(found string) string {
+		m := quotedValue.FindStringSubmatch(found)
+		if m[2] != "" {
+			return "it" + m[2]
+		}
+		if strings.HasPrefix(m[1], " ") {
+			return m[1] + " something else"
+		}
+		return strings.TrimSuffix(m[1], ":")
+	})
 }
 
 // likeThis is what to write where a line cannot be read.

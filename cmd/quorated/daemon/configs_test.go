@@ -32,6 +32,7 @@ type fleet struct {
 	dir   string
 	ports [2]int
 	nodes map[int]*member
+	log   slog.Handler // nil: it discards
 }
 
 // member is one of them.
@@ -123,8 +124,12 @@ func (m *member) run(text string) {
 	m.cancel = cancel
 	ready := make(chan struct{})
 	m.kernel = dlmtest.New(configfstest.Linux6_18, uint32(m.id))
+	log := m.f.log
+	if log == nil {
+		log = slog.DiscardHandler
+	}
 	go func() {
-		m.ended <- Run(ctx, Options{Config: cfg, Socket: filepath.Join(dir, "sock"), Log: slog.New(slog.DiscardHandler), Fencer: m.fencer,
+		m.ended <- Run(ctx, Options{Config: cfg, Socket: filepath.Join(dir, "sock"), Log: slog.New(log), Fencer: m.fencer,
 			Ready: func() { close(ready) }, fake: m.kernel.Options})
 	}()
 	m.f.t.Cleanup(m.stop)

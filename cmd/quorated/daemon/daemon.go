@@ -156,6 +156,7 @@ func (d *Daemon) open() (err error) {
 	if d.events, err = newEventLog(d.log, d.cfg.EventsTo); err != nil {
 		return fmt.Errorf("[events] send_to = %q: %w", d.cfg.EventsTo, err)
 	}
+	d.log = d.events.logger()
 	restored, conf, err := d.openStore()
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ type eventLog struct {
 	told chan struct{} // closed when all of tell was told
 
 	dropped atomic.Uint64 // from tell, since the log last said so
+	lines   atomic.Uint64 // that are no events, the same
 
 	mu     sync.Mutex
 	events []membership.Event
@@ -35,10 +36,11 @@ type eventLog struct {
 	closed bool
 }
 
-// timed is an event and when it happened, for the log's own stamp.
+// timed is an event and when it happened, for the log's own stamp; or any other line.
 type timed struct {
 	membership.Event
-	at time.Time
+	at   time.Time
+	line *line
 }
 
 // newEventLog sends each event as a datagram of JSON to addr, if that is not empty.
@@ -60,6 +62,11 @@ func newEventLog(log *slog.Logger, addr string) (*eventLog, error) {
 func (l *eventLog) tellAll() {
 	defer close(l.told)
 	for e := range l.tell {
+		if e.line != nil {
+			_ = e.line.to.Handle(context.Background(), e.line.record)
+			l.missing()
+			continue
+		}
 		if l.conn != nil {
 			if b, err := json.Marshal(e.Event); err == nil {
 				_, _ = l.conn.Write(b) // nobody may be listening
@@ -70,9 +77,17 @@ func (l *eventLog) tellAll() {
 			r.AddAttrs(attrs(e.Event)...)
 			_ = h.Handle(context.Background(), r) // as slog does: nobody could be told
 		}
-		if n := l.dropped.Swap(0); n > 0 {
-			l.log.Warn("events are missing above: the log was too slow; `quorate events` has them", "count", n)
-		}
+		l.missing()
+	}
+}
+
+// missing says what could not be told.
+func (l *eventLog) missing() {
+	if n := l.dropped.Swap(0); n > 0 {
+		l.log.Warn("events are missing above: the log was too slow; `quorate events` has them", "count", n)
+	}
+	if n := l.lines.Swap(0); n > 0 {
+		l.log.Warn("lines are missing above, besides events: the log was too slow", "count", n)
 	}
 }
 
@@ -96,7 +111,7 @@ func (l *eventLog) add(e membership.Event, at time.Time) {
 		}
 	}
 	select {
-	case l.tell <- timed{e, at}:
+	case l.tell <- timed{Event: e, at: at}:
 	default:
 		l.dropped.Add(1)
 	}

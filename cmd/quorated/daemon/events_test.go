@@ -55,6 +55,50 @@ func TestALogThatStandsStillHoldsNobodyUp(t *testing.T) {
 	}
 }
 
+// Nodes find each other, and stay together, while what they say goes nowhere: a connection,
+// a link, a sender that was held up each have a line of their own.
+func TestNobodyWaitsForALogThatStandsStill(t *testing.T) {
+	f := newFleet(t)
+	w := &stuck{let: make(chan struct{})}
+	f.log = slog.NewTextHandler(w, nil)
+	defer close(w.let)
+	for id := 1; id <= 2; id++ {
+		f.start(id, f.text(2, ""))
+	}
+	for id := 1; id <= 2; id++ {
+		f.nodes[id].works(1, 2)
+	}
+}
+
+// Lines keep their place among the events, their attributes and their groups; those that find
+// no room are counted.
+func TestLinesAreToldWithTheEvents(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	w := &stuck{let: make(chan struct{})}
+	l, err := newEventLog(slog.New(slog.NewTextHandler(w, nil)), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := l.logger().With("a", 1).WithGroup("g")
+	log.Debug("not wanted")
+	l.add(event(1), time.Now())
+	log.Info("a line", "b", 2)
+	l.add(event(2), time.Now())
+	for range tellEvents {
+		log.Warn("more")
+	}
+	close(w.let)
+	l.close()
+	log.Info("nobody listens any more")
+	s := w.buf.String()
+	if want := "msg=view\n"; strings.Index(s, want) > strings.Index(s, `msg="a line" a=1 g.b=2`) || strings.LastIndex(s, want) < strings.Index(s, "a line") {
+		t.Errorf("not in order: %s", s[:min(len(s), 300)])
+	}
+	if !strings.Contains(s, "lines are missing above, besides events") || strings.Contains(s, "not wanted") || strings.Contains(s, "any more") {
+		t.Errorf("the end: %s", s[max(0, len(s)-300):])
+	}
+}
+
 func TestFollowersAndDatagrams(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	c, err := new(net.ListenConfig).ListenPacket(context.Background(), "udp", "127.0.0.1:0")

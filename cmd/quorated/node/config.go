@@ -79,6 +79,9 @@ type configState struct {
 	change  string          // the change that is under way,
 	since   membership.Mono // and since when it is, by this node's clock
 	asks    []configAsk
+
+	former   map[membership.NodeID]string // of formerName; nil: not read yet
+	formerAt formerAt
 }
 
 // configAsk is an operator's change of which nothing is decided yet.
@@ -466,17 +469,26 @@ func (n *Node) named(text string) string {
 }
 
 // formerName is the name that a node had in the newest kept version with it; empty: it is
-// configured, or no version has it.
+// configured, or no version has it. They are read once: it takes a while, in which nothing is agreed.
 func (n *Node) formerName(id membership.NodeID) string {
 	if _, ok := n.cfg.Node(id); ok || n.conf == nil {
 		return ""
 	}
-	for _, v := range slices.Backward(n.st.Conf.Past) {
-		if cfg, err := n.conf.Parse(v.Text); err == nil {
-			if x, ok := cfg.Node(id); ok {
-				return x.Name
+	if at := (formerAt{n.st.Conf.Now.Version, len(n.st.Conf.Past)}); n.conf.former == nil || n.conf.formerAt != at {
+		n.conf.former, n.conf.formerAt = map[membership.NodeID]string{}, at
+		for _, v := range n.st.Conf.Past {
+			if cfg, err := n.conf.Parse(v.Text); err == nil {
+				for _, x := range cfg.Nodes {
+					n.conf.former[x.ID] = x.Name
+				}
 			}
 		}
 	}
-	return ""
+	return n.conf.former[id]
+}
+
+// formerAt is of which versions former names are.
+type formerAt struct {
+	version uint64
+	past    int
 }

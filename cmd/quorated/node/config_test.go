@@ -430,4 +430,10 @@ func TestTheHistoryNamesWhoWasRemoved(t *testing.T) {
 	if !slices.Equal(names, []string{"n3", "", ""}) {
 		t.Errorf("%q", names)
 	}
+	// Everybody may ask, as often as he likes, and the loop that agrees answers.
+	e.n.conf.Parse = func(string) (membership.Config, error) {
+		t.Error("a version is read once more")
+		return membership.Config{}, nil
+	}
+	e.n.History()
 }

@@ -47,7 +47,7 @@ type Options struct {
 	// once in RefusedEvery for the same address and reason. It must not block.
 	Refused      func(addr netip.AddrPort, err error)
 	RefusedEvery time.Duration // 0: 10 s
-	Logger       *slog.Logger  // nil: silent
+	Logger       *slog.Logger  // nil: silent; it must not block
 
 	Handshake time.Duration // 0: DefaultHandshake
 	Queue     int           // messages queued for one peer; 0: DefaultQueue

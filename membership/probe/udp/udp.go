@@ -46,7 +46,7 @@ type Options struct {
 	// Arrivals are the answers that the kernel has seen on the way to this prober; nil: it
 	// looks at none. They must be those to Instance.
 	Arrivals probe.Arrivals
-	Logger   *slog.Logger // nil: silent
+	Logger   *slog.Logger // nil: silent; it must not block
 }
 
 // Prober probes every other node on every link that both have.
