@@ -127,8 +127,9 @@ func (f *witnessFlags) serve(debug bool) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	o := f.options(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
-	return witness.Run(ctx, o)
+	lines := witness.NewLines(os.Stderr)
+	defer lines.Close()
+	return witness.Run(ctx, f.options(slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level}))))
 }
 
 func (f *witnessFlags) token(out, notes io.Writer) error {
