@@ -148,7 +148,7 @@ func (a *audit) agreed() {
 				// One entry may open two changes of a lockspace, one after the other.
 				key := fmt.Sprint(i, " ", k)
 				o, ok := said[key]
-				if ok && (o.Kind != e.Kind || o.Lockspace != e.Lockspace || o.Change != e.Change || o.Subject != e.Subject || o.Text != e.Text) {
+				if ok && (o.Kind != e.Kind || o.Lockspace != e.Lockspace || o.Change != e.Change || o.Subject != e.Subject || agreedText(o) != agreedText(e)) {
 					a.broken("I1 one-primary", "entry %d is %s %q at node %d and %s %q at node %d", i, o.Kind, o.Text, o.Node, e.Kind, e.Text, e.Node)
 				}
 				said[key] = e
@@ -162,6 +162,15 @@ func (a *audit) agreed() {
 		a.order = append(a.order, es...)
 	}
 	slices.SortStableFunc(a.order, func(x, y Event) int { return int(x.Index) - int(y.Index) })
+}
+
+// agreedText is what all tell alike: what a version changes only those tell who knew the one before.
+func agreedText(e Event) string {
+	if e.Kind == membership.KindConfig {
+		text, _, _ := strings.Cut(e.Text, ";")
+		return text
+	}
+	return e.Text
 }
 
 // entries are the events of what is agreed by their index, without those that

@@ -21,7 +21,7 @@ func simulated(seed uint64, bug string) (Record, sim.Result) {
 		Died: func(at time.Duration, i membership.Incarnation) {
 			r.Deaths[int(i.Node)] = append(r.Deaths[int(i.Node)], lab.Death{BootID: string(i.Boot), Frozen: t0.Add(at)})
 		}})
-	r.Nodes, r.Fewer = res.Nodes, res.Fewer
+	r.Nodes, r.Fewer, r.Witness = res.Nodes, res.Fewer, res.Witness
 	return r, res
 }
 

@@ -36,6 +36,7 @@ type Result struct {
 	Seed      uint64
 	Nodes     int
 	Fewer     bool          // by the rules of its quorum fewer than a majority may go on
+	Witness   bool          // one votes, sooner or later
 	Steps     uint64        // inputs that nodes were stepped with
 	Virtual   time.Duration // how long the run was in the world's time
 	Hash      uint64        // of everything that happened: equal for equal runs
@@ -133,7 +134,7 @@ func Run(opt Options) Result {
 	w.tracef("%s", w.plan)
 	w.begin()
 	w.loop()
-	return Result{Seed: opt.Seed, Nodes: w.plan.nodes, Fewer: w.plan.fewer() || w.plan.witness || w.plan.reserve > 0, Steps: w.steps, Virtual: w.now, Hash: w.hash, Violation: w.bad}
+	return Result{Seed: opt.Seed, Nodes: w.plan.nodes, Fewer: w.plan.fewer() || w.plan.witness || w.plan.reserve > 0, Witness: w.plan.witness, Steps: w.steps, Virtual: w.now, Hash: w.hash, Violation: w.bad}
 }
 
 func (w *world) begin() {
