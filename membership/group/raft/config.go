@@ -69,6 +69,15 @@ type Identity struct {
 	RaftID    uint64
 	ClusterID string // empty: not formed yet
 	Pledge    Pledge // the zero value: none is out
+	Kept      Kept   // the zero value: of no change is it known
+}
+
+// Kept is the last change of the voters of which it is known that all of them keep it, so
+// that none acts by the configuration before it. Who has to go on alone after a restart may
+// not be able to ask them again.
+type Kept struct {
+	Generation
+	Index uint64 // of the change's entry; 0: there is none
 }
 
 // Restored is what a store held when it was opened; the zero value is an empty store.

@@ -195,4 +195,10 @@ func TestItIsToldWhenTheVotersKeepAChange(t *testing.T) {
 	if keeps(l) != 1 {
 		t.Errorf("told %d times", keeps(l))
 	}
+	s.Crash(l) // it need not ask the others again what they keep
+	s.Start(l)
+	await(t, s, "the last one may go on after a restart", func() bool { return may() == "" })
+	if keeps(l) != 1 {
+		t.Errorf("told %d times", keeps(l))
+	}
 }

@@ -90,7 +90,7 @@ func (m *Machine) MayForce(nodes []membership.NodeID) string {
 // writes that the change before is ordered. And one whose log ends before the change
 // wins no vote of a majority of those who could vote then, who have it.
 func (m *Machine) unsettled(nodes []membership.NodeID) membership.NodeID {
-	if m.before == nil {
+	if m.before == nil || m.id.Kept == m.lastChange() {
 		return 0
 	}
 	ids := m.idsOf(nodes)
@@ -102,11 +102,16 @@ func (m *Machine) unsettled(nodes []membership.NodeID) membership.NodeID {
 	return 0
 }
 
-// tellKept tells once that no voter can act by the configuration before the last change any
-// more: from then on who is left may go on by the new one.
-func (m *Machine) tellKept() {
-	if m.before != nil && m.kept != m.confIndex && m.unsettled([]membership.NodeID{m.cfg.Self}) == 0 {
-		m.kept = m.confIndex
+// lastChange names the last change of the voters.
+func (m *Machine) lastChange() Kept { return Kept{m.members.gen, m.confIndex} }
+
+// keep makes it durable that no voter can act by the configuration before the last change
+// any more, and tells it: from then on who is left may go on by the new one.
+func (m *Machine) keep() {
+	if m.before != nil && m.noDisk == "" && m.id.Kept != m.lastChange() && m.unsettled([]membership.NodeID{m.cfg.Self}) == 0 {
+		m.id.Kept = m.lastChange()
+		id := m.id
+		m.persist(&Record{Identity: &id})
 		m.trace("config", "voters %v: all of them keep it", m.Status().Voters)
 	}
 }

@@ -182,7 +182,7 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 	m.keepWord(p, h)
 	if h.commit > m.settled[h.raftID] {
 		m.settled[h.raftID] = h.commit
-		m.tellKept()
+		m.keep()
 	}
 	m.learn(h)
 	for _, s := range h.seen {

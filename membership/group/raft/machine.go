@@ -28,7 +28,6 @@ type Machine struct {
 	// is how far others are known to keep that the log is ordered, by raft id.
 	before  *pb.ConfState
 	settled map[uint64]uint64
-	kept    uint64 // the last configuration entry of which it was told that all voters keep it
 
 	applied   uint64
 	delivered uint64 // of a log that is applied again: so far it was delivered

@@ -9,7 +9,7 @@ import (
 )
 
 // recordVersion is the first byte of every record on disk.
-const recordVersion = 1
+const recordVersion = 2
 
 // The parts of a record, a bit each.
 const (
@@ -36,6 +36,7 @@ func appendRecord(b []byte, r *Record) ([]byte, error) {
 		b = binary.BigEndian.AppendUint64(b, r.Identity.RaftID)
 		b = appendString(b, r.Identity.ClusterID)
 		b = binary.BigEndian.AppendUint64(appendGeneration(b, r.Identity.Pledge.Generation), r.Identity.Pledge.Maker)
+		b = binary.BigEndian.AppendUint64(appendGeneration(b, r.Identity.Kept.Generation), r.Identity.Kept.Index)
 	}
 	if r.HardState != nil {
 		b = binary.BigEndian.AppendUint64(b, r.HardState.GetTerm())
@@ -72,7 +73,7 @@ func parseRecord(b []byte) (*Record, error) {
 	}
 	rec := &Record{Checkpoint: head[1]&hasCheckpoint != 0}
 	if head[1]&hasIdentity != 0 {
-		rec.Identity = &Identity{RaftID: r.uint64(), ClusterID: r.string(maxClusterID), Pledge: Pledge{r.generation(), r.uint64()}}
+		rec.Identity = &Identity{RaftID: r.uint64(), ClusterID: r.string(maxClusterID), Pledge: Pledge{r.generation(), r.uint64()}, Kept: Kept{r.generation(), r.uint64()}}
 	}
 	if head[1]&hasHardState != 0 {
 		rec.HardState = hardState(r.uint64(), r.uint64(), r.uint64())
