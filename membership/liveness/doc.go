@@ -62,7 +62,7 @@
 // shorter pause, and the probe before it, are less than dead_after.
 //
 // A prober that stands still while the machine looks is such a pause, too: when no probe
-// left for an interval and as long as a timer may be late, nobody was asked. That time counts
+// left for half of dead_after, nobody was asked. That time counts
 // against nobody, and as long as it lasts this node's rows say of nobody whether it answers,
 // so that the others need not wait for its word. After stall_limit it counts as connected
 // with nobody, and the caller lets its progress word stand still, so that the others

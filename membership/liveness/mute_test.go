@@ -105,13 +105,18 @@ func TestMuteForLong(t *testing.T) {
 	}
 }
 
-// Probes that are late by less than a timer may be are nothing.
+// Probes that are late by less than half of dead_after are nothing.
 func TestLateProbes(t *testing.T) {
 	r := newRig(t, 2)
 	r.asks = r.now
-	r.now = r.now.Add(r.m.cfg.Timing.Interval + r.m.slack())
-	if out := r.look(); count[Paused](out) > 0 && !slices.ContainsFunc(out, func(e Effect) bool { p, is := e.(Paused); return is && !p.Mute }) || r.m.Mute() {
-		t.Errorf("%v", out)
+	half := r.m.cfg.Timing.DeadAfter / 2
+	r.run(half)
+	if r.look(); r.m.Mute() || len(r.out) != count[SendRow](r.out) {
+		t.Errorf("%v", r.out)
+	}
+	r.run(r.m.watch())
+	if r.look(); !r.m.Mute() {
+		t.Errorf("%v", r.out)
 	}
 }
 

@@ -78,7 +78,8 @@ func (m *Machine) ask(now membership.Mono, samples []membership.Sample, out []Ef
 	known := asked != 0
 	asked = max(asked, m.woke) // who did not look most likely did not ask either
 	was := m.mute
-	m.mute = known && now.Sub(asked) > m.cfg.Timing.Interval+m.slack()
+	t := m.cfg.Timing
+	m.mute = known && now.Sub(asked) > max(t.DeadAfter/2, t.Interval+m.slack())
 	switch {
 	case m.mute && !was:
 		gap := now.Sub(asked)
