@@ -194,10 +194,23 @@ func (c *Cluster) Nodes() []int {
 
 // Up boots all nodes, starts quorated on each that is configured and waits until these are members.
 func (c *Cluster) Up(ctx context.Context) error {
+	if err := c.Boot(ctx); err != nil {
+		return err
+	}
+	return c.Start(ctx)
+}
+
+// Boot boots all nodes; quorated does not run yet.
+func (c *Cluster) Boot(ctx context.Context) error {
 	if err := c.Lab.Up(ctx); err != nil {
 		return err
 	}
 	c.setPace()
+	return nil
+}
+
+// Start starts quorated on each node that is configured and waits until these are members.
+func (c *Cluster) Start(ctx context.Context) error {
 	var nodes []int
 	for _, n := range c.configured() {
 		nodes = append(nodes, n.ID())
@@ -418,6 +431,16 @@ func (c *Cluster) WaitLockspace(ctx context.Context, ask, members []int) error {
 			}
 		}
 		return fmt.Errorf("lockspace %s is not running with %v: %s", Table, members, Waits(s))
+	})
+}
+
+// WaitDone waits until each of the nodes has told that it runs the lockspace with exactly these,
+// all of them. Unlike WaitLockspace it asks nobody meanwhile.
+func (c *Cluster) WaitDone(ctx context.Context, nodes []int, since time.Time) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, fmt.Errorf("not all of %v told within a minute that the lockspace runs", nodes))
+	defer cancel()
+	return c.waitAll(ctx, nodes, since, func(e Event) bool {
+		return e.Kind == membership.KindDone && e.Lockspace == Table && slices.Equal(Numbers(e.Text), nodes)
 	})
 }
 

@@ -93,7 +93,7 @@ type step struct {
 var ownSteps = []step{
 	{"initramfs", early}, {"root", enterRoot}, {"mounts", mountAll}, {"disks", nameDisks}, {"identity", identity}, {"network", network},
 	{"udev", startUdev}, {"modules", modules}, {"files", copyFiles}, {"state disk", stateDisk},
-	{"devices", waitDevices},
+	{"devices", waitDevices}, {"softirqs", softirqs},
 }
 
 func carryOut(p params, steps []step) error {
