@@ -41,7 +41,7 @@ func (w *world) damages() {
 	for _, n := range []int{0, 1, 100, 512 << 10, 1<<20 - 1} {
 		w.damaged(fmt.Sprintf("a log is cut to %d bytes", n), i, first+fmt.Sprintf("truncate -s %d $f", n), true)
 	}
-	w.damaged("a log has a hole", i, first+"dd if=/dev/zero of=$f bs=64 seek=2 count=1 conv=notrunc 2>/dev/null", true)
+	w.damaged("a log has other bytes in it", i, first+`head -c 64 /dev/zero | tr '\0' '\377' | dd of=$f bs=64 seek=2 count=1 iflag=fullblock conv=notrunc 2>/dev/null`, true)
 	w.damaged("a file of a log is gone", i, first+"rm $f", true)
 	w.damaged("a log is a copy", i, "cp -a "+logFiles+" "+stateDir+"/copy && rm -rf "+logFiles+" && mv "+stateDir+"/copy "+logFiles, true)
 	w.oldCopy(i)
