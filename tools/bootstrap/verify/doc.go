@@ -23,14 +23,14 @@
 //
 //	minutes    plain  -full
 //	lint         1      1    format, vet, lint and generate
-//	test        12     12
-//	sim          2      6    2,000 and 10,000 seeds, a quarter as many with a list of members
-//	fuzz         3      5    2 s each; -full: 4 minutes, shared
-//	bootstrap    2      4
-//	patient     18     20    beside these four
-//	kernel      22     33    -full: the stories that QUORATE_FULL adds, and
+//	test         7      7
+//	sim          2     11    2,000 and 10,000 seeds, a quarter as many with a list of members
+//	fuzz         3      6    2 s each; -full: 4 minutes, shared
+//	bootstrap    2      2
+//	patient     17     17    beside these four
+//	kernel      24     34    -full: the stories that QUORATE_FULL adds, and
 //	                         a round of tools/bench/recovery
-//	others       -     20
+//	others       -     10
 //
 // Each phase prints its name, its findings and its time; a failure does not keep
 // the later phases from running. The last line is `N passed, N failed`, with
