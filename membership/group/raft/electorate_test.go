@@ -88,14 +88,21 @@ func TestANodeThatIsNotConfiguredAnyMoreIsTakenOut(t *testing.T) {
 	order(t, s, out, 3)
 }
 
+// bereft are three of whom one has crashed: their leader, the other one, and the dead one.
+func bereft(t *testing.T) (s *grouptest.Sim, l, other, dead membership.NodeID) {
+	t.Helper()
+	s = formed(t, 3, nil)
+	l = leader(s)
+	other, dead = others(s, l)[0], others(s, l)[1]
+	s.Crash(dead)
+	s.Run(time.Second, nil)
+	return s, l, other, dead
+}
+
 // TestNoVoterIsTakenOutOfWhomTheRestHasNeed: of three one counts no longer, and is there
 // all the same; another one, which counts, is not.
 func TestNoVoterIsTakenOutOfWhomTheRestHasNeed(t *testing.T) {
-	s := formed(t, 3, nil)
-	l := leader(s)
-	out, dead := others(s, l)[0], others(s, l)[1]
-	s.Crash(dead)
-	s.Run(time.Second, nil)
+	s, l, out, dead := bereft(t)
 	left := []membership.NodeID{min(l, dead), max(l, dead)}
 	electorate(s, left...)
 	order(t, s, l, 3)
@@ -171,11 +178,7 @@ func TestWhoWasAwayAsksTheVotersThatThereAre(t *testing.T) {
 
 // TestItIsToldWhenTheVotersKeepAChange: the moment from which the last of them may go on alone.
 func TestItIsToldWhenTheVotersKeepAChange(t *testing.T) {
-	s := formed(t, 3, nil)
-	l := leader(s)
-	stays, dead := others(s, l)[0], others(s, l)[1]
-	s.Crash(dead)
-	s.Run(time.Second, nil)
+	s, l, stays, _ := bereft(t)
 	left := []membership.NodeID{min(l, stays), max(l, stays)}
 	told := map[string]int{}
 	s.Trace = func(format string, v ...any) {

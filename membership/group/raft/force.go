@@ -110,8 +110,7 @@ func (m *Machine) lastChange() Kept { return Kept{m.members.gen, m.confIndex} }
 func (m *Machine) keep() {
 	if m.before != nil && m.noDisk == "" && m.id.Kept != m.lastChange() && m.unsettled([]membership.NodeID{m.cfg.Self}) == 0 {
 		m.id.Kept = m.lastChange()
-		id := m.id
-		m.persist(&Record{Identity: &id})
+		m.persistIdentity()
 		m.trace("config", "voters %v: all of them keep it", m.Status().Voters)
 	}
 }
@@ -314,8 +313,7 @@ func (m *Machine) receivePledge(p *peer, body []byte) error {
 // pledgeTo makes a word durable; the zero value takes it back.
 func (m *Machine) pledgeTo(p Pledge) {
 	m.id.Pledge = p
-	id := m.id
-	m.persist(&Record{Identity: &id})
+	m.persistIdentity()
 	if p.Maker != 0 {
 		m.forgetLeader()
 		m.trace("generation", "this node goes on in generation %d, which %s makes", p.Number, m.cfg.Name(m.nodeOf(p.Maker)))

@@ -275,8 +275,7 @@ func (m *Machine) become(clusterID string, genesis *pb.Snapshot) {
 	m.id.ClusterID = clusterID
 	m.vetted = true // under this id nothing was ever acknowledged
 	if genesis == nil {
-		id := m.id
-		m.persist(&Record{Identity: &id})
+		m.persistIdentity()
 	} else {
 		m.hs = hardState(1, 0, 1)
 		must(m.storage.ApplySnapshot(genesis))

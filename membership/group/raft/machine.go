@@ -82,8 +82,7 @@ func New(cfg Config, restored Restored) (*Machine, []membership.GroupEffect, err
 			return nil, nil, fmt.Errorf("raft id %d: draw a random one", cfg.NewID)
 		}
 		m.id = Identity{RaftID: cfg.NewID}
-		id := m.id
-		m.persist(&Record{Identity: &id})
+		m.persistIdentity()
 	}
 	m.storage = raftlib.NewMemoryStorage()
 	if m.id.ClusterID == "" {
@@ -431,6 +430,12 @@ func (m *Machine) persist(r *Record) {
 	if m.noDisk == "" {
 		m.emit(membership.GroupPersist{Record: r})
 	}
+}
+
+// persistIdentity makes durable who this machine is, and what it has given its word for.
+func (m *Machine) persistIdentity() {
+	id := m.id
+	m.persist(&Record{Identity: &id})
 }
 
 func (m *Machine) trace(kind, format string, v ...any) {
