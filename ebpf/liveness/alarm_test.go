@@ -124,7 +124,7 @@ func TestNoSilence(t *testing.T) {
 		w := watch(t, a)
 		q := reply(1)
 		q.Link = 1
-		w.refuses(t, v6(q), pass, "heard")
+		w.refuses(t, v6(q), drop, "heard")
 		once, stamps, tells := 0, []membership.Mono{}, []told{}
 		hear := func(within time.Duration) {
 			if x := w.next(within); x.Link == 1 {

@@ -1,8 +1,8 @@
 // Package liveness answers the probes of membership/probe in the kernel: an XDP program
 // sends each one back where it comes in, before the network stack, and whatever the
 // daemon does. So an answer says that the kernel lives, and how long ago its daemon
-// made progress. The same program stamps the answers to this node's own probes, so that
-// the daemon is never wrong about when one came.
+// made progress. The same program takes in the answers to this node's own probes, so that
+// the daemon is never wrong about when one came, and is not woken for any.
 //
 // # What the program promises
 //
@@ -28,9 +28,9 @@
 // A driver may take a frame from an XDP program and lose it; a virtual Ethernet device
 // does, as long as its other end has no program. So each probe names the newest answer
 // of this node that its sender has heard. Until that is the kernel's, and again when it
-// is too old (Peer.Trust), every other probe is left to the daemon. Nobody is silent for
-// it, and Maintain goes on to the next mode when peers hear the daemon and not the
-// kernel for some seconds.
+// is too old (Peer.Trust, and older than the last two), every other probe is left to the
+// daemon. Nobody is silent for it, and Maintain goes on to the next mode when peers hear
+// the daemon and not the kernel for some seconds.
 //
 // # Whether there is a daemon
 //
@@ -40,15 +40,14 @@
 //
 // # When an answer came
 //
-// An answer goes on to the daemon, which counts round trips and losses. Before that the
-// program judges it as the daemon will (udp.target.accept): its tag, peer, link and
+// The program judges an answer as the daemon would (udp.target.accept): its tag, peer, link and
 // address, as of a probe; that it is to this run of this node's prober (Config.Run), from
 // the epoch learnt, with a newer sequence than any before, to a probe that is no older than
 // probe.Outstanding intervals by the time that it echoes, and that its sender has a daemon.
-// Then its peer and link have its arrival by the boot clock, in a map that the daemon
-// reads like memory: Last takes no system call and makes no garbage. The daemon has each
-// time that counts from there, and looks at it before it calls anybody silent. What the
-// program does not stamp counts as it is read.
+// Then its peer and link have its arrival by the boot clock and what it says, in a map that the daemon
+// reads like memory, and the frame is dropped: Last takes no system call and makes no garbage,
+// and nothing wakes the daemon. What the program does not stamp goes on to the daemon, and
+// counts as it is read there.
 //
 // # When none comes
 //

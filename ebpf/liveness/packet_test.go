@@ -406,6 +406,25 @@ func TestTrial(t *testing.T) {
 	if got, passed := r.seqs(rigProber, 15, 16, 17); !slices.Equal(got, []uint64{15, 17}) || !slices.Equal(passed, []uint64{16}) {
 		t.Errorf("not heard for long: %v and %v", got, passed)
 	}
+	// A peer that asks seldom heard what it was answered last, however long ago that is.
+	for seq, newest := uint64(18), r.newestAnswer(); seq < 24; seq, newest = seq+1, r.newestAnswer() {
+		say(seq, newest, probe.FlagKernel, rigProber)
+		if r.newestAnswer() == newest {
+			t.Errorf("%d was left to the daemon", seq)
+		}
+	}
+	if got, _ := r.seqs(rigProber, 24, 25, 26, 28); !slices.Equal(got, []uint64{24, 25}) {
+		t.Errorf("neither of the last two was heard: %v", got)
+	}
+}
+
+func (r *rig) newestAnswer() membership.Mono {
+	r.t.Helper()
+	all, err := r.states()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return membership.Mono(all[peerKey{Node: 1}].NewestAnswer)
 }
 
 // A checksum that a device has still to finish stays so on the stack's hook, whose

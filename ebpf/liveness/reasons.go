@@ -23,7 +23,7 @@ const (
 	dropRate
 	passTrial
 	broken
-	passHeard
+	dropHeard
 	answered
 	reasons
 )

@@ -17,9 +17,9 @@ import (
 // ErrSelfTest says that the program does not do on this kernel what it has to.
 var ErrSelfTest = errors.New("the program does not answer as it should on this kernel")
 
-// The verdicts: a frame goes on to the stack, or back (linux/bpf.h).
+// The verdicts: a frame goes no further, or back (linux/bpf.h).
 const (
-	xdpPass = 2
+	xdpDrop = 1
 	xdpTX   = 3
 )
 
@@ -58,7 +58,7 @@ func selfTest(timers bool) (err error) {
 	if verdict, err = o.program().Run(&ebpf.RunOptions{Data: testFrame(a, key, peer, own)}); err != nil {
 		return fmt.Errorf("%w: %w", ErrSelfTest, err)
 	}
-	if verdict != xdpPass {
+	if verdict != xdpDrop {
 		return fmt.Errorf("%w: verdict %d on an answer", ErrSelfTest, verdict)
 	}
 	got, after := o.last(peerKey{Node: 1}), boottime()

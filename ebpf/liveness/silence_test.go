@@ -122,8 +122,8 @@ func TestStoryDeath(t *testing.T) {
 	}
 }
 
-// A reader that reads nothing for many times the deadline: by the kernel's stamps nobody is
-// silent, and a death meanwhile is told in time. Without them the answers are lost.
+// A reader that reads nothing for many times the deadline: the kernel takes the answers in, so
+// nobody is silent, and a death meanwhile is told in time. Without it the answers are lost.
 func TestStoryDeafReader(t *testing.T) {
 	for _, kind := range storyKinds {
 		t.Run(kind, func(t *testing.T) {
@@ -162,8 +162,8 @@ func deafReader(t *testing.T, kind string) bool {
 		}
 		t.Fatalf("node 2 is taken as silent: %+v, then %+v", s, x)
 	}
-	if n > 5 || s.Sample.Sent < was.Sample.Sent+20 {
-		t.Fatalf("%d answers were read, %d probes sent: the story is not what it says", n, s.Sample.Sent-was.Sample.Sent)
+	if sent := s.Sample.Sent - was.Sample.Sent; sent < 20 || n < sent/2 {
+		t.Fatalf("%d answers to %d probes counted, without a reader", n, sent)
 	}
 	a.order("deaf")
 	b.kill()

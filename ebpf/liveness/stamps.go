@@ -56,6 +56,8 @@ func (s *stamps) read(slot uint32, k peerKey, run uint64) probe.Arrival {
 		v.Version = atomic.LoadUint64(&at.Version)
 		v.At, v.Sequence, v.Age, v.Run = atomic.LoadUint64(&at.At), atomic.LoadUint64(&at.Sequence), atomic.LoadUint64(&at.Age), atomic.LoadUint64(&at.Run)
 		v.Node, v.Link = atomic.LoadUint32(&at.Node), atomic.LoadUint32(&at.Link)
+		v.Answered, v.Epoch, v.Responder = atomic.LoadUint64(&at.Answered), atomic.LoadUint64(&at.Epoch), atomic.LoadUint64(&at.Responder)
+		v.View, v.Kernel = atomic.LoadUint64(&at.View), atomic.LoadUint64(&at.Kernel)
 		if v.Version&1 == 0 && atomic.LoadUint64(&at.Version) == v.Version {
 			break
 		}
@@ -63,7 +65,10 @@ func (s *stamps) read(slot uint32, k peerKey, run uint64) probe.Arrival {
 	if v.Run != run || (peerKey{v.Node, v.Link}) != k {
 		return probe.Arrival{}
 	}
-	return probe.Arrival{Seq: v.Sequence, At: membership.Mono(v.At), Age: time.Duration(min(v.Age, math.MaxInt64))}
+	return probe.Arrival{
+		Seq: v.Sequence, At: membership.Mono(v.At), Age: time.Duration(min(v.Age, math.MaxInt64)), Answered: v.Answered,
+		Epoch: v.Epoch, Stamp: membership.Mono(v.Responder), View: v.View, Kernel: v.Kernel != 0,
+	}
 }
 
 // slots keeps the places of peers that stay, and gives each new one the first that is free.

@@ -13,15 +13,22 @@ import (
 
 // reply is an honest answer of node 1 to a probe that this node sends now.
 func reply(seq uint64) probe.Packet {
-	return probe.Packet{Type: probe.TypeReply, Src: 1, Dst: 2, Seq: seq, Prober: rigRun, Sent: boottime(), Responder: rigPeerEpoch, Age: 7 * time.Second}
+	return probe.Packet{Type: probe.TypeReply, Src: 1, Dst: 2, Seq: seq, Prober: rigRun, Sent: boottime(), Responder: rigPeerEpoch, Age: 7 * time.Second, Stamp: 8, View: 9}
 }
 
 func (r *rig) heard() probe.Arrival { return r.last(peerKey{Node: 1}) }
 
-// comes has the program see an answer, which it always leaves to the daemon.
+// comes has the program see an answer. It takes in what it stamps, and leaves the rest to the daemon.
 func (r *rig) comes(p probe.Packet, reason string) {
 	r.t.Helper()
-	r.refusesBytes(r.t, v4(p).bytes(), pass, reason)
+	r.refusesBytes(r.t, v4(p).bytes(), verdictOn(reason), reason)
+}
+
+func verdictOn(reason string) uint32 {
+	if reason == dropHeard.String() {
+		return drop
+	}
+	return pass
 }
 
 func TestStamps(t *testing.T) {
@@ -29,19 +36,26 @@ func TestStamps(t *testing.T) {
 	if a := r.heard(); a != (probe.Arrival{}) {
 		t.Errorf("nothing has come: %+v", a)
 	}
+	var was, newest uint64
 	for _, seq := range []uint64{4, 5, 9} {
 		before := boottime()
 		r.comes(reply(seq), "heard")
-		if a := r.heard(); a.Seq != seq || a.At < before || a.At > boottime() || a.Age != 7*time.Second {
+		a := r.heard()
+		if a.At < before || a.At > boottime() {
 			t.Errorf("%d: %+v", seq, a)
+		}
+		was = was<<(seq-newest) | 1
+		newest = seq
+		if want := (probe.Arrival{Seq: seq, At: a.At, Answered: was, Epoch: rigPeerEpoch, Age: 7 * time.Second, Stamp: 8, View: 9}); a != want {
+			t.Errorf("%+v, want %+v", a, want)
 		}
 	}
 	q := reply(10)
 	q.Age = 1 << 62
 	q.Flags = probe.FlagKernel
 	q.Link = 1
-	r.refuses(t, v6(q), pass, "heard")
-	if a := r.last(peerKey{1, 1}); a.Seq != 10 || a.Age != 1<<62 {
+	r.refuses(t, v6(q), drop, "heard")
+	if a := r.last(peerKey{1, 1}); a.Seq != 10 || a.Age != 1<<62 || !a.Kernel || a.Answered != 1 {
 		t.Errorf("link 1: %+v", a)
 	}
 	if a := r.heard(); a.Seq != 9 {
@@ -112,6 +126,19 @@ func TestStampsNothingElse(t *testing.T) {
 	r.comes(reply(6), "heard") // none of them stood in its way
 }
 
+// Which of the newest 64 probes were answered is known, those before are forgotten.
+func TestAnswered(t *testing.T) {
+	r := newRig(t)
+	for _, c := range []struct{ seq, want uint64 }{
+		{10, 1}, {11, 3}, {14, 0b11001}, {73, 1<<63 | 1<<62 | 1<<59 | 1}, {74, 1<<63 | 1<<60 | 3}, {138, 1}, {139, 3}, {203, 1}, {1 << 40, 1},
+	} {
+		r.comes(reply(c.seq), "heard")
+		if a := r.heard(); a.Seq != c.seq || a.Answered != c.want {
+			t.Errorf("%d: %b, want %b", a.Seq, a.Answered, c.want)
+		}
+	}
+}
+
 // A kernel that has no daemon any more is not heard, and its answer is used up.
 func TestNoStampWithoutDaemon(t *testing.T) {
 	r := newRig(t)
@@ -123,6 +150,9 @@ func TestNoStampWithoutDaemon(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	r.comes(reply(6), "heard")
+	if a := r.heard(); a.Answered != 1 {
+		t.Errorf("%+v", a)
+	}
 }
 
 // What is not known yet is nobody's answer; a new run of this node's begins with nothing,
@@ -155,7 +185,7 @@ func TestStampsOfWhom(t *testing.T) {
 	}
 	p.Seq, p.Prober = 1, 100
 	r.comes(p, "heard")
-	if a := r.heard(); a.Seq != 1 {
+	if a := r.heard(); a.Seq != 1 || a.Answered != 1 {
 		t.Errorf("%+v", a)
 	}
 }

@@ -44,12 +44,14 @@ type stateValue struct {
 	Instance, Newest, Seen                    uint64
 	Known, Others                             bucketValue
 	Asked, Replied, Acked, AckedUser, Answers uint64
-	Run, Heard                                uint64
+	NewestAnswer, LastButOne                  uint64
+	Run, Heard, Answered                      uint64
 }
 
 type stampValue struct {
-	Version, At, Sequence, Age, Run uint64
-	Node, Link                      uint32
+	Version, At, Sequence, Age, Run          uint64
+	Node, Link                               uint32
+	Answered, Epoch, Responder, View, Kernel uint64
 }
 
 // silenceValue is a record that a timer leaves.

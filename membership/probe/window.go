@@ -83,6 +83,20 @@ func (w *Window) Accept(seq uint64, sent membership.Mono) Verdict {
 	return Fresh
 }
 
+// Taken notes that the kernel took in the answer to this probe, and those to older ones.
+// It returns when the probe was sent, 0 where that is forgotten, and the newest sequence that
+// was answered before. ok is false when this is no news, or was never asked.
+func (w *Window) Taken(seq uint64) (sent membership.Mono, before uint64, ok bool) {
+	if seq <= w.answered || seq > w.last {
+		return 0, w.answered, false
+	}
+	before, w.answered = w.answered, seq
+	if w.last-seq < outstanding {
+		sent = w.sent[seq%outstanding].at
+	}
+	return sent, before, true
+}
+
 // Replays remembers which probes of one run of a peer have come, so that a copy of
 // one can be told from the next: copies need no answer, and must not use up
 // what there is for honest probes. The zero value has seen nothing.

@@ -12,6 +12,7 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
 	"github.com/quorate/quorate/membership/links"
+	"github.com/quorate/quorate/membership/probe/udp/alarm"
 )
 
 const (
@@ -21,27 +22,33 @@ const (
 
 // loop owns the machine.
 func (d *Daemon) loop(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var armed membership.Mono // what the timer runs to
+	wake, err := alarm.New()
+	if err != nil {
+		return err
+	}
+	defer wake.Close()
 	silent := false
 	for {
 		// Reading a clock costs more than the rest of this on some virtual machines.
 		now := boottime()
-		if err := d.look(now, silent); err != nil {
+		looked, err := d.look(now, silent)
+		if err != nil {
 			return err
 		}
 		silent = false
 		d.progress(now)
-		if at := d.nextTimer(now); at != armed {
-			timer.Reset(at.Sub(now))
-			armed = at
+		at := d.nextTimer(now)
+		if err := wake.Set(at); err != nil {
+			return err
+		}
+		if looked {
+			d.prober.Turn(at)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-timer.C:
-			armed = 0
+		case <-wake.C:
+			wake.Heard()
 		case <-d.silent:
 			silent = true
 		case f := <-d.asks:
@@ -59,19 +66,19 @@ func (d *Daemon) loop(ctx context.Context) error {
 
 // look takes what the prober measured when that is due, or a peer has fallen silent: for
 // the machine, and for the links.
-func (d *Daemon) look(now membership.Mono, silent bool) error {
+func (d *Daemon) look(now membership.Mono, silent bool) (looked bool, err error) {
 	due, dl := d.node.Deadline(), d.carry.Deadline()
 	if silent {
 		due = min(due, now)
 	}
 	if now < due && (dl == 0 || now < dl) {
-		return nil
+		return false, nil
 	}
 	samples := d.prober.Snapshot()
 	if err := d.watchLinks(now, samples); err != nil || now < due {
-		return err
+		return true, err
 	}
-	return d.step(node.Timer{Samples: samples})
+	return true, d.step(node.Timer{Samples: samples})
 }
 
 // drain takes what has queued up, so that a timer never overtakes what came before it.

@@ -104,8 +104,11 @@ struct state {
 	__u64 acked;          /* stamp of the last answer of this kernel that the peer has heard */
 	__u64 acked_user;     /* and of this node's daemon */
 	__u64 answers;        /* by this kernel */
+	__u64 newest_answer;  /* stamp of the last one */
+	__u64 last_but_one;   /* and of the one before */
 	__u64 run;            /* whose probes heard is of */
 	__u64 heard;          /* sequence of the newest probe whose answer counted */
+	__u64 answered;       /* bit i: that to heard-i is stamped */
 };
 
 struct {
@@ -116,8 +119,9 @@ struct {
 } states SEC(".maps");
 
 /*
- * stamps have the newest answer of each peer and link that counts, and when it came. They
- * are mapped into the daemon's memory, which an odd version tells to look again.
+ * stamps have the newest answer of each peer and link that counts, when it came, and what it
+ * said: the daemon gets it by no other way. They are mapped into its memory, which an odd
+ * version tells to look again.
  */
 struct stamp {
 	__u64 version;
@@ -126,6 +130,11 @@ struct stamp {
 	__u64 age;      /* of its daemon's last progress, as the answer says */
 	__u64 run;      /* that had asked */
 	__u32 node, link;
+	__u64 answered;  /* bit i: that to sequence-i was stamped */
+	__u64 epoch;     /* of the answer */
+	__u64 responder; /* the answer's own stamp, by the clock of its node */
+	__u64 view;
+	__u64 kernel; /* not 0: its kernel answered */
 };
 
 struct {
@@ -181,7 +190,7 @@ enum reason {
 	R_RATE,     /* drop */
 	R_TRIAL,    /* pass: it is not known yet whether this kernel's answers arrive */
 	R_BROKEN,   /* pass: the kernel refused a step */
-	R_HEARD,    /* pass: an answer that counts, and is stamped */
+	R_HEARD,    /* drop: an answer that counts: its stamp says all of it */
 	R_ANSWERED, /* sent back */
 	REASONS
 };

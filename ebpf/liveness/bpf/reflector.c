@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
  * The reflector answers the liveness probes of known peers where they come in,
- * before the network stack and whatever the daemon does, and stamps the answers to
+ * before the network stack and whatever the daemon does, and takes in the answers to
  * this node's own. See doc.go.
  *
  * There are no loops for the verifier to follow: what is repeated is unrolled.
@@ -213,15 +213,20 @@ INLINE __u32 admit(struct state *s, const struct peer *peer, const struct probe 
 	}
 	/*
 	 * A driver may take a frame back and never send it. As long as the peer has not
-	 * shown that it hears this kernel, every other probe is the daemon's to answer.
+	 * shown that it hears this kernel, every other probe is the daemon's to answer. A
+	 * peer that asks late shows it late: it is no sign of that if it has heard one of
+	 * the last two.
 	 */
-	if (why == R_ANSWERED && !(seq & 1) && (!s->acked || now - s->acked > trust))
+	if (why == R_ANSWERED && !(seq & 1) && (!s->acked || (now - s->acked > trust && s->acked < s->last_but_one)))
 		why = R_TRIAL;
 	if (why == R_ANSWERED) {
-		if (!take(learnt ? &s->known : &s->others, cost, now))
+		if (!take(learnt ? &s->known : &s->others, cost, now)) {
 			why = R_RATE;
-		else
+		} else {
 			s->answers++;
+			s->last_but_one = s->newest_answer;
+			s->newest_answer = now;
+		}
 	}
 	spin_unlock(&s->lock);
 	return why;
@@ -239,7 +244,7 @@ INLINE void turn_over(__u64 *version)
 }
 
 /* note writes the stamp of an answer; one processor at a time does. */
-INLINE void note(struct stamp *a, const struct probe *p, __u64 run, __u64 now)
+INLINE void note(struct stamp *a, const struct probe *p, __u64 run, __u64 answered, __u64 now)
 {
 	turn_over(&a->version);
 	a->at = now;
@@ -248,13 +253,19 @@ INLINE void note(struct stamp *a, const struct probe *p, __u64 run, __u64 now)
 	a->run = run;
 	a->node = le32(p->source);
 	a->link = p->link;
+	a->answered = answered;
+	a->epoch = le64(p->responder);
+	a->responder = le64(p->stamp);
+	a->view = le64(p->view);
+	a->kernel = p->flags & FLAG_KERNEL;
 	turn_over(&a->version);
 }
 
 /*
- * hear judges an authentic answer of a known peer as the daemon does, which reads it
- * later (udp.target.accept); R_HEARD: it counts. The daemon looks up when the probe that
- * it echoes was sent, and here the echo is believed: it was authenticated.
+ * hear judges an authentic answer of a known peer as the daemon does those that nobody
+ * stamps (udp.target.accept); R_HEARD: it counts, and its stamp has all that the daemon
+ * wants of it. The daemon looks up when the probe that it echoes was sent, and here the
+ * echo is believed: it was authenticated.
  */
 INLINE __u32 hear(struct state *s, struct stamp *a, const struct peer *peer, const struct self *me, const struct probe *p, __u64 now)
 {
@@ -266,11 +277,14 @@ INLINE __u32 hear(struct state *s, struct stamp *a, const struct peer *peer, con
 	if (ours && s->run != run) {
 		s->run = run;
 		s->heard = 0;
+		s->answered = 0;
 	}
 	if (ours && seq > s->heard && sent <= now + late && now <= sent + late) {
+		s->answered = seq - s->heard < 64 ? s->answered << (seq - s->heard) : 0;
 		s->heard = seq;
 		if (!(p->flags & FLAG_NO_DAEMON)) {
-			note(a, p, run, now);
+			s->answered |= 1;
+			note(a, p, run, s->answered, now);
 			why = R_HEARD;
 		}
 	}
@@ -489,7 +503,7 @@ INLINE int judge(struct xdp_md *ctx, int timed)
 		why = hear(state, stamp, peer, me, &w.p, now);
 		if (timed && why == R_HEARD)
 			wind(slot, me->silent);
-		return count(why, XDP_PASS);
+		return count(why, why == R_HEARD ? XDP_DROP : XDP_PASS);
 	}
 	if (k.sport != peer->port)
 		return count(R_PORT, XDP_PASS);

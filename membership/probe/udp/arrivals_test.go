@@ -9,7 +9,7 @@ import (
 	"github.com/quorate/quorate/membership/probe/probetest"
 )
 
-// stamped is a kernel's stamp of node 2 on link 0.
+// stamped is what a kernel has taken in of node 2's answers on link 0.
 type stamped struct{ probe.Arrival }
 
 func (s *stamped) Last(peer membership.NodeID, link int) probe.Arrival {
@@ -68,93 +68,191 @@ const at0 = membership.Mono(time.Hour)
 
 func after(d time.Duration) membership.Mono { return at0.Add(d) }
 
-// A reader that has not run for longer than anybody waits: the answers that lie unread in
-// its socket count by the kernel's stamp, and those who ask see no silence. When it reads
-// them they are as old as they are.
+// takes has the kernel take in the answer to a probe, at a time.
+func (r *reader) takes(q probe.Packet, at membership.Mono, age time.Duration) {
+	was := r.kernel.Arrival
+	answered := uint64(1)
+	if ahead := q.Seq - was.Seq; was.Seq != 0 {
+		answered |= was.Answered << ahead
+	}
+	r.kernel.Arrival = probe.Arrival{Seq: q.Seq, At: at, Answered: answered, Epoch: 21, Age: age, Stamp: membership.Mono(q.Seq) + 1000, View: q.Seq + 2000, Kernel: true}
+}
+
+// A reader that has not run for longer than anybody waits: the answers that the kernel took
+// in meanwhile count, and when it runs again they are as old as they are.
 func TestStarvedReader(t *testing.T) {
 	const ms = time.Millisecond
 	r := newReader(t)
 	if s := r.sample(); s.Heard != 0 {
 		t.Errorf("before any answer: %+v", s)
 	}
-	var asked []probe.Packet
 	for i := range 5 {
 		sent := after(time.Duration(i) * time.Second)
-		asked = append(asked, r.ask(sent))
-		r.kernel.Arrival = probe.Arrival{Seq: asked[i].Seq, At: sent.Add(3 * ms), Age: time.Duration(i) * ms}
-		if s := r.sample(); s.Heard != sent.Add(3*ms) || s.DaemonAge != time.Duration(i)*ms || s.Answered != 0 || r.p.Links()[0].Heard != s.Heard {
+		q := r.ask(sent)
+		r.takes(q, sent.Add(3*ms), time.Duration(i)*ms)
+		s, l := r.sample(), r.p.Links()[0]
+		if s.Heard != sent.Add(3*ms) || s.DaemonAge != time.Duration(i)*ms || s.Answered != uint64(i+1) || s.RTT != 3*ms || s.View != q.Seq+2000 {
 			t.Errorf("%d: %+v", i, s)
 		}
-	}
-	read := after(time.Minute)
-	for i, q := range asked {
-		r.read(q, time.Duration(i)*ms, read)
-		s := r.sample()
-		if s.Heard != after(4*time.Second+3*ms) || s.DaemonAge != 4*ms || s.Answered != uint64(i+1) {
-			t.Errorf("%d was read: %+v", i, s)
+		if l.Heard != s.Heard || l.ByKernel != s.Heard || !l.Kernel || l.Probes != i+1 || l.Lost != 0 || l.P99 != 3*ms {
+			t.Errorf("%d: %+v", i, l)
+		}
+		if again := r.sample(); again != s {
+			t.Errorf("%d: it counts twice: %+v", i, again)
 		}
 	}
-	if s := r.sample(); s.RTT != 3*ms {
-		t.Errorf("the round trip has the reader's delay: %v", s.RTT)
-	}
-	if l := r.p.Links()[0]; l.Probes != 5 || l.Lost != 0 || l.P50 != 3*ms || l.P99 != 3*ms {
-		t.Errorf("round trips have the reader's delay: %+v", l)
+	if n := r.p.Counters()["accepted"]; n != 5 {
+		t.Errorf("%d answers", n)
 	}
 	for _, s := range r.p.Snapshot()[1:] {
-		if s.Heard != 0 {
-			t.Errorf("a stamp of another: %+v", s)
+		if s.Heard != 0 || s.Answered != 0 {
+			t.Errorf("another's answers: %+v", s)
 		}
 	}
 }
 
-// Of answers that had waited only the newest one's arrival is known; one that was read before
-// the newest came in was not late.
-func TestRoundTripsOfABacklog(t *testing.T) {
+// A probe says what was heard last: that is looked at before it is made.
+func TestProbesSayWhatTheKernelTook(t *testing.T) {
+	r := newReader(t)
+	x := r.p.table.Load().index[2][0]
+	x.link.fd.Store(1 << 20) // none: it is made, and the kernel does not take it
+	x.due = at0
+	turn := func(at membership.Mono) probe.Packet {
+		t.Helper()
+		x.due = at
+		r.p.sendDue(&sender{tab: &table{targets: []*target{x}, interval: time.Second}}, at, 0)
+		q, err := probe.Parse(x.link.out.probes[0][:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	q := turn(at0)
+	if q.Stamp != 0 || q.Flags != 0 || q.Sent != at0 {
+		t.Errorf("%+v", q)
+	}
+	r.takes(q, after(time.Millisecond), 0)
+	if q = turn(after(time.Second)); q.Stamp != membership.Mono(q.Seq-1)+1000 || q.Flags != probe.FlagKernel {
+		t.Errorf("%+v", q)
+	}
+	if c := r.p.Counters(); c["sent"] != 0 || c["send_failed"] != 2 {
+		t.Errorf("%v", c)
+	}
+}
+
+// Of answers that came between two looks only the newest one's arrival is known; what is
+// missing among them is lost, and what an earlier look has counted is counted once.
+func TestAnswersBetweenLooks(t *testing.T) {
 	const ms = time.Millisecond
 	r := newReader(t)
-	first, second, third := r.ask(at0), r.ask(after(time.Second)), r.ask(after(2*time.Second))
-	r.kernel.Arrival = probe.Arrival{Seq: third.Seq, At: after(2*time.Second + 9*ms)}
-	r.read(first, 0, after(3*time.Second))
+	var asked []probe.Packet
+	ask := func(n int) {
+		for range n {
+			asked = append(asked, r.ask(after(time.Duration(len(asked))*ms)))
+		}
+	}
+	ask(7)
+	r.takes(asked[0], after(1*ms), 0)
+	r.takes(asked[1], after(2*ms), 0)
+	r.takes(asked[3], after(9*ms), 0)
 	s, l := r.sample(), r.p.Links()[0]
-	if s.RTT != 0 || s.Answered != 1 || s.Heard != r.kernel.At || l.Probes != 1 || l.Lost != 0 || l.P50 != 0 || l.P99 != 0 {
+	if s.RTT != 6*ms || s.Answered != 3 || s.Heard != after(9*ms) || l.P50 != 6*ms || l.P99 != 6*ms {
 		t.Errorf("%+v, %+v", s, l)
 	}
-	r.read(second, 0, after(time.Second+7*ms))
-	if s, l := r.sample(), r.p.Links()[0]; s.RTT != 7*ms || l.P50 != 7*ms || l.Probes != 2 {
+	r.takes(asked[4], after(10*ms), 0)
+	r.takes(asked[6], after(10*ms), 0)
+	if s, l := r.sample(), r.p.Links()[0]; s.Answered != 5 || s.RTT != 4*ms || l.Probes != 7 || l.Lost != 2 {
 		t.Errorf("%+v, %+v", s, l)
 	}
-	r.read(third, 0, after(3*time.Second))
-	if s, l := r.sample(), r.p.Links()[0]; s.RTT != 9*ms || l.P50 != 7*ms || l.P99 != 9*ms || l.Probes != 3 || l.Lost != 0 {
+	ask(63)
+	for _, q := range asked[7:] {
+		r.takes(q, after(80*ms), 0)
+	}
+	if s, l := r.sample(), r.p.Links()[0]; s.Answered != 5+63 || l.Probes != 60 || l.Lost != 0 {
 		t.Errorf("%+v, %+v", s, l)
 	}
 }
 
-// What was read late is not heard late: a peer that died meanwhile is silent at once.
-func TestOldSilenceIsOld(t *testing.T) {
+// What the kernel took in long after it was asked for has no round trip.
+func TestAnUnknownRoundTrip(t *testing.T) {
 	r := newReader(t)
 	q := r.ask(at0)
-	r.kernel.Arrival = probe.Arrival{Seq: q.Seq, At: after(time.Millisecond)}
-	r.read(q, 0, after(10*time.Second))
-	if s := r.sample(); s.Heard != after(time.Millisecond) || s.RTT != time.Millisecond {
+	for i := range 100 {
+		r.ask(after(time.Duration(i)))
+	}
+	r.takes(q, after(time.Hour), 0)
+	if s, l := r.sample(), r.p.Links()[0]; s.Answered != 1 || s.RTT != 0 || s.Heard != after(time.Hour) || l.P50 != 0 {
+		t.Errorf("%+v, %+v", s, l)
+	}
+}
+
+// What was never asked is heard, since the kernel says so, and answers no probe; of another
+// epoch than the one learnt nothing counts.
+func TestWhoseAnswersTheKernelTook(t *testing.T) {
+	r := newReader(t)
+	q := r.ask(at0)
+	q.Seq++
+	r.takes(q, after(1), 0)
+	if s := r.sample(); s.Heard != after(1) || s.Answered != 0 {
+		t.Errorf("never asked: %+v", s)
+	}
+	q.Seq--
+	r.p.Learn(2, 22, 23)
+	r.kernel.Arrival = probe.Arrival{}
+	r.takes(q, after(2), 0)
+	if s := r.sample(); s.Heard != after(1) || s.Answered != 0 {
+		t.Errorf("of an epoch that is not this peer's any more: %+v", s)
+	}
+	r.p.Learn(2, 0, 0)
+	r.kernel.Epoch = 0
+	if s := r.sample(); s.Heard != after(1) || s.Answered != 0 {
+		t.Errorf("of nobody's: %+v", s)
+	}
+}
+
+// What the kernel leaves, as it was in a frame that it could not judge or on a link that it does not
+// see, counts when it is read.
+func TestAnswersThatTheKernelLeaves(t *testing.T) {
+	r := newReader(t)
+	q := r.ask(at0)
+	r.takes(q, after(time.Millisecond), 5)
+	r.read(q, 5, after(time.Second)) // a copy
+	if s := r.sample(); s.Heard != after(time.Millisecond) || s.Answered != 1 {
 		t.Errorf("%+v", s)
 	}
-}
-
-// What the kernel has not stamped, as it was in a frame that it leaves alone or on a link
-// that it does not see, counts when it is read.
-func TestUnstampedAnswers(t *testing.T) {
-	r := newReader(t)
-	q := r.ask(at0)
-	r.kernel.Arrival = probe.Arrival{Seq: q.Seq, At: after(time.Millisecond), Age: 5}
-	r.read(q, 5, after(time.Second))
-	q = r.ask(after(2 * time.Second))
-	r.read(q, 6, after(3*time.Second))
-	if s := r.sample(); s.Heard != after(3*time.Second) || s.DaemonAge != 6 || s.RTT != time.Second || s.Answered != 2 {
+	older := r.ask(after(2 * time.Second))
+	q = r.ask(after(3 * time.Second))
+	r.takes(q, after(4*time.Second), 5)
+	r.read(older, 5, after(5*time.Second)) // held back: a newer one came
+	if s := r.sample(); s.Heard != after(4*time.Second) || s.Answered != 2 {
+		t.Errorf("%+v", s)
+	}
+	q = r.ask(after(6 * time.Second))
+	r.read(q, 6, after(7*time.Second))
+	if s := r.sample(); s.Heard != after(7*time.Second) || s.DaemonAge != 6 || s.RTT != time.Second || s.Answered != 3 {
 		t.Errorf("%+v", s)
 	}
 	r.kernel.Arrival = probe.Arrival{} // its maps have gone
-	if s := r.sample(); s.Heard != after(3*time.Second) {
+	if s := r.sample(); s.Heard != after(7*time.Second) {
 		t.Errorf("Heard went back: %+v", s)
+	}
+}
+
+// A kernel whose daemon has ended is no peer that is heard, until it has one again.
+func TestTheKernelTookTheNextDaemonsAnswer(t *testing.T) {
+	r := newReader(t)
+	q := r.ask(at0)
+	a := q.Reply()
+	a.Responder, a.Flags = 21, probe.FlagKernel|probe.FlagNoDaemon
+	var b [probe.Size]byte
+	a.Marshal(&b, key()[0])
+	r.p.receive(0, b[:], after(1), &r.out)
+	if l := r.p.Links()[0]; !l.NoDaemon || l.Heard != 0 {
+		t.Errorf("%+v", l)
+	}
+	r.takes(r.ask(after(2)), after(3), 0)
+	if l := r.p.Links()[0]; l.NoDaemon || l.Heard != after(3) {
+		t.Errorf("%+v", l)
 	}
 }
 
@@ -165,7 +263,7 @@ func TestAStampThatIsYetToBe(t *testing.T) {
 	now := after(time.Second)
 	r.p.clock = func() membership.Mono { return now }
 	q := r.ask(at0)
-	r.kernel.Arrival = probe.Arrival{Seq: 1 << 40, At: now + 1}
+	r.kernel.Arrival = probe.Arrival{Seq: 1 << 40, At: now + 1, Epoch: 21}
 	if s := r.sample(); s.Heard != 0 || r.p.Links()[0].Heard != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -179,23 +277,23 @@ func TestAStampThatIsYetToBe(t *testing.T) {
 	}
 }
 
-// The path of a packet makes no garbage with stamps either.
+// The path of a packet makes no garbage with what the kernel takes in either.
 func TestNoGarbageWithStamps(t *testing.T) {
 	r := newReader(t)
 	at := at0
 	buf := make([]membership.Sample, 0, 8)
-	var reply probe.Packet
-	var b [probe.Size]byte
-	tgt := r.p.table.Load().index[2][0]
+	tab := r.p.table.Load()
+	send := &sender{tab: tab}
+	for _, l := range r.p.links {
+		l.fd.Store(1 << 20)
+	}
 	if n := testing.AllocsPerRun(1000, func() {
 		at = at.Add(time.Second)
-		r.p.ask(tgt, at, &r.out)
-		q, _ := probe.Parse(r.out[:])
-		reply = q.Reply()
-		reply.Responder = 21
-		reply.Marshal(&b, (*r.p.keys.Load())[0])
-		r.kernel.Arrival = probe.Arrival{Seq: q.Seq, At: at.Add(1)}
-		r.p.receive(0, b[:], at.Add(2), &r.out)
+		for _, x := range tab.targets {
+			x.due, x.turn = at, 0
+		}
+		r.p.sendDue(send, at, 0)
+		r.kernel.Arrival = probe.Arrival{Seq: tab.targets[0].window.Sent(), At: at.Add(1), Answered: 1, Epoch: 21}
 		buf = r.p.AppendSnapshot(buf[:0])
 	}); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -11,20 +11,25 @@
 //
 // # When an answer came
 //
-// Where the kernel stamps answers as they come in (Options.Arrivals, ebpf/liveness), that
-// is when they came, however late they are read: Heard and round trips are by the stamp,
-// and Snapshot looks at it. So what waits unread, because the daemon was starved, is no
-// silence, and what was silent before it was read is. The stamp is of the newest answer
-// alone: those that waited beside it are answered probes without a round trip. Elsewhere an
-// answer comes when it is read.
+// Where the kernel takes answers in (Options.Arrivals, ebpf/liveness), they come to no
+// socket. The prober looks at what it has of each peer and link before each probe, and
+// whenever it is asked: Heard and round trips are by when the kernel saw the answer, however
+// late that is looked at. So what came while the daemon was starved is no silence, and what
+// was silent before it looks is. Of several between two looks only the newest one's arrival is
+// known: the others are answered probes without a round trip. Elsewhere an answer comes when
+// it is read.
 //
 // # Loops
 //
 // One socket for each own link address and one goroutine that answers probes and
-// judges replies as they come on it; one more sends. They wait with the runtime's
+// judges replies as they come on it; one more sends, to all peers in one go, so that the
+// round trips of the last have the time that it took to send to the others. They wait with the runtime's
 // poller and make every call that cannot block as a raw one: each call that the
 // runtime is told of wakes its monitor thread, which on a slow virtual machine
-// was half of the daemon's CPU time. The daemon gives all its threads real-time
+// was half of the daemon's CPU time. Wakings are what is left, so there are as few as can
+// be: who runs every interval anyway sends the probes (Turn), the sender wakes when nobody
+// did, and a reader rests while there is nothing short to read (inbox): its long probes are
+// read by who sends. The daemon gives all its threads real-time
 // priority, so these need none of their own. None ever waits for a peer, a lock
 // that is held for long, or memory: the path of a packet does not allocate.
 //

@@ -38,7 +38,7 @@ func TestTurns(t *testing.T) {
 				if at.Sub(begin)%interval != 0 {
 					t.Fatalf("%v after the beat", at.Sub(begin)%interval)
 				}
-				x.due = following(x.due, at, interval)
+				x.due = following(x.due, at, interval, 0)
 			}
 			x.extra = at.Add(probe.HurriedInterval(interval, MinInterval))
 		}

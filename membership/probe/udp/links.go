@@ -19,15 +19,16 @@ func (p *Prober) Links() []membership.LinkReport {
 	tab := p.table.Load()
 	n := min(max(int(reportOver/tab.interval), reportLeast), probe.RecentSize)
 	out := make([]membership.LinkReport, 0, len(tab.targets))
+	var passed membership.Mono
 	for _, t := range tab.targets {
-		out = append(out, t.report(n, p.arrived(t)))
+		p.look(t, &passed)
+		out = append(out, t.report(n))
 	}
 	return out
 }
 
-func (t *target) report(n int, came probe.Arrival) membership.LinkReport {
+func (t *target) report(n int) membership.LinkReport {
 	t.mu.Lock()
-	t.hear(came.At, came.Age)
 	recent, counts, s, kernel, kernelAt, gone, tried := t.recent, t.counts, t.sampleLocked(), t.kernel, t.kernelAt, t.gone, t.longs.Size() // a copy, so that the next packet does not wait
 	t.mu.Unlock()
 	if tried != 0 {

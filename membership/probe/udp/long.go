@@ -25,7 +25,7 @@ func (t *target) headers() int {
 // sendLongs sends the long probes of a target when it is their turn.
 func (p *Prober) sendLongs(t *target, buf *[probe.MaxLong]byte) {
 	fd := int(t.link.fd.Load())
-	if t.turn++; t.turn < probe.LongEvery || fd < 0 {
+	if t.turn < probe.LongEvery || fd < 0 {
 		return
 	}
 	t.turn = 0

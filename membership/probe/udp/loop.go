@@ -3,21 +3,19 @@ package udp
 import (
 	"context"
 	"fmt"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/probe"
+	"github.com/quorate/quorate/membership/probe/udp/alarm"
 )
 
 const (
 	openRetry = time.Second
-	// slots is over how many moments of an interval the probes are spread. More
-	// would not help the network, and each one costs a wake-up here and there.
-	slots = 4
-	// few targets have their turn together: it costs one wake-up and disturbs nobody.
-	few = 4
 	// batch bounds what is read of one socket before the others get a turn.
 	batch = 64
 )
@@ -27,40 +25,120 @@ const (
 // monitor thread each time, which on a slow virtual machine costs more than the
 // probe itself.
 
-// sendLoop sends each target its probe once an interval, spread over it.
-func (p *Prober) sendLoop(ctx context.Context) {
-	var tab *table
-	var buf [probe.Size]byte
-	var long [probe.MaxLong]byte
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		at := now()
-		if t := p.table.Load(); t != tab {
-			t.schedule(at, tab)
-			tab = t
-		}
-		next := at.Add(time.Second)
-		p.heldUp(tab, at)
-		for _, t := range tab.targets {
-			if t.turnAt(at) <= at {
-				p.sendProbe(t, now(), &buf)
-				if !t.between {
-					t.due = following(t.due, at, tab.interval)
-					p.sendLongs(t, &long)
-				}
-				t.extra = at.Add(probe.HurriedInterval(tab.interval, MinInterval))
-			}
-			next = min(next, t.turnAt(at))
-		}
-		timer.Reset(pause(now(), next))
+// sender is what sends probes: at its own times, or a little before or after when somebody
+// else runs then anyway (Turn).
+type sender struct {
+	mu    sync.Mutex
+	alarm *alarm.Alarm // nil: it does not run
+	tab   *table
+	long  [probe.MaxLong]byte
+}
+
+// sendLoop sends each target its probe once an interval, to all in one go: that is little
+// for any network, and each waking costs this node more than a probe.
+func (p *Prober) sendLoop(ctx context.Context, wake *alarm.Alarm) {
+	defer wake.Close()
+	defer p.sender.run(nil)
+	p.sender.run(wake)
+	for p.turn(false, 0) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-timer.C:
+		case <-wake.C:
 		case <-p.retable:
 		}
 	}
+}
+
+// run says that it runs now, or nil, that it does not.
+func (s *sender) run(wake *alarm.Alarm) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarm = wake
+}
+
+// slack is by how much of an interval a probe may come before or after its time, so that no
+// thread has to be woken for it alone.
+const slack = 8
+
+// Turn sends the probes that are due about now. Who runs every interval anyway, and says when
+// it comes again, saves the sender from being woken as often; it sends by itself what waits
+// for longer.
+func (p *Prober) Turn(again membership.Mono) { p.turn(true, again) }
+
+func (p *Prober) turn(guest bool, again membership.Mono) bool {
+	s := &p.sender
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.alarm == nil {
+		return false
+	}
+	at := now()
+	if t := p.table.Load(); t != s.tab {
+		t.schedule(at, s.tab)
+		s.tab = t
+	}
+	p.heldUp(s.tab, at)
+	early := time.Duration(0)
+	if guest {
+		early = s.tab.interval / slack
+	}
+	next := p.sendDue(s, at, early)
+	if again <= next.Add(early) {
+		next = next.Add(early) // it is expected before
+	}
+	s.alarm.Heard() // if it has rung, that is why
+	if err := s.alarm.Set(next); err != nil {
+		p.opt.Logger.Error("no probes are sent any more", "err", err)
+		return false
+	}
+	return true
+}
+
+// sendDue sends what is due, or will be so soon, and returns when the next probe is.
+func (p *Prober) sendDue(s *sender, at membership.Mono, early time.Duration) membership.Mono {
+	next, passed := at.Add(time.Second), at
+	for _, t := range s.tab.targets {
+		if t.turnAt(at) <= at.Add(early) {
+			if t.link.fd.Load() >= 0 {
+				p.look(t, &passed) // the probe says what was heard last
+				p.ask(t, at, p.queue(t))
+			}
+			if !t.between {
+				t.due = following(t.due, at, s.tab.interval, early)
+				t.turn++
+			}
+			t.extra = at.Add(probe.HurriedInterval(s.tab.interval, MinInterval))
+		}
+		next = min(next, t.turnAt(at))
+	}
+	for _, l := range p.links {
+		p.send(l)
+	}
+	for _, t := range s.tab.targets {
+		p.sendLongs(t, &s.long)
+	}
+	p.readResting()
+	return next
+}
+
+// queue returns the memory of a probe to a target, which is sent with those to others on
+// its link.
+func (p *Prober) queue(t *target) *[probe.Size]byte {
+	if t.link.out.full() {
+		p.send(t.link)
+	}
+	return t.link.out.add(t.probeTo)
+}
+
+// send sends the probes that wait on a link.
+func (p *Prober) send(l *link) {
+	if l.out.n == 0 {
+		return
+	}
+	n, failed := l.out.flush(int(l.fd.Load()))
+	p.drops[sent].Add(n)
+	p.drops[sendFailed].Add(failed)
 }
 
 // heldUp notes that for longer than a probe may be late none was sent. Who is silent then was
@@ -76,78 +154,106 @@ func (p *Prober) heldUp(tab *table, at membership.Mono) {
 	}
 }
 
-// offset is when within an interval the i-th of n targets has its turn.
-func offset(i, n int, interval time.Duration) time.Duration {
-	if n <= few {
-		return 0
+// following is when the next probe is due. A sender that was held up leaves out what it
+// missed; one whose time is another's, by so much, goes by that.
+func following(due, at membership.Mono, interval, by time.Duration) membership.Mono {
+	if by > 0 && at < due.Add(by) {
+		return at.Add(interval)
 	}
-	return interval / slots * time.Duration(i*slots/n)
-}
-
-// pause is how long to wait until next; not at all when that has passed.
-func pause(now, next membership.Mono) time.Duration { return max(next.Sub(now), 0) }
-
-// following is when the next probe is due. A sender that was held up leaves out
-// what it missed.
-func following(due, at membership.Mono, interval time.Duration) membership.Mono {
 	missed := max(at.Sub(due), 0) / interval
 	return due.Add((missed + 1) * interval)
 }
 
-func (p *Prober) sendProbe(t *target, at membership.Mono, buf *[probe.Size]byte) {
-	fd := int(t.link.fd.Load())
-	if fd < 0 {
-		return
-	}
-	p.ask(t, at, buf)
-	if !sendTo(fd, buf[:], t.probeTo) {
-		p.count(sendFailed)
-		return
-	}
-	p.count(sent)
+// inbox is of who reads a link: its loop, or, while that rests, the sender.
+type inbox struct {
+	resting atomic.Bool
+	resume  chan struct{}
+	buf     [probe.MaxLong + 1]byte // a longer datagram shows
+	reply   [probe.Size]byte
+	long    [probe.MaxLong]byte // a reply whose end is always zeros
+	short   membership.Mono     // when the last datagram was read that is no long one
 }
 
+const (
+	// restAfter is how many intervals after the last short datagram a reader rests: it is
+	// the kernel that takes all of them. The long ones are in no hurry.
+	restAfter = 16
+	// restMost is up to which interval that is worth while, and nobody waits for long.
+	restMost = 50 * time.Millisecond
+)
+
 // readLoop answers probes and judges replies on one link, until its file is closed.
-func (p *Prober) readLoop(l *link) {
-	var in [probe.MaxLong + 1]byte // a longer datagram shows
-	var out [probe.Size]byte
-	var long [probe.MaxLong]byte // its end is always zeros
-	conn, err := l.file.SyscallConn()
+func (p *Prober) readLoop(ctx context.Context, l *link, wait *waiter) {
+	conn, err := wait.file.SyscallConn()
 	if err != nil {
 		p.opt.Logger.Error("link is not read", "link", l.index, "err", err)
 		return
 	}
+	l.in.short = now()
 	for {
-		more := true
-		err := conn.Read(func(fd uintptr) bool {
-			more = p.readLink(l.index, int(fd), in[:], &out, &long)
-			return more // else wait for the next datagram
+		rest := false
+		err := conn.Read(func(uintptr) bool {
+			if n, _ := p.readLink(l, wait.fd); n == batch {
+				return true
+			}
+			interval := p.table.Load().interval
+			rest = interval <= restMost && now().Sub(l.in.short) > restAfter*interval
+			return rest // else wait for the next datagram
 		})
 		if err != nil {
 			return // closed
 		}
+		if !rest {
+			continue
+		}
+		wait.listen(false)
+		l.in.resting.Store(true)
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.in.resume:
+		}
+		wait.listen(true)
 	}
 }
 
-// readLink reads what has come on one link; false when nothing is left.
-func (p *Prober) readLink(link, fd int, in []byte, out *[probe.Size]byte, long *[probe.MaxLong]byte) bool {
-	for range batch {
-		n, ok := recv(fd, in)
-		if !ok {
-			return false // nothing more; a socket's pending error is cleared by reading it
+// readResting reads for those whose loops rest, and wakes them when they are needed.
+func (p *Prober) readResting() {
+	for _, l := range p.links {
+		fd := int(l.fd.Load())
+		if fd < 0 || !l.in.resting.Load() {
+			continue
 		}
-		if n > probe.Size {
-			if t, size := p.receiveLong(link, in[:n], now(), long); t != nil && !sendTo(fd, long[:size], t.replyTo) {
+		if n, short := p.readLink(l, fd); short || n == batch {
+			l.in.resting.Store(false)
+			l.in.resume <- struct{}{} // it waits for that alone
+		}
+	}
+}
+
+// readLink reads what has come on one link, and says how much, and whether there was a short
+// datagram.
+func (p *Prober) readLink(l *link, fd int) (n int, short bool) {
+	in := &l.in
+	for ; n < batch; n++ {
+		size, ok := recv(fd, in.buf[:])
+		if !ok {
+			break // nothing more; a socket's pending error is cleared by reading it
+		}
+		at := now()
+		if size > probe.Size {
+			if t, size := p.receiveLong(l.index, in.buf[:size], at, &in.long); t != nil && !sendTo(fd, in.long[:size], t.replyTo) {
 				p.count(sendFailed)
 			}
 			continue
 		}
-		t := p.receive(link, in[:n], now(), out)
-		if t != nil && !sendTo(fd, out[:], t.replyTo) {
+		in.short, short = at, true
+		t := p.receive(l.index, in.buf[:size], at, &in.reply)
+		if t != nil && !sendTo(fd, in.reply[:], t.replyTo) {
 			p.count(sendFailed)
 		}
 	}
-	return true
+	return n, short
 }
 
 // openLoop opens every link's socket, again and again while one is missing.
@@ -181,6 +287,12 @@ func (p *Prober) open(ctx context.Context, l *link, wg *sync.WaitGroup) bool {
 		}
 		return false
 	}
+	wait, err := newWaiter(fd, what)
+	if err != nil {
+		_ = unix.Close(fd)
+		p.warn(what, "%v", &LinkError{Link: l.index, Addr: l.addr, Err: err})
+		return false
+	}
 	p.setting.Lock()
 	defer p.setting.Unlock()
 	tab := p.table.Load()
@@ -192,13 +304,15 @@ func (p *Prober) open(ctx context.Context, l *link, wg *sync.WaitGroup) bool {
 	p.askMTUs(l, zone, tab)
 	setFilter(fd, filter(l.addr.Addr().Is4(), tab.sources(l)))
 	l.zone = zone
-	l.file = os.NewFile(uintptr(fd), what) // the socket does not block: the runtime's poller has it
-	l.fd.Store(int32(fd))                  // after the addresses: who sees it sees them
+	l.fd.Store(int32(fd)) // after the addresses: who sees it sees them
 	context.AfterFunc(ctx, func() {
 		l.fd.Store(-1)
-		_ = l.file.Close()
+		_ = wait.file.Close()
 	})
-	wg.Go(func() { p.readLoop(l) })
+	wg.Go(func() {
+		p.readLoop(ctx, l, &wait)
+		_ = unix.Close(fd)
+	})
 	p.unwarn(what)
 	p.opt.Logger.Info("link is probed", "link", l.index, "addr", l.addr)
 	return true

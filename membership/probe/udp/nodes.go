@@ -121,12 +121,17 @@ func (t *table) sources(l *link) (out []netip.Addr) {
 	return out
 }
 
-// schedule gives every target that has none yet its turn within an interval. After a
+// schedule gives every target that has none yet its turn, together with the others. After a
 // change of the interval all begin anew.
 func (t *table) schedule(at membership.Mono, before *table) {
-	for i, x := range t.targets {
-		if before == nil || before.interval != t.interval || x.due == 0 {
-			x.due = at.Add(offset(i, len(t.targets), t.interval))
+	anew := before == nil || before.interval != t.interval || len(before.targets) == 0
+	due := at
+	if !anew {
+		due = before.targets[0].due // whoever comes joins the others
+	}
+	for _, x := range t.targets {
+		if anew || x.due == 0 {
+			x.due = due
 		}
 	}
 }

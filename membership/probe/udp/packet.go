@@ -69,7 +69,9 @@ func (p *Prober) receive(link int, b []byte, at membership.Mono, out *[probe.Siz
 		if pkt.Prober != p.opt.Instance {
 			p.count(dropProber)
 		} else {
-			p.count(t.accept(&pkt, at, p.came(t)))
+			passed := at
+			p.look(t, &passed) // what came before it
+			p.count(t.accept(&pkt, at))
 		}
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/probe"
 )
 
 // now is CLOCK_BOOTTIME.
@@ -49,6 +50,53 @@ func sendTo(fd int, b []byte, to *rawAddress) bool {
 	_, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
 		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, uintptr(unsafe.Pointer(&to.b)), to.n)
 	return e == 0
+}
+
+// outbox has probes to many peers, which go out by one system call.
+type outbox struct {
+	n       int
+	headers [outboxSize]mmsghdr
+	vectors [outboxSize]unix.Iovec
+	probes  [outboxSize][probe.Size]byte
+}
+
+const outboxSize = 32
+
+// mmsghdr is the kernel's struct mmsghdr (linux/socket.h).
+type mmsghdr struct {
+	unix.Msghdr
+	sent uint32
+}
+
+func (o *outbox) full() bool { return o.n == len(o.headers) }
+
+// add returns the memory of a probe to an address.
+func (o *outbox) add(to *rawAddress) *[probe.Size]byte {
+	h, v, b := &o.headers[o.n], &o.vectors[o.n], &o.probes[o.n]
+	o.n++
+	v.Base = &b[0]
+	v.SetLen(len(b))
+	h.Name, h.Namelen, h.Iov = &to.b[0], uint32(to.n), v
+	h.SetIovlen(1)
+	return b
+}
+
+// flush sends what was added on a socket that does not block. One that the kernel does not
+// take holds up none of the others.
+func (o *outbox) flush(fd int) (sent, failed uint64) {
+	for at := 0; at < o.n; {
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&o.headers[at])), uintptr(o.n-at),
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		if e != 0 || n == 0 {
+			failed++
+			at++
+			continue
+		}
+		sent += uint64(n)
+		at += int(n)
+	}
+	o.n = 0
+	return sent, failed
 }
 
 // recv reads a datagram from a socket that does not block.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,42 @@ func openSocket(addr netip.AddrPort) (fd int, zone uint32, err error) {
 		return -1, 0, bindError(err)
 	}
 	return fd, zone, nil
+}
+
+// waiter is what a reader waits with until there is something to read on a socket. The runtime's
+// poller, on the socket itself, would wait for room to write as well, and so be woken for each
+// datagram that leaves, and for each that comes while nobody wants to know. So the socket is
+// in an epoll instance of its own, and the poller waits for that.
+type waiter struct {
+	file *os.File // of that instance
+	fd   int      // of the socket
+}
+
+func newWaiter(fd int, name string) (waiter, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return waiter{}, fmt.Errorf("epoll: %w", err)
+	}
+	err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN})
+	if err == nil {
+		err = unix.SetNonblock(epoll, true) // what the poller takes
+	}
+	if err != nil {
+		_ = unix.Close(epoll)
+		return waiter{}, fmt.Errorf("epoll: %w", err)
+	}
+	return waiter{file: os.NewFile(uintptr(epoll), name), fd: fd}, nil
+}
+
+// listen says whether anything that comes wakes who waits. What has come before does, too.
+func (w *waiter) listen(yes bool) {
+	event := unix.EpollEvent{}
+	if yes {
+		event.Events = unix.EPOLLIN
+	}
+	if conn, err := w.file.SyscallConn(); err == nil {
+		_ = conn.Control(func(epoll uintptr) { _ = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_MOD, w.fd, &event) }) // unless it is closed
+	}
 }
 
 func bindError(err error) error {

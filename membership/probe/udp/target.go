@@ -35,7 +35,7 @@ type target struct {
 	counts   uint64 // the probe, after first, from which recent counts: the first that this run of the peer answered; 0: none
 	sample   membership.Sample
 	seen     uint64          // instance of the last authentic reply, learnt or not
-	kernel   bool            // the last reply in time was the kernel's
+	kernel   bool            // the last reply in time was the peer's kernel's
 	gone     bool            // and said that it has no daemon
 	kernelAt membership.Mono // when the kernel gave the last one
 	prober   uint64          // the peer's run whose probes are told from copies
@@ -86,12 +86,57 @@ func (t *target) setRate(rate int) {
 	t.bucket.rate, t.others.rate = rate, rate
 }
 
-// snapshot is the sample, with an answer that nobody has read yet.
-func (t *target) snapshot(came probe.Arrival) membership.Sample {
+func (t *target) snapshot() membership.Sample {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.hear(came.At, came.Age)
 	return t.sampleLocked()
+}
+
+// take counts the answers that this kernel has taken in since it was looked at last, and
+// returns how many. Of all but the newest it is known only that they came: they have no
+// round trip.
+func (t *target) take(came probe.Arrival) (n uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if came.Epoch == 0 || came.Epoch != t.sample.Instance {
+		return 0
+	}
+	t.hear(came.At, came.Age)
+	sent, before, ok := t.window.Taken(came.Seq)
+	if !ok {
+		return 0
+	}
+	was := t.sample.Answered
+	for behind := min(came.Seq-before, 64) - 1; behind > 0; behind-- {
+		if came.Answered>>behind&1 != 0 {
+			t.recent.AnsweredSometime(came.Seq - behind - t.first)
+			t.answered(came.Seq - behind)
+		}
+	}
+	if sent != 0 {
+		t.sample.RTT = came.At.Sub(sent)
+		t.recent.Answered(came.Seq-t.first, t.sample.RTT)
+	} else {
+		t.recent.AnsweredSometime(came.Seq - t.first)
+	}
+	t.answered(came.Seq)
+	t.seen, t.gone, t.sample.View = came.Epoch, false, came.View
+	t.said(came.Kernel, came.Stamp, came.At)
+	return t.sample.Answered - was
+}
+
+// answered counts the answer to a probe.
+func (t *target) answered(seq uint64) {
+	if t.sample.Answered++; t.counts == 0 {
+		t.counts = seq - t.first
+	}
+}
+
+// said notes by whom the newest answer was given, and when.
+func (t *target) said(kernel bool, stamp, at membership.Mono) {
+	if t.kernel, t.stamp = kernel, stamp; kernel {
+		t.kernelAt = max(t.kernelAt, at)
+	}
 }
 
 func (t *target) sampleLocked() membership.Sample {
@@ -144,10 +189,8 @@ func (t *target) mayAnswer(q *probe.Packet, at membership.Mono) reason {
 	return answered
 }
 
-// accept judges an authentic reply to this instance, which was read at this time. It came
-// before: no later than the newest one that the kernel has seen, if that is none older. When
-// those came that had waited beside that one nobody knows: they have no round trip.
-func (t *target) accept(r *probe.Packet, at membership.Mono, came probe.Arrival) reason {
+// accept judges an authentic reply to this instance that this kernel has not taken in.
+func (t *target) accept(r *probe.Packet, at membership.Mono) reason {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.seen = r.Responder
@@ -165,33 +208,16 @@ func (t *target) accept(r *probe.Packet, at membership.Mono, came probe.Arrival)
 	case probe.Old:
 		return dropOld
 	}
-	age, timed := r.Age, true
-	if came.Seq >= r.Seq {
-		timed = came.Seq == r.Seq || at <= came.At
-		at, age = min(at, came.At), came.Age
-	}
 	rtt := at.Sub(r.Sent)
-	if timed {
-		t.recent.Answered(r.Seq-t.first, rtt)
-	} else {
-		t.recent.AnsweredSometime(r.Seq - t.first)
-	}
-	t.kernel, t.stamp = r.Flags&probe.FlagKernel != 0, r.Stamp
-	if t.kernel {
-		t.kernelAt = max(t.kernelAt, at)
-	}
+	t.recent.Answered(r.Seq-t.first, rtt)
+	t.said(r.Flags&probe.FlagKernel != 0, r.Stamp, at)
 	if t.gone = r.Flags&probe.FlagNoDaemon != 0; t.gone {
 		return dropNoDaemon
 	}
-	if t.counts == 0 {
-		t.counts = r.Seq - t.first
-	}
-	t.hear(at, age)
-	if timed {
-		t.sample.RTT = rtt
-	}
+	t.answered(r.Seq)
+	t.hear(at, r.Age)
+	t.sample.RTT = rtt
 	t.sample.View = r.View
-	t.sample.Answered++
 	return accepted
 }
 

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/probe"
+	"github.com/quorate/quorate/membership/probe/udp/alarm"
 )
 
 // Defaults and limits.
@@ -43,8 +43,8 @@ type Options struct {
 	// Rate is how many probes a second of one peer on one link are answered;
 	// 0: eight times what its interval asks for, at least 200.
 	Rate int
-	// Arrivals are the answers that the kernel has seen on the way to this prober; nil: it
-	// looks at none. They must be those to Instance.
+	// Arrivals are the answers that the kernel takes in; nil: it leaves all to this prober.
+	// They must be those to Instance.
 	Arrivals probe.Arrivals
 	Logger   *slog.Logger // nil: silent; it must not block
 }
@@ -65,6 +65,7 @@ type Prober struct {
 	view     atomic.Uint64
 
 	setting sync.Mutex // of the table, and of sockets by it
+	sender  sender
 
 	mu       sync.Mutex
 	warnings map[string]string // by what they are about
@@ -79,8 +80,9 @@ type link struct {
 	index int
 	addr  netip.AddrPort
 	zone  uint32       // set before fd
-	file  *os.File     // set before fd
 	fd    atomic.Int32 // -1 until open
+	out   outbox       // the sender's own
+	in    inbox
 }
 
 // New checks the options. It opens nothing.
@@ -103,7 +105,7 @@ func New(opt Options) (*Prober, error) {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
 	for i, a := range self.Addrs {
-		l := &link{index: i, addr: netip.AddrPortFrom(a.Unmap(), p.port(self.ID))}
+		l := &link{index: i, addr: netip.AddrPortFrom(a.Unmap(), p.port(self.ID)), in: inbox{resume: make(chan struct{}, 1)}}
 		l.fd.Store(-1)
 		p.links = append(p.links, l)
 	}
@@ -183,35 +185,39 @@ func (p *Prober) Learn(peer membership.NodeID, instance, epoch uint64) {
 	}
 }
 
-// Snapshot returns the newest sample of every peer and link, by node and link. An answer
-// that the kernel has seen counts although nobody has read it yet.
+// Snapshot returns the newest sample of every peer and link, by node and link.
 func (p *Prober) Snapshot() []membership.Sample {
 	return p.AppendSnapshot(make([]membership.Sample, 0, len(p.targets())))
 }
 
 // AppendSnapshot is Snapshot into memory of the caller's.
 func (p *Prober) AppendSnapshot(out []membership.Sample) []membership.Sample {
+	var passed membership.Mono
 	for _, t := range p.targets() {
-		out = append(out, t.snapshot(p.arrived(t)))
+		p.look(t, &passed)
+		out = append(out, t.snapshot())
 	}
 	return out
 }
 
-// came is the newest answer of a target that the kernel has seen.
-func (p *Prober) came(t *target) (a probe.Arrival) {
-	if p.opt.Arrivals != nil {
-		a = p.opt.Arrivals.Last(t.peer, t.link.index)
+// look counts what the kernel has taken in of a target's answers. An answer of a time that
+// is yet to be is none: by it, whoever wrote it, a peer would be heard for as long as that
+// takes, and by nothing else. passed is a time that has been; it becomes a later one where
+// that matters.
+func (p *Prober) look(t *target, passed *membership.Mono) {
+	if p.opt.Arrivals == nil {
+		return
 	}
-	return a
-}
-
-// arrived is came, without an answer of a time that is yet to be: by it, whoever wrote it,
-// a peer would be heard for as long as that takes, and by nothing else.
-func (p *Prober) arrived(t *target) probe.Arrival {
-	if a := p.came(t); a.At != 0 && a.At <= p.clock() {
-		return a
+	came := p.opt.Arrivals.Last(t.peer, t.link.index)
+	if came.At > *passed {
+		*passed = p.clock()
 	}
-	return probe.Arrival{}
+	if came.At == 0 || came.At > *passed {
+		return
+	}
+	if n := t.take(came); n != 0 {
+		p.drops[accepted].Add(n)
+	}
 }
 
 // Run probes and answers until ctx ends and its goroutines are gone. It is called once.
@@ -221,9 +227,13 @@ func (p *Prober) Run(ctx context.Context) error {
 			p.warn("memory", "memory is not locked (%v): set LimitMEMLOCK=infinity in the unit", err)
 		}
 	}
+	wake, err := alarm.New()
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { p.openLoop(ctx, &wg) })
-	wg.Go(func() { p.sendLoop(ctx) })
+	wg.Go(func() { p.sendLoop(ctx, wake) })
 	wg.Go(func() { p.mtuLoop(ctx) })
 	wg.Wait()
 	return nil

@@ -366,37 +366,13 @@ func TestHurriedSender(t *testing.T) {
 	for _, n := range nodes[1:] {
 		a.AwaitProbes(n.ID, 0, 100)
 	}
-	if pause(5, 4) != 0 || pause(5, 5) != 0 || pause(5, 7) != 2 {
-		t.Error("a moment that has passed is waited for")
-	}
-}
-
-func TestOffset(t *testing.T) {
-	for _, c := range []struct{ n, want int }{{1, 1}, {2, 1}, {4, 1}, {7, 4}, {62, 4}} {
-		moments := map[time.Duration]int{}
-		for i := range c.n {
-			d := offset(i, c.n, 40*time.Millisecond)
-			if d < 0 || d >= 40*time.Millisecond {
-				t.Errorf("target %d of %d at %v", i, c.n, d)
-			}
-			moments[d]++
-		}
-		for d, k := range moments {
-			if k > c.n/c.want+1 {
-				t.Errorf("%d of %d targets at %v", k, c.n, d)
-			}
-		}
-		if len(moments) != c.want {
-			t.Errorf("%d targets at %d moments, want %d", c.n, len(moments), c.want)
-		}
-	}
 }
 
 func TestFollowing(t *testing.T) {
 	for _, c := range []struct{ due, at, want membership.Mono }{
 		{100, 100, 110}, {100, 109, 110}, {100, 110, 120}, {100, 155, 160}, {100, 95, 110},
 	} {
-		if got := following(c.due, c.at, 10); got != c.want {
+		if got := following(c.due, c.at, 10, 0); got != c.want {
 			t.Errorf("following(%d, %d) = %d, want %d", c.due, c.at, got, c.want)
 		}
 	}
