@@ -42,7 +42,8 @@ func (s *stamps) close() error {
 
 // lookAgain is how often a stamp is read that the program is writing. It writes for some
 // nanoseconds: whoever comes between for longer has stopped that processor, and the stamp
-// that is half new is of two answers that did come.
+// that is half new is of two answers that did come. It is heard then, and what it says of
+// probes counts when it is whole.
 const lookAgain = 100
 
 // read is what is stamped of a peer's answers to a run of this node's.
@@ -52,15 +53,19 @@ func (s *stamps) read(slot uint32, k peerKey, run uint64) probe.Arrival {
 	}
 	at := &s.all[slot]
 	var v stampValue
+	whole := false
 	for range lookAgain {
 		v.Version = atomic.LoadUint64(&at.Version)
 		v.At, v.Sequence, v.Age, v.Run = atomic.LoadUint64(&at.At), atomic.LoadUint64(&at.Sequence), atomic.LoadUint64(&at.Age), atomic.LoadUint64(&at.Run)
 		v.Node, v.Link = atomic.LoadUint32(&at.Node), atomic.LoadUint32(&at.Link)
 		v.Answered, v.Epoch, v.Responder = atomic.LoadUint64(&at.Answered), atomic.LoadUint64(&at.Epoch), atomic.LoadUint64(&at.Responder)
 		v.View, v.Kernel = atomic.LoadUint64(&at.View), atomic.LoadUint64(&at.Kernel)
-		if v.Version&1 == 0 && atomic.LoadUint64(&at.Version) == v.Version {
+		if whole = v.Version&1 == 0 && atomic.LoadUint64(&at.Version) == v.Version; whole {
 			break
 		}
+	}
+	if !whole {
+		v.Sequence, v.Answered = 0, 0
 	}
 	if v.Run != run || (peerKey{v.Node, v.Link}) != k {
 		return probe.Arrival{}

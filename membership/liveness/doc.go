@@ -25,8 +25,8 @@
 //  3. All members whose rows are not void say silent, and with this node they are
 //     a quorum: Convicted, silent. There is no tolerance: each observer has itself
 //     looked for dead_after in vain. The probes of different nodes have different
-//     phases, so the last observer is at most an interval behind the first. Its row
-//     makes the verdict.
+//     phases, so the last observer is at most an interval and an eighth behind the
+//     first. Its row makes the verdict.
 //  4. One of them still hears it: nobody is convicted for silence. When no link
 //     between members was lost or came back for link_settle, the largest fully
 //     connected quorate set is chosen, and who is outside is Convicted, unlinked.
@@ -71,13 +71,14 @@
 // # Timelines
 //
 // A machine dies, or a link, at 0. The numbers are bounds without the time on
-// the wire; a peer's last answer may be an interval older than its death.
+// the wire; a probe may come an eighth of an interval late (probe/udp), so a peer's last
+// answer may be an interval and an eighth older than its death.
 //
 //	profile  interval  dead_after | first suspect from, last by | silent: convicted by | unlinked: by
-//	fast     10ms      40ms       | 30ms   40ms                 | 40ms                 | 100ms
-//	lan      38ms      190ms      | 152ms  190ms                | 190ms                | 456ms
-//	safe     400ms     2s         | 1.6s   2s                   | 2s                   | 4.8s
-//	vm       1s        10s        | 9s     10s                  | 10s                  | 22s
+//	fast     10ms      40ms       | 28.75ms  40ms               | 40ms                 | 100ms
+//	lan      38ms      190ms      | 147.25ms 190ms              | 190ms                | 456ms
+//	safe     400ms     2s         | 1.55s    2s                 | 2s                   | 4.8s
+//	vm       1s        10s        | 8.875s   10s                | 10s                  | 22s
 //
 // To the verdict add one way of a row where the last observer is not the one who
 // decides, and to the choice of a set the way of the last row that reports a

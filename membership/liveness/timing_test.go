@@ -46,7 +46,7 @@ func TestTimelinesInDoc(t *testing.T) {
 	for _, name := range profiles {
 		tm := profile(name)
 		want := fmt.Sprintf("%s %v %v | %v %v | %v | %v", name, tm.Interval, tm.DeadAfter,
-			tm.DeadAfter-tm.Interval, tm.DeadAfter, tm.DeadAfter, tm.DeadAfter+tm.LinkSettle)
+			tm.DeadAfter-tm.Interval-tm.Interval/8, tm.DeadAfter, tm.DeadAfter, tm.DeadAfter+tm.LinkSettle)
 		if !strings.Contains(text, want) {
 			t.Errorf("doc.go does not say %q", want)
 		}
@@ -66,7 +66,7 @@ func TestUnnoticedPauseIsShort(t *testing.T) {
 			for m.overslept(m.at.Add(longest+i/64)) == 0 {
 				longest += i / 64
 			}
-			if i+longest >= tm.DeadAfter {
+			if i+i/8+longest >= tm.DeadAfter {
 				t.Fatalf("%v/%v: a pause of %v goes unnoticed", i, tm.DeadAfter, longest)
 			}
 		}

@@ -65,6 +65,9 @@
 // configured address of its source, so that a replay gains nothing; nor does it take
 // anything away: of the instance that is known to run at its source each
 // sequence is answered once (Replays), and the probes of all others, which may be
-// copies from an earlier run, have a rate of their own. A reply counts only if Window accepts it: it echoes a sequence
-// and stamp that are outstanding and newer than the last one answered.
+// copies from an earlier run, have a rate of their own. A reply counts only if Window accepts
+// it: it echoes a sequence and stamp that are outstanding and newer than the last one answered.
+// A kernel that takes replies in (Arrivals) knows neither: it asks for a newer sequence, and
+// for a time of sending that is no longer ago than a probe may be outstanding; the tag says that
+// this node has written both.
 package probe

@@ -25,13 +25,13 @@ const untimed = math.MaxUint32
 // Sent notes a probe. Sequences grow by one.
 func (r *Recent) Sent(seq uint64) { r.took[seq%RecentSize] = 0 }
 
-// Answered notes the answer to a probe that Window has called Fresh.
+// Answered notes the answer to a probe that Window has called Fresh, or Taken.
 func (r *Recent) Answered(seq uint64, rtt time.Duration) {
 	r.took[seq%RecentSize] = uint32(min(max(rtt.Microseconds(), 1), untimed-1))
 }
 
-// AnsweredSometime notes one that was read too late to tell when it came: it counts, and has
-// no round trip.
+// AnsweredSometime notes one of which nobody knows when it came, since a newer one came before
+// anybody looked: it counts, and has no round trip.
 func (r *Recent) AnsweredSometime(seq uint64) { r.took[seq%RecentSize] = untimed }
 
 // Tally is what Recent says of a number of probes. Round trips are exact to 1 µs, and

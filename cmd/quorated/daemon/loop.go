@@ -12,6 +12,7 @@ import (
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
 	"github.com/quorate/quorate/membership/links"
+	"github.com/quorate/quorate/membership/probe/udp"
 	"github.com/quorate/quorate/membership/probe/udp/alarm"
 )
 
@@ -41,7 +42,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 		if err := wake.Set(at); err != nil {
 			return err
 		}
-		if looked {
+		if looked && mayBeLate(d.cfgNow().Timing) {
 			d.prober.Turn(at)
 		}
 		select {
@@ -62,6 +63,12 @@ func (d *Daemon) loop(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// mayBeLate says whether three probes fit into dead_after (liveness.CheckTiming) also when each
+// comes as late as the loop may send it.
+func mayBeLate(t membership.Timing) bool {
+	return t.DeadAfter >= 3*(t.Interval+t.Interval/udp.Slack)
 }
 
 // look takes what the prober measured when that is due, or a peer has fallen silent: for

@@ -40,7 +40,7 @@ func (p *Prober) sendLoop(ctx context.Context, wake *alarm.Alarm) {
 	defer wake.Close()
 	defer p.sender.run(nil)
 	p.sender.run(wake)
-	for p.turn(false, 0) {
+	for p.ownTurn() {
 		select {
 		case <-ctx.Done():
 			return
@@ -57,23 +57,34 @@ func (s *sender) run(wake *alarm.Alarm) {
 	s.alarm = wake
 }
 
-// slack is by how much of an interval a probe may come before or after its time, so that no
-// thread has to be woken for it alone.
-const slack = 8
+// Slack is what part of an interval, an eighth, a probe may come before or after its time, so
+// that no thread has to be woken for it alone.
+const Slack = 8
 
 // Turn sends the probes that are due about now. Who runs every interval anyway, and says when
 // it comes again, saves the sender from being woken as often; it sends by itself what waits
-// for longer.
-func (p *Prober) Turn(again membership.Mono) { p.turn(true, again) }
+// for longer. So two probes may be an interval and an eighth apart. Turn waits for nobody: whom
+// it would wait for is sending.
+func (p *Prober) Turn(again membership.Mono) {
+	if p.sender.mu.TryLock() {
+		defer p.sender.mu.Unlock()
+		p.turn(true, again)
+	}
+}
+
+// ownTurn is that of the sender; false: it has ended.
+func (p *Prober) ownTurn() bool {
+	p.sender.mu.Lock()
+	defer p.sender.mu.Unlock()
+	return p.turn(false, 0)
+}
 
 func (p *Prober) turn(guest bool, again membership.Mono) bool {
 	s := &p.sender
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.alarm == nil {
 		return false
 	}
-	at := now()
+	at := p.clock()
 	if t := p.table.Load(); t != s.tab {
 		t.schedule(at, s.tab)
 		s.tab = t
@@ -81,10 +92,10 @@ func (p *Prober) turn(guest bool, again membership.Mono) bool {
 	p.heldUp(s.tab, at)
 	early := time.Duration(0)
 	if guest {
-		early = s.tab.interval / slack
+		early = s.tab.interval / Slack
 	}
-	next := p.sendDue(s, at, early)
-	if again <= next.Add(early) {
+	next, own := p.sendDue(s, at, early)
+	if own && again <= next.Add(early) {
 		next = next.Add(early) // it is expected before
 	}
 	s.alarm.Heard() // if it has rung, that is why
@@ -95,22 +106,25 @@ func (p *Prober) turn(guest bool, again membership.Mono) bool {
 	return true
 }
 
-// sendDue sends what is due, or will be so soon, and returns when the next probe is.
-func (p *Prober) sendDue(s *sender, at membership.Mono, early time.Duration) membership.Mono {
+// sendDue sends what is due, or will be so soon, and returns when the next probe is, and
+// whether that is one of an interval, and not between two. What lies in the sockets is read
+// first: no answer to what is sent now can have come before it.
+func (p *Prober) sendDue(s *sender, at membership.Mono, early time.Duration) (next membership.Mono, own bool) {
+	p.readResting(s.tab.interval)
 	next, passed := at.Add(time.Second), at
 	for _, t := range s.tab.targets {
-		if t.turnAt(at) <= at.Add(early) {
-			if t.link.fd.Load() >= 0 {
-				p.look(t, &passed) // the probe says what was heard last
-				p.ask(t, at, p.queue(t))
-			}
+		due := t.turnAt(at)
+		if due <= at || !t.between && due <= at.Add(early) {
+			p.askNow(t, at, &passed)
 			if !t.between {
 				t.due = following(t.due, at, s.tab.interval, early)
-				t.turn++
 			}
 			t.extra = at.Add(probe.HurriedInterval(s.tab.interval, MinInterval))
+			due = t.turnAt(at)
 		}
-		next = min(next, t.turnAt(at))
+		if due < next {
+			next, own = due, !t.between
+		}
 	}
 	for _, l := range p.links {
 		p.send(l)
@@ -118,8 +132,19 @@ func (p *Prober) sendDue(s *sender, at membership.Mono, early time.Duration) mem
 	for _, t := range s.tab.targets {
 		p.sendLongs(t, &s.long)
 	}
-	p.readResting()
-	return next
+	return next, own
+}
+
+// askNow puts the next probe of a target where those of its link wait to be sent.
+func (p *Prober) askNow(t *target, at membership.Mono, passed *membership.Mono) {
+	if t.link.fd.Load() < 0 {
+		return
+	}
+	p.look(t, passed) // the probe says what was heard last
+	p.ask(t, at, p.queue(t))
+	if !t.between {
+		t.turn++
+	}
 }
 
 // queue returns the memory of a probe to a target, which is sent with those to others on
@@ -218,13 +243,13 @@ func (p *Prober) readLoop(ctx context.Context, l *link, wait *waiter) {
 }
 
 // readResting reads for those whose loops rest, and wakes them when they are needed.
-func (p *Prober) readResting() {
+func (p *Prober) readResting(interval time.Duration) {
 	for _, l := range p.links {
 		fd := int(l.fd.Load())
 		if fd < 0 || !l.in.resting.Load() {
 			continue
 		}
-		if n, short := p.readLink(l, fd); short || n == batch {
+		if n, short := p.readLink(l, fd); short || n == batch || interval > restMost {
 			l.in.resting.Store(false)
 			l.in.resume <- struct{}{} // it waits for that alone
 		}
@@ -305,15 +330,22 @@ func (p *Prober) open(ctx context.Context, l *link, wg *sync.WaitGroup) bool {
 	setFilter(fd, filter(l.addr.Addr().Is4(), tab.sources(l)))
 	l.zone = zone
 	l.fd.Store(int32(fd)) // after the addresses: who sees it sees them
-	context.AfterFunc(ctx, func() {
-		l.fd.Store(-1)
-		_ = wait.file.Close()
-	})
+	context.AfterFunc(ctx, func() { _ = wait.file.Close() })
 	wg.Go(func() {
 		p.readLoop(ctx, l, &wait)
-		_ = unix.Close(fd)
+		p.close(l, fd)
 	})
 	p.unwarn(what)
 	p.opt.Logger.Info("link is probed", "link", l.index, "addr", l.addr)
 	return true
+}
+
+// close closes a link's socket when nobody uses it.
+func (p *Prober) close(l *link, fd int) {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	p.sender.mu.Lock()
+	defer p.sender.mu.Unlock()
+	l.fd.Store(-1)
+	_ = unix.Close(fd)
 }

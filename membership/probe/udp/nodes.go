@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/membership/probe"
 )
 
 // table is whom a Prober probes, as of one configuration. It is never changed, but
@@ -121,15 +122,19 @@ func (t *table) sources(l *link) (out []netip.Addr) {
 	return out
 }
 
-// schedule gives every target that has none yet its turn, together with the others. After a
-// change of the interval all begin anew.
+// schedule gives every target that has none yet its turn, together with the others, but not
+// for long probes: a socket has no room for those to everybody. After a change of the interval
+// all begin anew.
 func (t *table) schedule(at membership.Mono, before *table) {
 	anew := before == nil || before.interval != t.interval || len(before.targets) == 0
 	due := at
 	if !anew {
 		due = before.targets[0].due // whoever comes joins the others
 	}
-	for _, x := range t.targets {
+	for i, x := range t.targets {
+		if x.due == 0 {
+			x.turn = i % probe.LongEvery
+		}
 		if anew || x.due == 0 {
 			x.due = due
 		}

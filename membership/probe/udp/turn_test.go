@@ -15,15 +15,22 @@ import (
 )
 
 // A guest who comes about when probes are due sends them, and the sender is not woken for
-// them; it is when the guest does not come, and at its own time when none is expected.
+// them; it is when the guest does not come, and at its own time when none is expected. No two
+// probes are further apart than an interval and an eighth.
 func TestTurnOfAGuest(t *testing.T) {
-	const interval = 400 * time.Millisecond
+	const (
+		ms       = time.Millisecond
+		interval = 400 * ms
+		late     = interval / Slack
+	)
 	r := &rig{}
 	p, err := New(r.options(probetest.Spec{Self: 1, Nodes: r.nodes(t, 3, 1), Interval: interval, Keys: key(), Instance: 10}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.links[0].fd.Store(1 << 20) // what is sent goes nowhere
+	at := now().Add(time.Hour)
+	p.clock = func() membership.Mono { return at }
 	never := membership.Mono(1 << 62)
 	if p.Turn(never); p.Snapshot()[0].Sent != 0 {
 		t.Error("it sends without running")
@@ -34,42 +41,74 @@ func TestTurnOfAGuest(t *testing.T) {
 	}
 	defer wake.Close()
 	p.sender.run(wake)
-	begin := now()
-	p.turn(false, 0)
-	sent := func(want uint64) {
-		t.Helper()
+	begin, probes := at, uint64(0)
+	for _, c := range []struct {
+		name  string
+		after time.Duration // since the first
+		guest bool
+		again membership.Mono
+		sends bool
+		wakes time.Duration
+	}{
+		{"the sender", 0, false, 0, true, interval},
+		{"a guest, too early", 300 * ms, true, never, false, interval},
+		{"one who comes again in time", 301 * ms, true, begin.Add(interval + late), false, interval + late},
+		{"a little early", 360 * ms, true, never, true, 760 * ms},
+		{"who comes again in time, early", 361 * ms, true, begin.Add(760*ms + late), false, 760*ms + late},
+		{"a little late", 800 * ms, true, begin.Add(1200*ms + late), true, 1200*ms + late},
+		{"not again", 1200*ms + late, false, 0, true, 1600 * ms},
+		{"the sender, late", 1650 * ms, false, 0, true, 2000 * ms},
+		{"a guest, too late", 2500 * ms, true, never, true, 2800 * ms},
+	} {
+		at = begin.Add(c.after)
+		if c.guest {
+			p.Turn(c.again)
+		} else if !p.ownTurn() {
+			t.Fatalf("%s: it has ended", c.name)
+		}
+		if c.sends {
+			probes++
+		}
 		for _, s := range p.Snapshot() {
-			if s.Sent != want {
-				t.Errorf("%d probes to node %d, want %d", s.Sent, s.Peer, want)
+			if s.Sent != probes || c.sends && s.Asked != at {
+				t.Errorf("%s: %d probes to node %d, the last at %v, want %d", c.name, s.Sent, s.Peer, s.Asked.Sub(begin), probes)
 			}
 		}
-	}
-	rings := func(least, most time.Duration) {
-		t.Helper()
-		<-wake.C
-		if after := now().Sub(begin); after < least || after > most {
-			t.Errorf("woken after %v, want %v to %v", after, least, most)
+		if got := wake.At().Sub(begin); got != c.wakes {
+			t.Errorf("%s: wakes at %v, want %v", c.name, got, c.wakes)
 		}
 	}
-	sent(1)
-	p.Turn(never) // too early by far
-	sent(1)
-	time.Sleep(interval - interval/slack/2)
-	if now().Sub(begin) >= interval {
-		t.Skip("this machine does not run a test in time")
+	if p.sender.run(nil); p.ownTurn() {
+		t.Error("it goes on when it has ended")
 	}
-	begin = now()
-	p.Turn(begin.Add(interval))
-	sent(2)
-	rings(interval+interval/slack, 2*interval)
-	begin = p.Snapshot()[0].Asked.Add(interval) // when they were due
-	p.turn(false, 0)
-	sent(3)
-	due := p.sender.tab.targets[0].due
-	p.Turn(never)
-	sent(3)
-	begin = now()
-	rings(due.Sub(begin), due.Sub(begin)+interval)
+}
+
+// Slack is for probes of an interval: a guest sends none of those between before its time.
+func TestTurnOfAGuestWhileHurried(t *testing.T) {
+	const interval = 400 * time.Millisecond
+	r := &rig{}
+	p, err := New(r.options(probetest.Spec{Self: 1, Nodes: r.nodes(t, 2, 1), Interval: interval, Keys: key(), Instance: 10}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.links[0].fd.Store(1 << 20)
+	begin := now()
+	at := begin
+	p.clock = func() membership.Mono { return at }
+	wake, err := alarm.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wake.Close()
+	p.sender.run(wake)
+	p.ownTurn()
+	p.targets()[0].hurried.Store(int64(begin.Add(time.Hour)))
+	for ; at < begin.Add(100*interval); at = at.Add(interval / 100) {
+		p.Turn(at)
+	}
+	if n := p.Snapshot()[0].Sent; n < 399 || n > 100*(probe.HurryBy+1) {
+		t.Errorf("%d probes in 100 intervals", n)
+	}
 }
 
 // Where the kernel takes all that is short, a reader is not woken for the long probes: they are

@@ -70,7 +70,7 @@ type Prober struct {
 	mu       sync.Mutex
 	warnings map[string]string // by what they are about
 
-	clock func() membership.Mono // that of stamps
+	clock func() membership.Mono // that of stamps, and of turns
 }
 
 var _ membership.Prober = (*Prober)(nil)

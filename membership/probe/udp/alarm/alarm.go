@@ -25,6 +25,11 @@ type Alarm struct {
 	conn  syscall.RawConn
 	ended sync.WaitGroup
 	at    membership.Mono
+
+	// What setting it takes, so that it makes no garbage.
+	when   unix.ItimerSpec
+	failed unix.Errno
+	arm    func(fd uintptr)
 }
 
 // unset is no time.
@@ -40,6 +45,9 @@ func New() (*Alarm, error) {
 	if a.conn, err = a.file.SyscallConn(); err != nil {
 		_ = a.file.Close()
 		return nil, fmt.Errorf("timerfd: %w", err)
+	}
+	a.arm = func(fd uintptr) {
+		_, _, a.failed = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, unix.TFD_TIMER_ABSTIME, uintptr(unsafe.Pointer(&a.when)), 0, 0, 0)
 	}
 	a.ended.Go(func() {
 		for a.conn.Read(rang) == nil {
@@ -64,13 +72,10 @@ func (a *Alarm) Set(at membership.Mono) error {
 	if at = max(at, 0); at == a.at {
 		return nil
 	}
-	when := unix.ItimerSpec{Value: unix.NsecToTimespec(max(int64(at), 1))} // 0 would be never
-	var failed unix.Errno
-	err := a.conn.Control(func(fd uintptr) {
-		_, _, failed = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, fd, unix.TFD_TIMER_ABSTIME, uintptr(unsafe.Pointer(&when)), 0, 0, 0)
-	})
-	if err == nil && failed != 0 {
-		err = failed
+	a.when.Value = unix.NsecToTimespec(max(int64(at), 1)) // 0 would be never
+	err := a.conn.Control(a.arm)
+	if err == nil && a.failed != 0 {
+		err = a.failed
 	}
 	if err != nil {
 		return fmt.Errorf("timerfd: %w", err)
@@ -78,6 +83,9 @@ func (a *Alarm) Set(at membership.Mono) error {
 	a.at = at
 	return nil
 }
+
+// At is when it rings, or has rung; below 0: never.
+func (a *Alarm) At() membership.Mono { return a.at }
 
 // Heard says that C was read: the same time may be set again.
 func (a *Alarm) Heard() { a.at = unset }

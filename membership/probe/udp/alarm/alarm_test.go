@@ -87,3 +87,20 @@ func TestAlarmEnds(t *testing.T) {
 		t.Error("a closed one was set")
 	}
 }
+
+func TestNoGarbage(t *testing.T) {
+	a, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	at := boottime().Add(time.Hour)
+	if n := testing.AllocsPerRun(100, func() {
+		at++
+		if err := a.Set(at); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
