@@ -41,7 +41,7 @@ func (w *world) pulled(dead time.Duration, pull func(link int) time.Time, heal f
 	at := pull(0)
 	w.moved(at, 1)
 	w.via(1, 0)
-	w.keptOn(toAndFro, at, dead+resend)
+	w.keptOn(toAndFro, at, w.Stretch(dead)+resend)
 	at = time.Now()
 	heal(0)
 	w.told(at, "link 0 ") // carries again; the DLM stays where it is, for now
@@ -49,7 +49,7 @@ func (w *world) pulled(dead time.Duration, pull func(link int) time.Time, heal f
 	at = pull(1)
 	w.moved(at, 0)
 	w.via(0, 1)
-	w.keptOn(toAndFro, at, dead+resend)
+	w.keptOn(toAndFro, at, w.Stretch(dead)+resend)
 	heal(1)
 
 	toAndFro.stop()
