@@ -306,16 +306,16 @@ func (p *Prober) openLoop(ctx context.Context, wg *sync.WaitGroup) {
 func (p *Prober) open(ctx context.Context, l *link, wg *sync.WaitGroup) bool {
 	what := fmt.Sprintf("link %d", l.index)
 	fd, zone, err := openSocket(l.addr)
+	var wait waiter
+	if err == nil {
+		if wait, err = newWaiter(fd, what); err != nil {
+			_ = unix.Close(fd)
+		}
+	}
 	if err != nil {
 		if p.warn(what, "%v", &LinkError{Link: l.index, Addr: l.addr, Err: err}) {
 			p.opt.Logger.Warn("link is not probed", "link", l.index, "addr", l.addr, "err", err)
 		}
-		return false
-	}
-	wait, err := newWaiter(fd, what)
-	if err != nil {
-		_ = unix.Close(fd)
-		p.warn(what, "%v", &LinkError{Link: l.index, Addr: l.addr, Err: err})
 		return false
 	}
 	p.setting.Lock()
