@@ -44,6 +44,11 @@
 //     (recover_status moves, at most 100 ms), and one that was not is repeated
 //     in full by the next (S21).
 //
+// Since Linux 6.12 the removal of a comms entry waits for an attempt to connect to the
+// peer, up to 131 s with the tree's mutex held, so that no lockspace of the node can be
+// started meanwhile. Attempts are ended (SOCK_DESTROY); on a kernel that was built without
+// that the peer's neighbour entry is forgotten again and again, and the next SYN fails.
+//
 // A refused joiner that was started gets its error when the kernel has shut its
 // connections. To peers that did not answer that took 10 s and more on Linux 6.1, so
 // their comms entries are made anew first, at both ends: see RenewPeer.

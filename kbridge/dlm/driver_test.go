@@ -513,6 +513,38 @@ func TestRemovePeerOfAnotherLife(t *testing.T) {
 	n.equal(n.k.Configfs.Comm(2), uint32(0), "sequence")
 }
 
+// A removal that waits for an attempt to connect is helped as the kernel allows.
+func TestRemovalThatWaits(t *testing.T) {
+	for _, c := range []struct {
+		kind            configfstest.Kernel
+		abort           error
+		aborts, forgets bool
+	}{
+		{configfstest.Linux6_18, nil, true, false},
+		{configfstest.Linux6_18, syscall.EOPNOTSUPP, false, true},
+		{configfstest.Linux6_1, syscall.EOPNOTSUPP, false, false}, // there it does not wait
+	} {
+		n := open(t, c.kind)
+		n.k.AbortFails(c.abort)
+		n.setPeer(inc(2, "b"))
+		arrived, release := n.k.HoldComm(2)
+		n.must(n.RemovePeer(inc(2, "b")))
+		<-arrived
+		begun, forgotten := n.k.Aborts(addrs[2][0]), n.k.Forgotten(addrs[2][0])
+		helped := func() []any {
+			return []any{n.k.Aborts(addrs[2][0]) > begun, n.k.Forgotten(addrs[2][0]) > forgotten}
+		}
+		want := []any{c.aborts, c.forgets}
+		for over := time.Now().Add(5 * time.Second); !reflect.DeepEqual(helped(), want) && time.Now().Before(over); {
+			time.Sleep(10 * time.Millisecond)
+		}
+		n.equal(helped(), want, "helped again while it waits")
+		release()
+		n.must(next[dlm.PeerRemoved](n).Err)
+		n.equal(n.k.Forgotten(addrs[2][0]) > 0, c.forgets, "forgotten")
+	}
+}
+
 // A blocked stop holds up nothing but its own lockspace.
 func TestBlockedStop(t *testing.T) {
 	n := open(t, configfstest.Linux6_18)

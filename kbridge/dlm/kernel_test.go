@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
@@ -67,6 +69,50 @@ func TestKernelAbortConnects(t *testing.T) {
 	}
 	if n, err := dlm.AbortConnects(netip.AddrFrom4(to), 21999); n != 0 || err != nil {
 		t.Fatal(n, err)
+	}
+}
+
+// A connection attempt to a neighbour that was known and is silent fails as soon as it is
+// forgotten and asked for again, and not when all repetitions are sent (131 s).
+func TestKernelForget(t *testing.T) {
+	realKernel(t)
+	to := ownAddr(t).As4()
+	to[3] ^= 0x40
+	silent := netip.AddrFrom4(to)
+	if err := dlm.Forget(silent); err != nil {
+		t.Fatalf("nobody that is known: %v", err)
+	}
+	routes, err := netlink.RouteGet(silent.AsSlice())
+	if err != nil || len(routes) != 1 {
+		t.Fatal(routes, err)
+	}
+	known := netlink.Neigh{LinkIndex: routes[0].LinkIndex, IP: silent.AsSlice(), State: netlink.NUD_REACHABLE, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}}
+	if err := netlink.NeighSet(&known); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	began := time.Now()
+	go func() {
+		c, err := net.DialTimeout("tcp", netip.AddrPortFrom(silent, 21999).String(), time.Minute)
+		if err == nil {
+			_ = c.Close()
+		}
+		failed <- err
+	}()
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	for {
+		select {
+		case err := <-failed:
+			if took := time.Since(began); !errors.Is(err, syscall.EHOSTUNREACH) || took > 15*time.Second {
+				t.Errorf("after %v: %v", took, err)
+			}
+			return
+		case <-again.C:
+			if err := dlm.Forget(silent); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -77,6 +77,9 @@ type Sockets interface {
 	Conns(port uint16, v4 bool) ([]Conn, error)
 	// AbortConnects destroys TCP sockets in SYN_SENT to the address and port.
 	AbortConnects(to netip.Addr, port uint16) (int, error)
+	// Forget has the kernel ask the network again who has the address, so that attempts
+	// to connect to it fail when nobody has.
+	Forget(to netip.Addr) error
 }
 
 func (o *Options) check() error {

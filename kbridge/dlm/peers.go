@@ -144,11 +144,17 @@ func (d *Driver) allPeers() []netip.Addr {
 
 // aborting runs f, which removes comms entries, and ends the DLM's connection
 // attempts to the addresses before and meanwhile. Since Linux 6.12 the removal
-// waits for the attempt, 131 s at worst, with the tree's mutex held.
+// waits for the attempt, 131 s at worst, with the tree's mutex held. A kernel that
+// cannot end one has it fail, if nobody is at the address.
 func (d *Driver) aborting(addrs []netip.Addr, f func()) {
+	end := func() { d.abort(addrs) }
 	if !d.abort(addrs) {
-		f()
-		return
+		if !connectBlocks(d.o.Release) {
+			f()
+			return
+		}
+		end = func() { d.forget(addrs) }
+		end()
 	}
 	done := make(chan struct{})
 	var wg sync.WaitGroup
@@ -158,7 +164,7 @@ func (d *Driver) aborting(addrs []netip.Addr, f func()) {
 		for {
 			select {
 			case <-t.C:
-				d.abort(addrs)
+				end()
 			case <-done:
 				return
 			}
@@ -184,6 +190,14 @@ func (d *Driver) abort(addrs []netip.Addr) bool {
 		}
 	}
 	return len(addrs) > 0
+}
+
+func (d *Driver) forget(addrs []netip.Addr) {
+	for _, a := range addrs {
+		if err := d.o.Sockets.Forget(a); err != nil {
+			d.o.Log.Debug("cannot have the network asked again", slog.String("for", a.String()), slog.Any("err", err))
+		}
+	}
 }
 
 // awaitPeers waits for the comms entries that the start depends on, and sees

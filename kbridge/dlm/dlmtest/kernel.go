@@ -36,6 +36,7 @@ type Kernel struct {
 	plocks     chan []byte
 	replies    chan []byte
 	aborts     map[netip.Addr]int
+	forgotten  map[netip.Addr]int
 	abortErr   error
 	replayed   []string
 	answers    []string
@@ -48,7 +49,7 @@ func New(kind configfstest.Kernel, self uint32) *Kernel {
 		Configfs: configfstest.NewFake(kind), kind: kind, self: self,
 		spaces: map[string]*lockspace{}, uevents: make(chan []byte, 1024), overrun: make(chan struct{}, 1),
 		closed: make(chan struct{}), held: map[string]chan struct{}{}, waiting: map[string]chan struct{}{},
-		plocks: make(chan []byte, 64), replies: make(chan []byte, 64), aborts: map[netip.Addr]int{},
+		plocks: make(chan []byte, 64), replies: make(chan []byte, 64), aborts: map[netip.Addr]int{}, forgotten: map[netip.Addr]int{},
 	}
 	k.Configfs.Before = k.before
 	return k
@@ -167,6 +168,13 @@ func (k *Kernel) Aborts(to netip.Addr) int {
 	return k.aborts[to]
 }
 
+// Forgotten counts how often an address was to be asked for anew.
+func (k *Kernel) Forgotten(to netip.Addr) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.forgotten[to]
+}
+
 // AbortFails makes SOCK_DESTROY answer with an error.
 func (k *Kernel) AbortFails(err error) {
 	k.mu.Lock()
@@ -238,4 +246,11 @@ func (s sockets) AbortConnects(to netip.Addr, _ uint16) (int, error) {
 	defer s.k.mu.Unlock()
 	s.k.aborts[to]++
 	return 1, s.k.abortErr
+}
+
+func (s sockets) Forget(to netip.Addr) error {
+	s.k.mu.Lock()
+	defer s.k.mu.Unlock()
+	s.k.forgotten[to]++
+	return nil
 }
