@@ -29,7 +29,7 @@ func TestKernelsOf(t *testing.T) {
 		want  string
 		err   string
 	}{
-		{"", nil, 3, "uml-6.1 uml-6.1 uml-6.1", ""},
+		{"", nil, 3, "uml-7.2 uml-7.2 uml-7.2", ""},
 		{"qemu-7.3", nil, 2, "qemu-7.3 qemu-7.3", ""},
 		{"qemu-7.3,uml-7.2", nil, 1, "qemu-7.3", ""}, // one variable for labs of all sizes
 		{"qemu-7.3", []string{"uml-6.12"}, 1, "uml-6.12", ""},
@@ -322,6 +322,12 @@ func TestCommands(t *testing.T) {
 	}
 	if c.Dir != "/k" {
 		t.Errorf("runs in %s", c.Dir)
+	}
+	for i, want := range []bool{false, false, true} { // a kernel before 6.16 would give the word to init
+		n.back = &uml{&Kernel{kernelSpecs[i].name, "", "/k", kernelSpecs[i]}, "/root"}
+		if got := slices.Contains(n.back.command(n, "once").Args, seccompArg); got != want {
+			t.Errorf("%s: %s is %v", kernelSpecs[i].name, seccompArg, got)
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 type Config struct {
 	Nodes      int               // 1 to 32; 0: 3
 	Links      int               // cluster links, 1 to 4; 0: 1
-	Kernels    []string          // of node 1, 2 and so on, the last one for all further; nil: EnvKernel, or uml-6.1
+	Kernels    []string          // of node 1, 2 and so on, the last one for all further; nil: EnvKernel, or DefaultKernel
 	Systemd    bool              // process 1 is Debian's systemd, and the root is kept from boot to boot: see the package
 	Mem        int               // MiB a node; 0: 384, emulated 900
 	SharedSize int64             // bytes of the shared disk; 0: 1 GiB, sparse

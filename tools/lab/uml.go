@@ -20,9 +20,11 @@ func (u *uml) kernel() *Kernel { return u.k }
 // again.
 const rebooted = 82
 
-// prepare makes the program that stands in for User-Mode Linux when it reboots.
+// prepare makes the program that stands in for User-Mode Linux when it reboots: labnode,
+// by the name that it exits for. It is static, as it runs with the kernel's environment,
+// which may name a C library that no program of the host's works with.
 func (u *uml) prepare(l *Lab) error {
-	return os.WriteFile(u.standIn(l), fmt.Appendf(nil, "#!/bin/sh\nexit %d\n", rebooted), 0o755)
+	return os.Symlink(filepath.Join(l.shareDir(), "labnode"), u.standIn(l))
 }
 
 func (u *uml) standIn(l *Lab) string { return filepath.Join(l.dir, "rebooted-"+u.k.Name) }
@@ -35,6 +37,9 @@ func (u *uml) command(n *Node, nonce string) *exec.Cmd {
 		"con=null", "con0=fd:0,fd:1", "quiet", "net.ifnames=0",
 		"pty.legacy_count=0", // 256 old terminals would be a third of the time to boot
 		"ubd0c=" + n.lab.SharedDisk(), "ubd1=" + n.StateDisk(),
+	}
+	if u.k.spec.args != "" {
+		args = append(args, u.k.spec.args)
 	}
 	for d, tap := range n.taps() {
 		args = append(args, fmt.Sprintf("vec%d:transport=tap,ifname=%s,depth=128,gro=1,mac=%s", d, tap, mac(n.id, d)))
