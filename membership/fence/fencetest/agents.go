@@ -99,7 +99,8 @@ func (l *Lab) Device(name, mode string) membership.Device {
 // Mark is the argument of the agent's sleeping children.
 func (l *Lab) Mark() string { return fmt.Sprintf("86400.%d", os.Getpid()) }
 
-// Log returns what the agents were asked to do: "off a", "status a" ...
+// Log returns what the agents were asked to do: "off a", "status a" ... An agent makes the
+// file a moment before it writes its line, which may be its first.
 func (l *Lab) Log() []string {
 	data, err := os.ReadFile(filepath.Join(l.Dir, "log"))
 	if os.IsNotExist(err) {
@@ -107,6 +108,9 @@ func (l *Lab) Log() []string {
 	}
 	if err != nil {
 		l.t.Fatal(err)
+	}
+	if len(data) == 0 {
+		return nil
 	}
 	return strings.Split(strings.TrimSpace(string(data)), "\n")
 }
