@@ -23,9 +23,9 @@
 //
 //	minutes    plain  -full
 //	lint         1      1    format, vet, lint and generate
-//	test         7     13    -full: twice
+//	test         7      7
 //	sim          2     11    2,000 and 10,000 seeds, a quarter as many with a list of members
-//	fuzz         3     10    2 s each; -full: 8 minutes, shared
+//	fuzz         3      8    2 s each; -full: 6 minutes, shared
 //	bootstrap    2      2
 //	patient     17     17    beside these four
 //	kernel      24     34    -full: the stories that QUORATE_FULL adds, and

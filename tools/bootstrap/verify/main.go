@@ -27,7 +27,7 @@ func verify(ctx context.Context, args []string, out io.Writer) int {
 	fs.SetOutput(out)
 	fs.BoolVar(&r.full, "full", false, "the long form of every phase")
 	fs.IntVar(&r.seeds, "seeds", 0, "simulated `clusters` (default 2000, -full 10000)")
-	fs.DurationVar(&r.fuzztime, "fuzztime", 0, "for each fuzz target (default 2s; -full: 8 minutes are shared)")
+	fs.DurationVar(&r.fuzztime, "fuzztime", 0, "for each fuzz target (default 2s; -full: 6 minutes are shared)")
 	if err := fs.Parse(args); err != nil {
 		return 64
 	}

@@ -188,7 +188,7 @@ func TestFuzzFor(t *testing.T) {
 		want    time.Duration
 	}{
 		{run{}, 24, 2 * time.Second},
-		{run{full: true}, 24, 20 * time.Second},
+		{run{full: true}, 24, 15 * time.Second},
 		{run{full: true}, 1000, 3 * time.Second},
 		{run{full: true}, 0, fuzzBudget},
 		{run{full: true, fuzztime: time.Minute}, 24, time.Minute},

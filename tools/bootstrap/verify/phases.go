@@ -161,11 +161,7 @@ func (r *run) format() Tally {
 }
 
 func (r *run) unit() Tally {
-	args := []string{"-race", "-timeout", "20m"}
-	if r.full {
-		args = append(args, "-count", "2")
-	}
-	return r.tests(false, []string{"CGO_ENABLED=1"}, append(args, "./...")...)
+	return r.tests(false, []string{"CGO_ENABLED=1"}, "-race", "-timeout", "20m", "./...")
 }
 
 // sim has simulated clusters keep their promises, and then leave out one safety rule
@@ -216,7 +212,7 @@ func (r *run) fuzz() Tally {
 }
 
 // fuzzBudget is what all fuzz targets have together with -full.
-const fuzzBudget = 8 * time.Minute
+const fuzzBudget = 6 * time.Minute
 
 // fuzzFor is what each of so many targets has.
 func (r *run) fuzzFor(targets int) time.Duration {
