@@ -181,6 +181,21 @@ func TestCommandEnvironment(t *testing.T) {
 	}
 }
 
+// TestBesideSaysWhatItsTestsSay: go test's output and its errors are written at a time.
+func TestBesideSaysWhatItsTestsSay(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"go.mod": "module m\n", "m_test.go": "package m\nimport \"testing\"\nfunc TestM(t *testing.T) { t.Log(\"a word\") }\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out transcript
+	sum := runAll(&run{ctx: t.Context(), out: &out, dir: dir}, []phase{{name: "p", beside: true, run: func(r *run) Tally { return r.tests(true, nil, "./...") }}})
+	if sum.Passed != 1 || !strings.Contains(out.String(), "a word") {
+		t.Errorf("%v: %s", sum, out.String())
+	}
+}
+
 func TestFuzzFor(t *testing.T) {
 	for _, c := range []struct {
 		run     run
