@@ -48,7 +48,8 @@ func newApt(ctx context.Context, dir, suite string, out io.Writer) (*apt, error)
 	} {
 		a.opts = append(a.opts, "-o", k+"="+filepath.Join(dir, v))
 	}
-	a.opts = append(a.opts, "-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User=root")
+	// A mirror that stands still serves sid's index beyond its ten days; signed it is.
+	a.opts = append(a.opts, "-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Check-Valid-Until=false")
 	err = errors.Join(
 		os.MkdirAll(filepath.Join(dir, "state/lists/partial"), 0o755),
 		os.MkdirAll(filepath.Join(dir, "cache/archives/partial"), 0o755),
