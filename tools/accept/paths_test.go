@@ -17,7 +17,7 @@ import (
 
 const (
 	joinTimeout = 10 * time.Second // the default of join_timeout
-	joinSlack   = 6 * time.Second  // until the refusal is agreed and the others run again
+	joinSlack   = 6 * time.Second  // until the refusal is agreed and the others run again; longer on a slow machine
 	pathLimit   = 15 * time.Second // the default of path_limit
 	pathSlack   = 15 * time.Second // until somebody sends twice in vain, and until the others have agreed
 )
@@ -71,7 +71,7 @@ func (w *world) blockedJoin(victim int, reason string, block func() error) {
 	for _, i := range rest {
 		wr.progress(i, time.Now())
 		toAndFro.progress(i, time.Now())
-		toAndFro.stoodStillOnce(i, at, joinTimeout+joinSlack)
+		toAndFro.stoodStillOnce(i, at, joinTimeout+w.Stretch(joinSlack))
 	}
 	toAndFro.stop()
 	w.none(at, evil...)
@@ -97,7 +97,7 @@ func (w *world) blockedLeave() {
 	at := time.Now()
 	w.must(w.Lab.LowerMTU(v, 1300))
 	defer func() { w.must(w.Lab.Heal()) }()
-	ctx, cancel := context.WithTimeout(w.ctx, pathLimit+pathSlack)
+	ctx, cancel := context.WithTimeout(w.ctx, pathLimit+w.Stretch(pathSlack))
 	defer cancel()
 	if err := w.Unmount(ctx, v); err == nil {
 		w.t.Logf("it left after %v", time.Since(at).Round(time.Millisecond))
@@ -172,7 +172,7 @@ func (w *world) refusedMount(victim int, reason string, at time.Time) {
 			w.t.Fatal("a mount without a way to the others was successful")
 		}
 		w.t.Logf("after %v: %v", time.Since(at).Round(time.Millisecond), err)
-	case <-time.After(time.Until(at.Add(joinTimeout + joinSlack))):
+	case <-time.After(time.Until(at.Add(joinTimeout + w.Stretch(joinSlack)))):
 		w.t.Fatalf("the mount still hangs after %v", time.Since(at))
 	}
 	n, what := w.count(at, membership.KindJoinFailed)
