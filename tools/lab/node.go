@@ -309,7 +309,7 @@ func (n *Node) watch(b *boot, cmd *exec.Cmd) {
 	why := ended(n.Name(), cmd.ProcessState.String(), n.ConsoleTail(60))
 	n.lab.log.printf("%v", why)
 	n.kill(context.WithoutCancel(ctx), b, why)
-	if cmd.ProcessState.ExitCode() != rebooted {
+	if cmd.ProcessState.ExitCode() != wire.Rebooted { // else it is powered on again
 		return
 	}
 	if _, err := n.powerOn(ctx); err != nil && !errors.Is(err, context.Canceled) {

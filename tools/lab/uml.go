@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"github.com/quorate/quorate/tools/lab/internal/wire"
 )
 
 // uml runs nodes as User-Mode Linux.
@@ -16,10 +18,6 @@ type uml struct {
 
 func (u *uml) kernel() *Kernel { return u.k }
 
-// rebooted is the exit status of a node that has rebooted: the lab powers it on
-// again.
-const rebooted = 82
-
 // prepare makes the program that stands in for User-Mode Linux when it reboots: labnode,
 // by the name that it exits for. It is static, as it runs with the kernel's environment,
 // which may name a C library that no program of the host's works with.
@@ -27,7 +25,7 @@ func (u *uml) prepare(l *Lab) error {
 	return os.Symlink(filepath.Join(l.shareDir(), "labnode"), u.standIn(l))
 }
 
-func (u *uml) standIn(l *Lab) string { return filepath.Join(l.dir, "rebooted-"+u.k.Name) }
+func (u *uml) standIn(l *Lab) string { return filepath.Join(l.dir, wire.Reboot+u.k.Name) }
 
 func (u *uml) command(n *Node, nonce string) *exec.Cmd {
 	args := []string{

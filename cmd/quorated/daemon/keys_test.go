@@ -27,6 +27,7 @@ import (
 	"github.com/quorate/quorate/membership/rotation"
 	"github.com/quorate/quorate/membership/secret"
 	"github.com/quorate/quorate/tools/freeport"
+	"github.com/quorate/quorate/tools/transcript"
 )
 
 // trio is three daemons on loopback, each with a kernel in memory and a key file of its own.
@@ -40,27 +41,9 @@ type holder struct {
 	t     *testing.T
 	dir   string
 	cfg   config.Config
-	log   *logged
+	log   *transcript.Buffer
 	stop  context.CancelFunc
 	ended chan error
-}
-
-// logged is all that a daemon ever logged.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func newTrio(t *testing.T) *trio {
@@ -76,7 +59,7 @@ func newTrio(t *testing.T) *trio {
 		t.Fatal(err)
 	}
 	for i := range w.nodes {
-		m := &holder{t: t, dir: t.TempDir(), log: &logged{}}
+		m := &holder{t: t, dir: t.TempDir(), log: &transcript.Buffer{}}
 		var text strings.Builder
 		fmt.Fprintf(&text, "[cluster]\nname = \"tank\"\ngroup = \"static\"\nkey_file = %q\nport = %d\nprobe_port = %d\n[liveness]\nprofile = \"safe\"\n[state]\ndir = %q\n",
 			m.path("key"), port, probes, m.path("state"))

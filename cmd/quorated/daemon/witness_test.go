@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,34 +23,17 @@ import (
 	"github.com/quorate/quorate/membership/fence/manual"
 	"github.com/quorate/quorate/membership/secret"
 	"github.com/quorate/quorate/tools/freeport"
+	"github.com/quorate/quorate/tools/transcript"
 )
 
 // pairing is two daemons on kernels in memory, and a witness.
 type pairing struct {
 	t     *testing.T
 	dir   string
-	said  *lines
+	said  *transcript.Buffer
 	nodes map[membership.NodeID]*running
 	eye   *running // the witness
 	addr  string   // of the witness
-}
-
-// lines is a log that may be looked into.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 type running struct {
@@ -70,7 +51,7 @@ func newPairing(t *testing.T) *pairing {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: the control socket is root's")
 	}
-	y := &pairing{t: t, dir: t.TempDir(), said: &lines{}, nodes: map[membership.NodeID]*running{}}
+	y := &pairing{t: t, dir: t.TempDir(), said: &transcript.Buffer{}, nodes: map[membership.NodeID]*running{}}
 	y.addr = fmt.Sprintf("127.0.0.3:%d", freeport.On(t))
 	if err := secret.WriteFile(y.path("key")); err != nil {
 		t.Fatal(err)

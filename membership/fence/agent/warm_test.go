@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/fence/fencetest"
+	"github.com/quorate/quorate/tools/transcript"
 )
 
 func needRoot(t testing.TB) {
@@ -349,24 +349,6 @@ func TestAtMostEightVictims(t *testing.T) {
 	}
 }
 
-// safe is a buffer for logs.
-type safe struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safe) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safe) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // TestWarmEndsEarly: an agent that ends while it waits was not told anything, so
 // its success is none; the next one is started cold.
 func TestWarmEndsEarly(t *testing.T) {
@@ -375,7 +357,7 @@ func TestWarmEndsEarly(t *testing.T) {
 	if err := os.WriteFile(early, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log := &safe{}
+	log := &transcript.Buffer{}
 	f := r.fencer(WithLog(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	f.Prepare(1)
 	all := f.up(1)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -10,9 +9,10 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"github.com/quorate/quorate/tools/transcript"
 )
 
 func main() {
@@ -125,7 +125,7 @@ type summary struct {
 	sum    Tally
 	times  []string
 	beside []chan result
-	said   []*transcript
+	said   []*transcript.Buffer
 	cut    []string // phases that ran when the run was interrupted
 	left   []string // and those that never began
 }
@@ -162,29 +162,9 @@ func (s *summary) add(out io.Writer, x result) {
 	}
 }
 
-// transcript keeps what is written to it, by several writers at a time: a program's
-// errors are copied by a goroutine of their own, and a bytes.Buffer that reads them by
-// itself forgets what else was written meanwhile.
-type transcript struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (t *transcript) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.b.Write(p)
-}
-
-func (t *transcript) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.b.String()
-}
-
 // start begins a phase beside those that follow. What it says is shown at its end.
 func (s *summary) start(r *run, p phase) {
-	said, done, own := &transcript{}, make(chan result, 1), *r
+	said, done, own := &transcript.Buffer{}, make(chan result, 1), *r
 	own.out = said
 	fmt.Fprintf(r.out, "== %s begins beside what follows\n", p.name)
 	fmt.Fprintf(said, "== %s: %s\n", p.name, p.what)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quorate/quorate/tools/transcript"
 )
 
 func fakeRun(out *strings.Builder) *run {
@@ -189,7 +191,7 @@ func TestBesideSaysWhatItsTestsSay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var out transcript
+	var out transcript.Buffer
 	sum := runAll(&run{ctx: t.Context(), out: &out, dir: dir}, []phase{{name: "p", beside: true, run: func(r *run) Tally { return r.tests(true, nil, "./...") }}})
 	if sum.Passed != 1 || !strings.Contains(out.String(), "a word") {
 		t.Errorf("%v: %s", sum, out.String())

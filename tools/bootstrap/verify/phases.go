@@ -284,7 +284,7 @@ func (r *run) kernel() Tally {
 		pkgs = append(pkgs, "./tools/bench/recovery")
 	}
 	t := r.tests(true, env, append([]string{"-p", "1", "-count", "1", "-timeout", "60m", "-skip", patient + "|" + emulated}, pkgs...)...)
-	t.add(r.contracts(oldest))
+	t.add(r.on(oldest))
 	if r.ci {
 		t.noSkips()
 	}
@@ -293,18 +293,20 @@ func (r *run) kernel() Tally {
 
 // oldest is the oldest kernel that is supported: what the packages that write to
 // kernels rely on is looked at there each time, and not only on the lab's default one.
-const oldest = "uml-6.1"
+var oldest = onKernel{"uml-6.1", "^TestKernelContracts$", "./tools/accept"}
 
-func (r *run) contracts(kernel string) Tally {
-	return r.tests(true, []string{"QUORATE_LAB=1", "QUORATE_LAB_KERNEL=" + kernel},
-		"-count", "1", "-timeout", "20m", "-run", "^TestKernelContracts$", "./tools/accept")
+// onKernel are tests of a package with nodes of that kernel.
+type onKernel struct{ kernel, tests, pkg string }
+
+func (r *run) on(k onKernel) Tally {
+	env := []string{"QUORATE_LAB=1", "QUORATE_LAB_KERNEL=" + k.kernel, envFull + "=1"}
+	return r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "20m", "-run", k.tests, k.pkg)
 }
 
 // others tries other kernels than the default one, and ends with the demo's table.
 func (r *run) others() (t Tally) {
 	for _, k := range otherKernels {
-		env := []string{"QUORATE_LAB=1", "QUORATE_LAB_KERNEL=" + k.name, envFull + "=1"}
-		t.add(r.tests(true, env, "-p", "1", "-count", "1", "-timeout", "20m", "-run", k.tests, k.pkg))
+		t.add(r.on(k))
 	}
 	if r.ci {
 		t.noSkips()
@@ -322,7 +324,7 @@ func (r *run) others() (t Tally) {
 // lab promises, on emulated nodes and on different nodes side by side, what
 // the packages that write to kernels rely on, on each, and stories that need
 // virtio, a JIT and BPF's timers.
-var otherKernels = []struct{ name, tests, pkg string }{
+var otherKernels = []onKernel{
 	{"qemu-6.12", "^TestRealNodes$", "./tools/lab"},
 	{"uml-6.12", "^TestKernelContracts$", "./tools/accept"},
 	{"qemu-6.1", "^TestKernelContracts$", "./tools/accept"},

@@ -24,18 +24,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-)
 
-// rebooted is the exit status on the host, where labnode is what User-Mode Linux of a
-// lab executes to reboot; the lab knows it by that.
-const rebooted = 82
+	"github.com/quorate/quorate/tools/lab/internal/wire"
+)
 
 func main() {
 	cmds := map[string]func([]string) error{
 		"init": initNode, "serve": serve, "flock": flock, "append": appendLoop, "cycle": cycle, "kmsg": kmsg, "verify": verify, "dlm": dlm, "udp": udp,
 	}
-	if strings.HasPrefix(filepath.Base(os.Args[0]), "rebooted-") {
-		os.Exit(rebooted)
+	if strings.HasPrefix(filepath.Base(os.Args[0]), wire.Reboot) {
+		os.Exit(wire.Rebooted)
 	}
 	if os.Getpid() == 1 {
 		os.Args = []string{"labnode", "init"}

@@ -36,6 +36,13 @@ const (
 // MaxFrame bounds the payload of one frame.
 const MaxFrame = 1 << 20
 
+// Rebooted is the exit status on the host of a node that has rebooted: to do so
+// User-Mode Linux executes what is named Reboot and its kernel, which is labnode.
+const (
+	Reboot   = "rebooted-"
+	Rebooted = 82
+)
+
 // Ports on the management network.
 const (
 	NodePort  = 7077 // labnode listens here, in each node
