@@ -260,7 +260,9 @@ func (w *world) panics() {
 				return nil
 			})
 		})
-		return time.Now()
+		at := time.Now()
+		w.must(n.Yield())
+		return at
 	})
 }
 

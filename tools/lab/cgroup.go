@@ -104,6 +104,32 @@ func (c cgroup) thaw(ctx context.Context) error {
 	return c.waitEvent(ctx, "frozen", false)
 }
 
+// lowest is the nice value of who takes what nobody else wants.
+const lowest = 19
+
+// yield makes every thread nice, and the sessions that the kernel's autogroups
+// share the processors among, where it has them.
+func (c cgroup) yield() error {
+	b, err := os.ReadFile(filepath.Join(c.dir, "cgroup.threads"))
+	if err != nil {
+		return err
+	}
+	for _, word := range strings.Fields(string(b)) {
+		tid, err := strconv.Atoi(word)
+		if err != nil {
+			return err
+		}
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, tid, lowest); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("thread %d: %w", tid, err)
+		}
+		group := fmt.Sprintf("/proc/%d/autogroup", tid)
+		if err := os.WriteFile(group, []byte(strconv.Itoa(lowest)), 0); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	return nil
+}
+
 // kill ends every process, frozen or not, and returns when all are gone.
 func (c cgroup) kill(ctx context.Context) error {
 	if err := c.set("cgroup.kill", "1"); err != nil {

@@ -447,6 +447,18 @@ func (n *Node) Thaw(ctx context.Context) error {
 	return n.cg.thaw(ctx)
 }
 
+// Yield has the rest of a node's life take no processor time that another node
+// wants. A kernel that has panicked spins: on a machine of its own that slows
+// nobody down.
+func (n *Node) Yield() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.run == nil {
+		return fmt.Errorf("yield of %s: %w", n.Name(), ErrDown)
+	}
+	return n.cg.yield()
+}
+
 // State is one word for people: off, dying, booting, frozen or up.
 func (n *Node) State() string {
 	n.mu.Lock()
