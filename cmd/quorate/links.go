@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,14 @@ daemon, by timers of its own, and by the stamps where there are any.
 With dlm_address = "stable", this node's address for the DLM, which is on no link; dlm
 stands at the link over which the others' are reached now.
 
+Then how many packets for the probe port were refused here, by the kernel's program or
+by the daemon, for each reason: form, no probe; key_epoch, a key that is not in use here
+(the cluster_key file differs or is being replaced); tag, not made with that key;
+destination, for another node; source and spoofed, from an address that is not the
+node's, or no node's; link, from another link than it says; replay, seen before; rate,
+more than a peer sends. The rest are answers that came too late to count, or to a run
+of a daemon that has ended, as when one restarts.
+
 Then the connections of the kernels' DLM, as this kernel sees them: the round trip,
 how many segments were sent again since it was made, how many bytes the other has not
 acknowledged, and how often those were sent again.
@@ -91,7 +100,7 @@ func (a *app) printLinks(w io.Writer, r *control.LinksReport) error {
 	}
 	err := a.fit(w, linkColumns, rows, "NODE LINK ADDRESS STATE P50 P99 LOSS MTU", "NODE LINK HEARD KERNEL DAEMON REFLECTOR USE")
 	fmt.Fprintln(w)
-	for _, line := range slices.Concat(reflectors(r.Reflectors), alarms(r.Reflectors)) {
+	for _, line := range slices.Concat(reflectors(r.Reflectors), alarms(r.Reflectors), dropped(r.Dropped)) {
 		fmt.Fprintln(w, line)
 	}
 	if s := r.Stable; s != nil {
@@ -138,6 +147,18 @@ func reflectors(all []control.Reflector) (out []string) {
 			line += ": " + oneLine(x.Why)
 		}
 		out = append(out, line)
+	}
+	return out
+}
+
+// dropped say how many packets were refused, and why.
+func dropped(all []control.Dropped) (out []string) {
+	for _, x := range all {
+		var why []string
+		for _, reason := range slices.Sorted(maps.Keys(x.Packets)) {
+			why = append(why, fmt.Sprintf("%s %d", oneLine(reason), x.Packets[reason]))
+		}
+		out = append(out, fmt.Sprintf("dropped here by the %s: %s", oneLine(x.By), strings.Join(why, ", ")))
 	}
 	return out
 }

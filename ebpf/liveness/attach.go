@@ -265,7 +265,7 @@ func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode
 		}
 	}
 	if who, lost := unheard(s, now); lost && s.ours != None {
-		i.faults[s.ours] = fault{why: fmt.Sprintf("its answers do not arrive at node %d", who)}
+		i.faults[s.ours] = fault{why: fmt.Sprintf("its answers do not arrive at node %d", who), until: now.Add(retrial)}
 	}
 	for { // each mode is at fault once
 		goal, why := choose(r.opt.Want, s, now)
@@ -307,10 +307,7 @@ func (r *Reflector) bring(i *iface, goal Mode, now membership.Mono) error {
 	err := r.attach(i, goal)
 	if err != nil {
 		f := fault{why: err.Error(), until: now.Add(retry)}
-		switch {
-		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, errNoXDP):
-			f.until = 0
-		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
+		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 			f.until = now + 1 // another program came in between: the next look finds it
 		}
 		i.faults[goal] = f
@@ -338,6 +335,9 @@ func (r *Reflector) update(i *iface) error {
 var errNoXDP = errors.New("does not do XDP, as the kernel's netdev family says")
 
 func (r *Reflector) attach(i *iface, m Mode) error {
+	if m == Native {
+		r.ask(i) // its features may have been changed
+	}
 	if m == Native && i.device.XDP == netdev.No && r.opt.Want != WantNative {
 		whose := i.name
 		if d := i.device.Driver; d != "" {

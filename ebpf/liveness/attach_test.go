@@ -377,6 +377,26 @@ func TestAnswersAreLost(t *testing.T) {
 	}
 }
 
+// A mode whose answers did not arrive is tried again after a rest: what took them may be gone.
+func TestLostAnswersAreTriedAgain(t *testing.T) {
+	h := newHost(t)
+	r := h.start(WantNative, 1)
+	i := r.ifaces[h.link("v0").Attrs().Index]
+	i.since = 1
+	s := newState()
+	s.AckedUser = uint64(boottime())
+	h.must(r.obj.States.Put(peerKey{1, 0}, s))
+	h.must(r.Maintain())
+	h.mode(r, None)
+	f := i.faults[Native]
+	if rest := f.until.Sub(boottime()); rest < retrial-time.Minute || rest > retrial {
+		t.Errorf("it rests for %v", rest)
+	}
+	i.faults[Native] = fault{f.why, boottime()}
+	h.must(r.Maintain())
+	h.mode(r, Native)
+}
+
 func TestLoadRefuses(t *testing.T) {
 	needKernel(t)
 	for _, o := range []Options{{}, {Cluster: "x"}, {Epoch: 1}, {Cluster: "x", Epoch: 1, Want: "maybe"}} {

@@ -54,15 +54,17 @@ type seen struct {
 	peers   []PeerState // on the links of the interface
 }
 
-// fault is why a mode is not tried, and until when; 0: as long as the interface is the same.
+// fault is why a mode is not tried, and until when.
 type fault struct {
 	why   string
 	until membership.Mono
 }
 
 const (
-	// retry is how long a mode rests that could not be had.
-	retry = time.Minute
+	// retry is how long a mode rests that could not be had, and retrial one whose answers did
+	// not arrive: each trial of that costs proof.
+	retry   = time.Minute
+	retrial = 10 * time.Minute
 	// proof is for how long a peer hears the daemon and not the kernel until the mode is
 	// at fault: the daemon answers every other probe then.
 	proof = 3 * time.Second
@@ -81,7 +83,7 @@ func choose(w Want, s seen, now membership.Mono) (goal Mode, why string) {
 	var faults []string
 	usable := func(m Mode) bool {
 		f, bad := s.faults[m]
-		return !bad || f.until != 0 && now >= f.until
+		return !bad || now >= f.until
 	}
 	for _, m := range modes {
 		if !usable(m) {

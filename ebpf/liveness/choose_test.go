@@ -13,7 +13,7 @@ func TestChoose(t *testing.T) {
 	forever := func(m ...Mode) map[Mode]fault {
 		f := map[Mode]fault{}
 		for _, x := range m {
-			f[x] = fault{why: "bad " + string(x)}
+			f[x] = fault{"bad " + string(x), now + 1}
 		}
 		return f
 	}

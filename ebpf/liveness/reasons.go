@@ -34,4 +34,8 @@ var reasonNames = [reasons]string{
 	"source", "spoofed", "port", "reply", "replay", "rate", "trial", "broken", "heard", "answered",
 }
 
+// drops are what takes a packet away that claims to be a probe or an answer and is refused.
+// What is passed on the daemon sees, and counts.
+var drops = []reason{dropTag, dropDst, dropLink, dropSpoofed, dropReplay, dropRate}
+
 func (r reason) String() string { return reasonNames[r] }

@@ -296,6 +296,22 @@ func (r *Reflector) Counters() (map[string]uint64, error) {
 	return n, nil
 }
 
+// Dropped says how many packets the program has refused since its maps were made, by
+// reason; reasons without any are left out.
+func (r *Reflector) Dropped() (map[string]uint64, error) {
+	all, err := r.Counters()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]uint64{}
+	for _, why := range drops {
+		if n := all[why.String()]; n > 0 {
+			out[why.String()] = n
+		}
+	}
+	return out, nil
+}
+
 // Peers is what the kernel saw of each peer and link, by node and link.
 func (r *Reflector) Peers() ([]PeerState, error) {
 	r.mu.Lock()

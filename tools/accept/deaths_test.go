@@ -19,6 +19,8 @@ func TestThreeNodes(t *testing.T) {
 	// Three kernels with writers share two cores here: a guest may stand still for
 	// the 200 ms of lan without being dead.
 	w := newMounted(t, cluster.Options{Nodes: 3, DeadAfter: 500 * time.Millisecond})
+	w.story("kernels answer", (*world).kernelsAnswer)
+	w.story("kernels have deadlines", (*world).kernelsWatch)
 	rounds := 1
 	if full() {
 		rounds = 3
@@ -35,6 +37,7 @@ func TestThreeNodes(t *testing.T) {
 	w.story("fencing fails until an operator acknowledges", (*world).fencingFails)
 	w.story("all die and two boot", (*world).allDie)
 	w.story("every node leaves and returns", (*world).leaveInTurn)
+	w.story("a daemon has no privileges", (*world).unprivileged)
 	w.story("quorated is killed", (*world).daemonKilled)
 	w.story("strangers and garbage change nothing", (*world).strangers)
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/tools/cluster"
 	"github.com/quorate/quorate/tools/lab/fencedev"
@@ -141,6 +143,45 @@ func (w *world) noise(host, port string) {
 			_ = c.Close()
 		}
 	}
+}
+
+// unprivileged: a daemon that may have neither real-time priority nor locked memory works, and
+// everybody who asks is told what it lacks and that its node is not fit for lan.
+func (w *world) unprivileged() {
+	victim := w.follower()
+	n := w.Lab.Node(victim)
+	w.unmount(victim)
+	w.leave(victim)
+	from := time.Now()
+	w.must(w.Install(w.ctx, victim))
+	_, err := n.Daemon(w.ctx, cluster.LogFile, strings.Fields("setpriv --bounding-set=-sys_nice,-ipc_lock prlimit --rtprio=0 --memlock=0 /usr/local/sbin/quorated")...)
+	w.must(err)
+	w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
+	const starved, unlocked = "no real-time priority", "memory is not locked"
+	w.statusOf(victim, 10*time.Second, "it says what it lacks", func(s control.Status) error {
+		if all := strings.Join(s.Warnings, "\n"); s.Level < control.Degraded || !strings.Contains(all, starved) || !strings.Contains(all, unlocked) {
+			return fmt.Errorf("level %v, warnings: %q", s.Level, s.Warnings)
+		}
+		return nil
+	})
+	w.statusOf(w.Others(victim)[0], 10*time.Second, "the others know that it is not fit for lan", func(s control.Status) error {
+		for _, x := range s.Nodes {
+			if int(x.ID) == victim && x.Lan != "" && x.Lan != node.Fit {
+				return nil
+			}
+		}
+		return fmt.Errorf("nodes: %+v", s.Nodes)
+	})
+	w.leave(victim)
+	w.rejoins(victim)
+	w.mountLast(victim)
+	w.statusOf(victim, 10*time.Second, "it lacks nothing", func(s control.Status) error {
+		if all := strings.Join(s.Warnings, "\n"); strings.Contains(all, starved) || strings.Contains(all, unlocked) {
+			return fmt.Errorf("warnings: %q", s.Warnings)
+		}
+		return nil
+	})
+	w.none(from, evil...)
 }
 
 // imposter restarts a node's daemon with something wrong, sees it refused in

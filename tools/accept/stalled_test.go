@@ -20,6 +20,7 @@ func TestStalled(t *testing.T) {
 	w.story("kernels answer", (*world).kernelsAnswer)
 	w.story("kernels have deadlines", (*world).kernelsWatch)
 	w.story("a daemon is stopped for less than stall_limit", (*world).stopsShort)
+	w.story("a node is starved", (*world).starved)
 	w.story("a daemon is stopped for longer", (*world).stopsLong)
 }
 
@@ -101,6 +102,27 @@ func (w *world) stopsShort() {
 		w.signal(victim, "CONT")
 		w.heardBy(on, victim, "its daemon goes on", func(l control.LinkStatus) bool { return l.Answers == "kernel" && l.Progress < time.Second })
 	}
+	w.unharmed(wr, from)
+}
+
+// starved: programs of the highest priorities leave a node's processor to nothing else for
+// 5 s, and its daemon stands still for that. Its kernel answers.
+func (w *world) starved() {
+	w.calm()
+	from := time.Now()
+	wr := w.write("starved", 20, w.Nodes()...)
+	defer wr.stop()
+	victim := w.follower()
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	// The second wakes up above the first, to end it.
+	_, err := w.Lab.Node(victim).Start(ctx, lab.Cmd{Args: append(strings.Fields("chrt -f 99 timeout -s KILL 5 chrt -f 98 sh -c"), "while :; do :; done")})
+	w.must(err)
+	on := w.Others(victim)[0]
+	w.heardBy(on, victim, "its kernel answers for a daemon that is starved", func(l control.LinkStatus) bool {
+		return l.State != "silent" && l.Answers == "kernel" && l.Progress > 2*time.Second
+	})
+	w.heardBy(on, victim, "its daemon goes on", func(l control.LinkStatus) bool { return l.Answers == "kernel" && l.Progress < time.Second })
 	w.unharmed(wr, from)
 }
 

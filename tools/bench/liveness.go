@@ -201,6 +201,35 @@ type liveResult struct {
 	result
 	// alarms is how many views were told while nothing happened.
 	alarms int
+	// kernel says that the kernels of all nodes answered their peers' probes.
+	kernel bool
+}
+
+// answering is a system whose nodes' kernels may answer for its daemons.
+type answering interface {
+	KernelAnswers(context.Context) (bool, error)
+}
+
+// answerTime is how soon after a start each kernel must have answered each other one.
+const answerTime = 5 * time.Second
+
+var errDaemons = errors.New("not all kernels answer the probes")
+
+// kernelAnswers waits for that, and says whether it came.
+func kernelAnswers(ctx context.Context, a answering) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	err := cluster.Until(ctx, 100*time.Millisecond, func() error {
+		ok, err := a.KernelAnswers(ctx)
+		if err == nil && !ok {
+			err = errDaemons
+		}
+		return err
+	})
+	if errors.Is(err, errDaemons) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // measureLive measures a system that has not been started. Deaths for which there is no
@@ -212,6 +241,11 @@ func measureLive(ctx context.Context, s System, p plan, b budget) (r liveResult,
 	}
 	if err := cluster.Sleep(ctx, p.rest); err != nil {
 		return r, err
+	}
+	if a, ok := s.(answering); ok {
+		if r.kernel, err = kernelAnswers(ctx, a); err != nil {
+			return r, err
+		}
 	}
 	if p.idle > 0 {
 		from := boottime()

@@ -21,6 +21,8 @@ type LiveRow struct {
 	PPS   float64 `json:"pps"`          // sent and received by its node
 	// Alarms is how many views were told while nothing happened.
 	Alarms int `json:"alarms"`
+	// Kernel says that kernels answer its probes, where it tells that.
+	Kernel bool `json:"kernel_answers"`
 	// Asked is how many deaths there should have been; Why is why there were fewer.
 	Asked int    `json:"kills_asked"`
 	Why   string `json:"why,omitempty"`
@@ -57,7 +59,7 @@ const outOfTime = "left out: the time was over (see -budget)"
 
 // add adds the row of a cell; err is why it is not complete.
 func (r *LiveReport) add(c cell, got liveResult, err error) {
-	row := LiveRow{kind: c.kind, Nodes: c.nodes, Kills: len(got.deaths), Asked: c.kills, CPU: figures.Round(got.cpu), PPS: figures.Round(got.pps), Alarms: got.alarms}
+	row := LiveRow{kind: c.kind, Nodes: c.nodes, Kills: len(got.deaths), Asked: c.kills, CPU: figures.Round(got.cpu), PPS: figures.Round(got.pps), Alarms: got.alarms, Kernel: got.kernel}
 	var all []float64
 	for _, d := range got.deaths {
 		all = append(all, d.SeenMS)
@@ -125,11 +127,27 @@ func (r LiveReport) print(out io.Writer) error {
 		}
 	}
 	fmt.Fprintln(out)
+	for _, what := range r.alone() {
+		fmt.Fprintln(out, what)
+	}
 	for _, l := range r.Limits {
 		fmt.Fprintf(out, "%-7s  %s: %.1f, at most %.1f\n", map[bool]string{true: "met", false: "NOT MET"}[l.Met], l.What, l.Value, l.Most)
 	}
 	_, err := fmt.Fprintf(out, "%.0f s, of %.0f that a run may take\n", r.TookS, r.BudgetS)
 	return err
+}
+
+// alone names the rows of quorate whose costs were not compared though the incumbent was
+// asked for: it did not stand for long enough.
+func (r LiveReport) alone() (out []string) {
+	for _, w := range r.Rows {
+		for _, o := range r.Rows {
+			if w.System == "quorate" && o.kind == incumbent && o.Nodes == w.Nodes && w.CPU > 0 && o.CPU == 0 {
+				out = append(out, fmt.Sprintf("not compared: %s: cpu: %s had none while idle", w.label(), o.kind))
+			}
+		}
+	}
+	return out
 }
 
 // failure says why the run is not what it should be; nil when it is. That corosync
@@ -139,6 +157,9 @@ func (r LiveReport) failure() error {
 	for _, x := range r.Rows {
 		if x.Kills < x.Asked && (x.kind != incumbent || x.Why == outOfTime) {
 			errs = append(errs, fmt.Errorf("%s: %d of %d deaths were measured", x.label(), x.Kills, x.Asked))
+		}
+		if x.System == "quorate" && x.Kills > 0 && !x.Kernel {
+			errs = append(errs, fmt.Errorf("%s: not all kernels answered the probes: daemons did", x.label()))
 		}
 	}
 	n := 0

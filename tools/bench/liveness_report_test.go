@@ -13,7 +13,7 @@ import (
 )
 
 func found(cpu float64, seen ...float64) liveResult {
-	r := liveResult{result: result{cpu: cpu, pps: 100}}
+	r := liveResult{result: result{cpu: cpu, pps: 100}, kernel: true}
 	for _, ms := range seen {
 		r.deaths = append(r.deaths, Death{SeenMS: ms})
 	}
@@ -69,7 +69,12 @@ func TestLiveFailure(t *testing.T) {
 		"corosync/safe, 3 nodes: 0 of 1":    func(r *LiveReport) { r.add(cell{kinds[3], 3, 1}, found(0), errors.New("no")) },
 		"corosync/extreme, 8 nodes: 1 of 2": func(r *LiveReport) { r.add(cell{incumbent, 8, 2}, found(0, 1), nil) },
 		"quorate/lan, 8 nodes: 1 of 2":      func(r *LiveReport) { r.add(cell{kinds[1], 8, 2}, found(1, 190), nil) },
-		"1 of 4 limits":                     func(r *LiveReport) { r.add(cell{kinds[1], 8, 1}, found(1, 249), nil) },
+		"quorate/fast, 3 nodes: not all kernels": func(r *LiveReport) {
+			deaf := found(1, 20)
+			deaf.kernel = false
+			r.add(cell{kinds[0], 3, 1}, deaf, nil)
+		},
+		"1 of 4 limits": func(r *LiveReport) { r.add(cell{kinds[1], 8, 1}, found(1, 249), nil) },
 	} {
 		r := good
 		add(&r)
@@ -84,11 +89,13 @@ func TestLiveTable(t *testing.T) {
 	var b bytes.Buffer
 	r := report(t)
 	r.add(cell{kinds[4], 3, 5}, found(0), nil)
+	r.add(cell{kinds[1], 16, 1}, found(80, 195), nil)
+	r.add(cell{incumbent, 16, 1}, found(0), errors.New("it does not form"))
 	if err := r.print(&b); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"quorate fast 8 3 50.0 80.0 90.0 100.0 0", "corosync extreme 8 0 - - 100.0 100.0 0", "corosync/extreme, 8 nodes: 0 of 1 deaths: it does not hold",
-		"corosync/default, 3 nodes: 0 of 5 deaths: " + outOfTime, "met quorate/fast, 8 nodes: p50 ms: 50.0, at most 50.0", "NOT MET quorate/lan, 3 nodes: max ms: 251.0, at most 250.0"} {
+		"corosync/default, 3 nodes: 0 of 5 deaths: " + outOfTime, "not compared: quorate/lan, 16 nodes: cpu: corosync/extreme had none while idle", "met quorate/fast, 8 nodes: p50 ms: 50.0, at most 50.0", "NOT MET quorate/lan, 3 nodes: max ms: 251.0, at most 250.0"} {
 		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
@@ -109,7 +116,7 @@ func TestLiveFile(t *testing.T) {
 	if err := json.Unmarshal(data, &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"system", "profile", "nodes", "kills", "p50_ms", "max_ms", "cpu_ms_per_s", "pps"} {
+	for _, name := range []string{"system", "profile", "nodes", "kills", "p50_ms", "max_ms", "cpu_ms_per_s", "pps", "kernel_answers"} {
 		if _, ok := got.Rows[0][name]; !ok {
 			t.Errorf("no %s in %v", name, got.Rows[0])
 		}

@@ -13,9 +13,18 @@ type LinksReport struct {
 	Links []LinkStatus      `json:"links"` // by node and link
 	DLM   []DLMConn         `json:"dlm"`   // by node
 	// Reflectors say what answers the others' probes here, by link.
-	Reflectors []Reflector    `json:"reflectors,omitempty"`
-	Stable     *StableAddress `json:"stable,omitempty"`
-	Warnings   []string       `json:"warnings,omitempty"`
+	Reflectors []Reflector `json:"reflectors,omitempty"`
+	// Dropped are the packets that came for probes or answers here and were refused: by the
+	// kernel's program since it was loaded, by the daemon since it runs.
+	Dropped  []Dropped      `json:"dropped,omitempty"`
+	Stable   *StableAddress `json:"stable,omitempty"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+// Dropped are packets that were refused, by reason: at least one of each.
+type Dropped struct {
+	By      string            `json:"by"` // kernel, daemon
+	Packets map[string]uint64 `json:"packets"`
 }
 
 // StableAddress is this node's address for the DLM with dlm_address = "stable".

@@ -75,8 +75,9 @@ type Daemon struct {
 	group  membership.Group
 	comm   *tcp.Comm
 	prober *udp.Prober
-	carry  *links.Machine // which links carry; the loop's own
-	stable *stableAddress // nil: the DLM uses the first addresses
+	weak   atomic.Pointer[string] // why its threads have no real-time priority; nil: they have
+	carry  *links.Machine         // which links carry; the loop's own
+	stable *stableAddress         // nil: the DLM uses the first addresses
 	// reflector answers the peers' probes in the kernel.
 	reflector reflector
 	keys      *keyring
@@ -374,7 +375,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	if d.opt.fake == nil {
 		if err := goRealtime(); err != nil {
-			d.log.Warn(err.Error())
+			d.weaken(err)
 		} else {
 			g.Go(func() error { return d.keepRealtime(gctx) })
 		}

@@ -30,19 +30,19 @@ func (d *Daemon) watchFitness(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if now := fitness(machine, d.reflectors()); now != said {
+		if now := fitness(machine, d.weaknesses(), d.reflectors()); now != said {
 			d.post(node.FitFor{Lan: now})
 			said = now
 		}
 	}
 }
 
-func fitness(machine string, reflectors []control.Reflector) string {
+func fitness(machine string, weak []string, reflectors []control.Reflector) string {
 	links := make([]fit.Link, len(reflectors))
 	for i, x := range reflectors {
 		links[i] = fit.Link{Interface: x.Interface, Kernel: x.Mode != userspace, Why: x.Why}
 	}
-	why := fit.Lan(machine, links)
+	why := fit.Lan(machine, weak, links)
 	if why == "" {
 		return node.Fit
 	}

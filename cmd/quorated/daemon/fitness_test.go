@@ -14,16 +14,18 @@ func TestFitness(t *testing.T) {
 	good := []control.Reflector{{Mode: "native", Interface: "eth0"}, {Mode: "generic", Interface: "eth1", Why: "native: not possible"}}
 	for name, c := range map[string]struct {
 		machine string
+		weak    []string
 		all     []control.Reflector
 		want    string
 	}{
-		"fit":     {"", good, node.Fit},
-		"a guest": {"it is a virtual machine", good, "it is a virtual machine"},
-		"off":     {"", []control.Reflector{good[0], {Mode: userspace, Why: `[liveness] reflector is "off"`}}, `its daemon answers probes on link 1, and not its kernel: [liveness] reflector is "off"`},
-		"long":    {strings.Repeat("x", 1000), good, strings.Repeat("x", longFit)},
-		"none":    {"", nil, "it has one link, and lan wants 2"},
+		"fit":     {"", nil, good, node.Fit},
+		"a guest": {"it is a virtual machine", nil, good, "it is a virtual machine"},
+		"off":     {"", nil, []control.Reflector{good[0], {Mode: userspace, Why: `[liveness] reflector is "off"`}}, `its daemon answers probes on link 1, and not its kernel: [liveness] reflector is "off"`},
+		"weak":    {"", []string{"no real-time priority"}, good, "no real-time priority"},
+		"long":    {strings.Repeat("x", 1000), nil, good, strings.Repeat("x", longFit)},
+		"none":    {"", nil, nil, "it has one link, and lan wants 2"},
 	} {
-		if got := fitness(c.machine, c.all); got != c.want {
+		if got := fitness(c.machine, c.weak, c.all); got != c.want {
 			t.Errorf("%s: %q", name, got)
 		}
 	}

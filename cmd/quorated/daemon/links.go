@@ -24,7 +24,7 @@ const (
 // linksReport looks at all that is known of the ways to the peers.
 func (d *Daemon) linksReport() *control.LinksReport {
 	cfg, now := d.cfgNow(), boottime()
-	r := &control.LinksReport{Node: cfg.Self, Name: cfg.Name(cfg.Self), Links: []control.LinkStatus{}, DLM: []control.DLMConn{}, Warnings: d.prober.Status().Warnings, Reflectors: d.reflectors()}
+	r := &control.LinksReport{Node: cfg.Self, Name: cfg.Name(cfg.Self), Links: []control.LinkStatus{}, DLM: []control.DLMConn{}, Warnings: d.weaknesses(), Reflectors: d.reflectors(), Dropped: d.dropped()}
 	at, spare := map[membership.NodeID]netip.Addr{}, map[membership.NodeID]netip.Addr{} // the peer's end of the daemons' connection
 	for _, p := range d.comm.Status().Peers {
 		at[p.Peer], spare[p.Peer] = p.Addr.Addr(), p.Spare.Addr()
@@ -44,6 +44,22 @@ func (d *Daemon) linksReport() *control.LinksReport {
 		r.DLM = append(r.DLM, dlmConn(c, cfg.Name(c.Node)))
 	}
 	return r
+}
+
+// dropped are the packets that this node has refused as probes or answers.
+func (d *Daemon) dropped() (out []control.Dropped) {
+	if r := d.reflector.Reflector; r != nil {
+		n, err := r.Dropped()
+		if err != nil {
+			d.log.Warn("the counters of the program that answers probes", "err", err)
+		} else if len(n) > 0 {
+			out = append(out, control.Dropped{By: "kernel", Packets: n})
+		}
+	}
+	if n := d.prober.Dropped(); len(n) > 0 {
+		out = append(out, control.Dropped{By: "daemon", Packets: n})
+	}
+	return out
 }
 
 func linkStatus(x membership.LinkReport, now membership.Mono, t membership.Timing) control.LinkStatus {

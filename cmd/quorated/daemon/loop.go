@@ -315,13 +315,12 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 		return control.Response{Error: "the daemon is ending"}
 	}
 	report := d.linksReport()
-	warn(&s, lostLinks(lost, d.cfgNow()), longLost(long, d.cfgNow(), boottime()), d.stableWarnings(), daemonWarnings(report, d.cfgNow().Timing, s.Nodes))
+	warn(&s, d.weaknesses(), lostLinks(lost, d.cfgNow()), longLost(long, d.cfgNow(), boottime()), d.stableWarnings(), daemonWarnings(report, d.cfgNow().Timing, s.Nodes))
 	d.blame(&s)
 	s.Group = d.cfgNow().Group
 	if d.cfgNow().Auto {
 		s.ProfileWhy = autoWhy(s.Nodes)
 	}
-	s.Warnings = append(s.Warnings, d.prober.Status().Warnings...)
 	s.Warnings = append(s.Warnings, d.cfgNow().Warnings...)
 	s.Notes = append(s.Notes, d.fileDiffers(s.Config)...)
 	s.Notes = append(s.Notes, linkNotes(report, d.cfgNow().ProbePort, s.Nodes)...)

@@ -28,15 +28,34 @@ func goRealtime() error {
 	debug.SetGCPercent(gcPercent)
 	spareProcs()
 	if err := realtime.Threads(priority); err != nil {
-		return fmt.Errorf("%w: a busy machine will look slow to its peers; give the unit CAP_SYS_NICE or LimitRTPRIO=%d", err, priority+1)
+		return starved(err)
 	}
 	return nil
+}
+
+func starved(err error) error {
+	return fmt.Errorf("%w: a busy machine will look slow to its peers; give the unit CAP_SYS_NICE or LimitRTPRIO=%d", err, priority+1)
+}
+
+// weaken has everybody who asks know that this daemon may be starved.
+func (d *Daemon) weaken(err error) {
+	d.log.Warn(err.Error())
+	what := err.Error()
+	d.weak.Store(&what)
+}
+
+// weaknesses are why this daemon may be late, or not be heard on a link.
+func (d *Daemon) weaknesses() (out []string) {
+	if what := d.weak.Load(); what != nil {
+		out = append(out, *what)
+	}
+	return append(out, d.prober.Status().Warnings...)
 }
 
 // keepRealtime has threads that come later have it as well.
 func (d *Daemon) keepRealtime(ctx context.Context) error {
 	if err := realtime.Keep(ctx, priority); err != nil {
-		d.log.Warn(err.Error()) // it had it before: somebody has taken the right away
+		d.weaken(starved(err)) // it had it before: somebody has taken the right away
 	}
 	return nil
 }

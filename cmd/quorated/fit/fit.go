@@ -19,11 +19,13 @@ type Link struct {
 const least = 2
 
 // Lan says why a node is not fit for profile lan; empty: it is. Machine is what Machine said
-// of it.
-func Lan(machine string, links []Link) string {
+// of it, weak why its daemon may be late or not be heard.
+func Lan(machine string, weak []string, links []Link) string {
 	switch {
 	case machine != "":
 		return machine
+	case len(weak) > 0:
+		return weak[0]
 	case len(links) < least:
 		return fmt.Sprintf("it has one link, and lan wants %d", least)
 	}

@@ -64,17 +64,19 @@ func TestLan(t *testing.T) {
 	good := []Link{{Interface: "eth0", Kernel: true}, {Interface: "eth1", Kernel: true}}
 	for name, c := range map[string]struct {
 		machine string
+		weak    []string
 		links   []Link
 		want    string
 	}{
-		"fit":             {"", good, ""},
-		"a guest":         {"it is a virtual machine", good, "it is a virtual machine"},
-		"one link":        {"", good[:1], "it has one link, and lan wants 2"},
-		"the daemon":      {"", []Link{good[0], {Interface: "eth1", Why: "another XDP program is there: id 7"}}, "its daemon answers probes on link 1, and not its kernel: another XDP program is there: id 7"},
-		"one interface":   {"", []Link{good[0], good[1], good[0]}, "its links 0 and 2 are on one interface, eth0"},
-		"another one too": {"", append(good, Link{Interface: "eth2", Kernel: true}), ""},
+		"fit":             {"", nil, good, ""},
+		"a guest":         {"it is a virtual machine", []string{"no priority"}, good, "it is a virtual machine"},
+		"weak":            {"", []string{"no priority", "no memory"}, good, "no priority"},
+		"one link":        {"", nil, good[:1], "it has one link, and lan wants 2"},
+		"the daemon":      {"", nil, []Link{good[0], {Interface: "eth1", Why: "another XDP program is there: id 7"}}, "its daemon answers probes on link 1, and not its kernel: another XDP program is there: id 7"},
+		"one interface":   {"", nil, []Link{good[0], good[1], good[0]}, "its links 0 and 2 are on one interface, eth0"},
+		"another one too": {"", nil, append(good, Link{Interface: "eth2", Kernel: true}), ""},
 	} {
-		if got := Lan(c.machine, c.links); got != c.want {
+		if got := Lan(c.machine, c.weak, c.links); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}

@@ -54,6 +54,17 @@ func (p *Prober) Counters() map[string]uint64 {
 	return out
 }
 
+// Dropped returns how many packets were refused, by reason; reasons without any are left out.
+func (p *Prober) Dropped() map[string]uint64 {
+	out := map[string]uint64{}
+	for r := dropForm; r <= dropNoDaemon; r++ {
+		if n := p.drops[r].Load(); n > 0 {
+			out[reasonNames[r]] = n
+		}
+	}
+	return out
+}
+
 func (p *Prober) count(r reason) { p.drops[r].Add(1) }
 
 // receive judges one datagram that came on a link. For a probe that is to be

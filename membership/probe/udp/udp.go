@@ -224,7 +224,8 @@ func (p *Prober) look(t *target, passed *membership.Mono) {
 func (p *Prober) Run(ctx context.Context) error {
 	if p.opt.LockMemory {
 		if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
-			p.warn("memory", "memory is not locked (%v): set LimitMEMLOCK=infinity in the unit", err)
+			p.warn("memory", "memory is not locked (%v): a busy machine will look slow to its peers; set LimitMEMLOCK=infinity in the unit, or give it CAP_IPC_LOCK", err)
+			p.opt.Logger.Warn("memory is not locked", "err", err)
 		}
 	}
 	wake, err := alarm.New()
