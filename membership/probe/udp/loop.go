@@ -153,7 +153,7 @@ func (p *Prober) queue(t *target) *[probe.Size]byte {
 	if t.link.out.full() {
 		p.send(t.link)
 	}
-	return t.link.out.add(t.probeTo)
+	return t.link.out.add(t)
 }
 
 // send sends the probes that wait on a link.

@@ -55,6 +55,7 @@ func sendTo(fd int, b []byte, to *rawAddress) bool {
 // outbox has probes to many peers, which go out by one system call.
 type outbox struct {
 	n       int
+	targets [outboxSize]*target
 	headers [outboxSize]mmsghdr
 	vectors [outboxSize]unix.Iovec
 	probes  [outboxSize][probe.Size]byte
@@ -70,8 +71,10 @@ type mmsghdr struct {
 
 func (o *outbox) full() bool { return o.n == len(o.headers) }
 
-// add returns the memory of a probe to an address.
-func (o *outbox) add(to *rawAddress) *[probe.Size]byte {
+// add returns the memory of a probe to a target.
+func (o *outbox) add(t *target) *[probe.Size]byte {
+	to := t.probeTo
+	o.targets[o.n] = t
 	h, v, b := &o.headers[o.n], &o.vectors[o.n], &o.probes[o.n]
 	o.n++
 	v.Base = &b[0]
@@ -89,6 +92,9 @@ func (o *outbox) flush(fd int) (sent, failed uint64) {
 			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		if e != 0 || n == 0 {
 			failed++
+			if e == unix.EAGAIN {
+				o.targets[at].unasked()
+			}
 			at++
 			continue
 		}

@@ -40,7 +40,7 @@ func TestOutbox(t *testing.T) {
 		var want [2][]byte
 		fails := 0
 		for i, a := range c.to {
-			o.add(a)[0] = byte(i)
+			o.add(&target{probeTo: a})[0] = byte(i)
 			switch a {
 			case addrs[0]:
 				want[0] = append(want[0], byte(i))
@@ -67,7 +67,7 @@ func TestOutbox(t *testing.T) {
 		}
 	}
 	for !o.full() {
-		o.add(addrs[0])
+		o.add(&target{probeTo: addrs[0]})
 	}
 	if sent, failed := o.flush(-1); sent != 0 || failed != outboxSize {
 		t.Errorf("without a socket %d were sent and %d failed", sent, failed)

@@ -34,6 +34,11 @@ const classControl = 0xc0
 // receiveBuffer holds a long datagram of each of 32 nodes, at an MTU of 9000, while nobody reads.
 const receiveBuffer = 1 << 20
 
+// sendBuffer is half of what may wait to be sent, as the kernel doubles it: for each of 31 absent
+// nodes what the kernel keeps until it gives up on its link address (unres_qlen_bytes of
+// neigh(7), 212992 by default), or what is for the others would find no room.
+const sendBuffer = 4 << 20
+
 // openSocket returns a bound socket that never blocks, and the zone of a
 // link-local address.
 func openSocket(addr netip.AddrPort) (fd int, zone uint32, err error) {
@@ -55,6 +60,7 @@ func openSocket(addr netip.AddrPort) (fd int, zone uint32, err error) {
 	whole(fd, family)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 6)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) // with root's rights, else what there is has to do
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	if err := unix.Bind(fd, sockaddr(addr, zone)); err != nil {
 		_ = unix.Close(fd)
 		return -1, 0, bindError(err)

@@ -34,6 +34,7 @@ type target struct {
 	recent   probe.Recent
 	counts   uint64 // the probe, after first, from which recent counts: the first that this run of the peer answered; 0: none
 	sample   membership.Sample
+	asked    membership.Mono // Asked, as of the probe before
 	seen     uint64          // instance of the last authentic reply, learnt or not
 	kernel   bool            // the last reply in time was the peer's kernel's
 	gone     bool            // and said that it has no daemon
@@ -163,8 +164,15 @@ func (t *target) next(q *probe.Packet, at membership.Mono) {
 		q.Flags = probe.FlagKernel
 	}
 	t.sample.Sent++
-	t.sample.Asked = at
+	t.asked, t.sample.Asked = t.sample.Asked, at
 	t.recent.Sent(q.Seq - t.first)
+}
+
+// unasked: there was no room in this node for the last probe, which it has not sent.
+func (t *target) unasked() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sample.Asked = t.asked
 }
 
 // mayAnswer takes a place in the rate of answers for an authentic probe. Whoever
