@@ -57,6 +57,7 @@ type Sample struct {
 	Instance  uint64        // the run of the daemon (or boot epoch) that answered
 	View      uint64        // the view it said it was in
 	Sent      uint64        // probes sent
+	Alive     Mono          // Heard, or a later answer of its kernel, which has no daemon any more
 	Asked     Mono          // when the last of them was; 0: not known
 	Answered  uint64        // answers accepted
 	Long      LongLoss      // says nothing of whether the peer lives

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -59,11 +60,12 @@ func (n *Node) heardAwake(v membership.Incarnation) membership.Mono {
 }
 
 // heardOf is when an incarnation's boot was heard last by this node: its answers to
-// probes, and its daemon's hello. 0: never.
+// probes, those of a kernel that has lost its daemon among them, since its file systems
+// may write as well as it may answer; and its daemon's hello. 0: never.
 func (n *Node) heardOf(v membership.Incarnation) (raw, hello membership.Mono) {
 	for _, s := range n.samples {
 		if s.Peer == v.Node && n.bootOf(v.Node, s.Instance) == v.Boot {
-			raw = max(raw, s.Heard)
+			raw = max(raw, s.Heard, s.Alive)
 		}
 	}
 	if p := n.peers[v.Node]; p != nil && p.hello != nil && p.hello.Boot == v.Boot {
@@ -119,7 +121,7 @@ func (p *peer) lived(l life) {
 // judged is a job's result as it may be ordered, and the level that lied, if one
 // did; ok is false while it may not be.
 func (n *Node) judged(v membership.Incarnation, r membership.FenceResult, ended membership.Mono) (_ membership.FenceResult, lied int, ok bool) {
-	if !r.OK {
+	if !r.OK || n.leavesPower(v.Node, func(d membership.Device) bool { return d.Level == r.Level }) {
 		return r, 0, true
 	}
 	quiet, at := n.quiet(v, ended)
@@ -136,11 +138,28 @@ func (n *Node) judged(v membership.Incarnation, r membership.FenceResult, ended 
 	return r, r.Level, true
 }
 
+// leavesPower says whether all of a node's devices that are meant leave it its power: one
+// that they have cut off answers on, and nothing follows from that.
+func (n *Node) leavesPower(id membership.NodeID, meant func(membership.Device) bool) (all bool) {
+	for _, d := range n.cfg.Devices {
+		if slices.Contains(d.Nodes, id) && meant(d) {
+			if !d.Unfence {
+				return false
+			}
+			all = true
+		}
+	}
+	return all
+}
+
 // liars looks for victims that answer although an agent's word was taken as proof.
 func (n *Node) liars() {
 	for k := range n.st.Cases {
 		c := &n.st.Cases[k]
 		if c.Proof == nil || c.Proof.How != "agent" {
+			continue
+		}
+		if agent := n.proofAgent(c); n.leavesPower(c.Victim.Node, func(d membership.Device) bool { return d.Name() == agent }) {
 			continue
 		}
 		t := n.clock(c.Victim)
@@ -156,14 +175,19 @@ func (n *Node) liars() {
 
 // lieText is what an operator has to know of a proof that was none.
 func (n *Node) lieText(c *cluster.Case) string {
-	name, agent := n.cfg.Name(c.Victim.Node), "a fence device"
+	name, agent := n.cfg.Name(c.Victim.Node), cmp.Or(n.proofAgent(c), "a fence device")
+	return fmt.Sprintf("%s lied: it reported success against %s, which still answers in the same boot: power %[2]s off by hand now, correct the plug or address of that [[fence]], "+
+		"and check the file systems: both sides may have written", agent, name)
+}
+
+// proofAgent is the agent whose word proves a case; empty: it is not known any more.
+func (n *Node) proofAgent(c *cluster.Case) (agent string) {
 	for _, r := range n.st.History {
-		if r.OK && r.Victim == c.Victim && r.Index == c.Proof.Index && r.End.Agent != "" {
+		if r.OK && r.Victim == c.Victim && r.Index == c.Proof.Index {
 			agent = r.End.Agent
 		}
 	}
-	return fmt.Sprintf("%s lied: it reported success against %s, which still answers in the same boot: power %[2]s off by hand now, correct the plug or address of that [[fence]], "+
-		"and check the file systems: both sides may have written", agent, name)
+	return agent
 }
 
 func (n *Node) lieWarnings() (out []string) {
@@ -181,7 +205,7 @@ func (n *Node) doubt(c *cluster.Case) (string, time.Duration) {
 	if j == nil || j.result == nil || !j.result.OK {
 		return "", 0
 	}
-	if quiet, _ := n.quiet(c.Victim, j.ended); quiet {
+	if _, _, ok := n.judged(c.Victim, *j.result, j.ended); ok {
 		return "", 0
 	}
 	return fmt.Sprintf("; %s reported success, and %s was heard since: it has to be silent for %v", j.result.Agent, n.cfg.Name(c.Victim.Node), n.cfg.Timing.DeadAfter),

@@ -20,13 +20,15 @@ type fencedNode struct {
 	at    time.Duration
 	alive map[membership.NodeID]time.Duration // when a peer was heard last
 	runs  map[membership.NodeID]uint64
+	// kernel says that the kernel of node 3 answers, and has no daemon.
+	kernel bool
 }
 
 func newFenced(t *testing.T, reason membership.Reason) *fencedNode {
 	h := newHolder(t)
 	h.n.cfg.Devices = []membership.Device{{Nodes: []membership.NodeID{3}, Agent: "fence_x", Level: 1, Timeout: time.Second}}
 	h.n.set.Spaces = []*lockspace.Space{{Name: "gfs", Live: []lockspace.Member{{Incarnation: h.m[2]}}}}
-	f := &fencedNode{h, time.Second, map[membership.NodeID]time.Duration{2: time.Second, 3: time.Second}, map[membership.NodeID]uint64{2: 1, 3: 1}}
+	f := &fencedNode{h, time.Second, map[membership.NodeID]time.Duration{2: time.Second, 3: time.Second}, map[membership.NodeID]uint64{2: 1, 3: 1}, false}
 	f.look()
 	evict := cluster.Command{Evict: &cluster.Evict{View: 3, Departures: []membership.Departure{{Incarnation: h.m[2], Reason: reason, Observers: []membership.NodeID{1}}}}}
 	h.n.apply(100, evict)
@@ -40,7 +42,11 @@ func newFenced(t *testing.T, reason membership.Reason) *fencedNode {
 
 func (f *fencedNode) samples() (out []membership.Sample) {
 	for _, id := range []membership.NodeID{2, 3} {
-		out = append(out, membership.Sample{Peer: id, Heard: membership.Mono(f.alive[id]), Instance: f.runs[id]})
+		s := membership.Sample{Peer: id, Heard: membership.Mono(f.alive[id]), Instance: f.runs[id]}
+		if s.Alive = s.Heard; f.kernel {
+			s.Alive = membership.Mono(f.at)
+		}
+		out = append(out, s)
 	}
 	return out
 }
@@ -182,6 +188,44 @@ func TestSilenceOfOnesOwnPauseIsNone(t *testing.T) {
 	f.pass(400*time.Millisecond, false)
 	if !f.proved() {
 		t.Fatal("never")
+	}
+}
+
+// What answers for a daemon that has ended is a kernel that may write: its device lies, too.
+func TestAKernelWithoutADaemonIsNotOff(t *testing.T) {
+	f := newFenced(t, membership.ReasonSilent)
+	f.pass(300*time.Millisecond, false)
+	f.kernel = true
+	f.pass(300*time.Millisecond, false)
+	f.success()
+	f.pass(10100*time.Millisecond, false)
+	if c := f.n.st.Case(f.m[2]); f.proved() || !strings.Contains(c.LastErr, "fence_x: the device lies") {
+		t.Fatalf("%+v", c)
+	}
+
+	f = newFenced(t, membership.ReasonSilent)
+	f.pass(300*time.Millisecond, false)
+	f.success()
+	f.kernel = true
+	f.pass(time.Second, false)
+	if !f.proved() || !f.heard("lied fence_x lied") {
+		t.Errorf("%q", f.said)
+	}
+}
+
+// A device that leaves the node its power does not lie when it answers on.
+func TestADeviceThatLeavesThePowerDoesNotLie(t *testing.T) {
+	f := newFenced(t, membership.ReasonStalled)
+	f.n.cfg.Devices = append(f.n.cfg.Devices, membership.Device{Nodes: []membership.NodeID{3}, Agent: "/usr/sbin/fence_x", Level: 2, Timeout: time.Second, Unfence: true})
+	f.n.cfg.Devices[0].Agent = "fence_power"
+	f.pass(300*time.Millisecond, true)
+	f.success()
+	if !f.proved() {
+		t.Fatal("it answers, as it may")
+	}
+	f.pass(time.Second, true)
+	if f.heard("lied ") {
+		t.Errorf("%q", f.said)
 	}
 }
 

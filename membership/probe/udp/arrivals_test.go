@@ -250,6 +250,9 @@ func TestTheKernelTookTheNextDaemonsAnswer(t *testing.T) {
 	if l := r.p.Links()[0]; !l.NoDaemon || l.Heard != 0 {
 		t.Errorf("%+v", l)
 	}
+	if s := r.sample(); s.Alive != after(1) || s.Heard != 0 {
+		t.Errorf("%+v", s)
+	}
 	r.takes(r.ask(after(2)), after(3), 0)
 	if l := r.p.Links()[0]; l.NoDaemon || l.Heard != after(3) {
 		t.Errorf("%+v", l)

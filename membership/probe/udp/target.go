@@ -142,6 +142,7 @@ func (t *target) said(kernel bool, stamp, at membership.Mono) {
 
 func (t *target) sampleLocked() membership.Sample {
 	s := t.sample
+	s.Alive = max(s.Heard, t.kernelAt)
 	if s.Long = t.longs.Loss(); s.Long.Size != 0 {
 		s.Long.Size += t.headers()
 	}
