@@ -106,7 +106,12 @@ func TestFencing(t *testing.T) {
 	w.story("the agent prints a megabyte", func(w *world) { w.cutBy("", first(fencedev.Babble)) })
 	w.story("the device is slow", func(w *world) { w.cutBy("", first(fencedev.Slow)) })
 	w.story("one of two power supplies cannot be cut", (*world).halfCut)
-	w.story("the device lies", (*world).deviceLies)
+	w.story("the device lies", func(w *world) { w.deviceLies(w.pair()) })
+	w.story("the device lies of a node without a daemon", func(w *world) {
+		victim, on := w.pair()
+		w.signal(victim, "KILL")
+		w.deviceLies(victim, on)
+	})
 	w.story("a device is switched on before its node comes in", (*world).switchedOn)
 	w.story("fence_redfish, with its password from a file", func(w *world) { w.byBoard("fence_redfish", "lab") })
 	w.story("fence_ipmilan and ipmitool", func(w *world) { w.byBoard("fence_ipmilan", "lab", "redfish") })
@@ -237,9 +242,8 @@ func (w *world) halfCut() {
 }
 
 // deviceLies: the switch says that it did what it did not, and keeps to that. Its
-// victim answers, so nobody believes it, and the next level is tried.
-func (w *world) deviceLies() {
-	victim, on := w.pair()
+// victim, or the kernel alone, answers, so nobody believes it, and the next level is tried.
+func (w *world) deviceLies(victim, on int) {
 	w.Lab.Misbehave(victim, first(fencedev.Lie))
 	at := w.fences(on, victim)
 	w.shows(w.quorate(on, fmt.Sprintf("fence history node%d", victim), 0), "the device lies")
