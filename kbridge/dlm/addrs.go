@@ -10,11 +10,12 @@ import (
 	"github.com/quorate/quorate/membership"
 )
 
-// SetAddrs replaces the nodes' addresses, as in Options. Comms entries that are there
-// stay as they are: a node's address changes while it has none, and the next entry
-// is made with the new one. This node's own does not change while the driver runs.
-func (d *Driver) SetAddrs(addrs map[membership.NodeID][]netip.Addr) error {
-	addrs = maps.Clone(addrs)
+// SetAddrs replaces the nodes' addresses and those of their links, as in Options. Comms
+// entries that are there stay as they are: a node's address changes while it has none,
+// and the next entry is made with the new one. This node's own does not change while the
+// driver runs.
+func (d *Driver) SetAddrs(addrs, links map[membership.NodeID][]netip.Addr) error {
+	addrs, links = maps.Clone(addrs), maps.Clone(links)
 	if !slices.Equal(addrs[d.o.Self], d.addrsOf(d.o.Self)) {
 		return opError("set-addrs", d.o.Cluster, fmt.Errorf("%w: this node's address changes with a restart of quorated alone", ErrMembers))
 	}
@@ -22,6 +23,7 @@ func (d *Driver) SetAddrs(addrs map[membership.NodeID][]netip.Addr) error {
 		return opError("set-addrs", d.o.Cluster, err)
 	}
 	d.addrs.Store(&addrs)
+	d.links.Store(&links)
 	return nil
 }
 

@@ -3,10 +3,12 @@ package dlm_test
 import (
 	"maps"
 	"net/netip"
+	"syscall"
 	"testing"
 
 	"github.com/quorate/quorate/configfs/configfstest"
 	"github.com/quorate/quorate/kbridge/dlm"
+	"github.com/quorate/quorate/membership"
 )
 
 func (n *node) noPeer(want error) {
@@ -24,8 +26,10 @@ func TestAddressesOfANewNode(t *testing.T) {
 
 	more := maps.Clone(addrs)
 	more[4] = []netip.Addr{netip.MustParseAddr("10.0.0.4")}
-	n.must(n.SetAddrs(more))
+	via := map[membership.NodeID][]netip.Addr{4: {netip.MustParseAddr("10.80.0.4")}}
+	n.must(n.SetAddrs(more, via))
 	delete(more, 4) // the driver keeps its own
+	delete(via, 4)
 	n.setPeer(inc(4, "d"))
 	if n.k.Configfs.Comm(4) == 0 {
 		t.Fatal("no entry of the new node")
@@ -33,8 +37,11 @@ func TestAddressesOfANewNode(t *testing.T) {
 	if n.k.Configfs.Comm(2) != entry {
 		t.Fatal("the entry of another node was made anew")
 	}
+	n.k.AbortFails(syscall.EOPNOTSUPP)
 	n.removePeer(inc(4, "d"))
-	n.must(n.SetAddrs(addrs))
+	four := netip.MustParseAddr("10.0.0.4")
+	n.equal(n.k.Own(four), []netip.Addr{four, netip.MustParseAddr("10.80.0.4")}, "what node 4 has")
+	n.must(n.SetAddrs(addrs, nil))
 	n.noPeer(dlm.ErrPeer)
 }
 
@@ -51,7 +58,7 @@ func TestAddressesThatCannotBe(t *testing.T) {
 		} else {
 			all[4] = change
 		}
-		n.is(n.SetAddrs(all), dlm.ErrMembers)
+		n.is(n.SetAddrs(all, nil), dlm.ErrMembers)
 	}
 	n.setPeer(inc(2, "b"))
 }

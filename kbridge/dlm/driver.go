@@ -34,6 +34,7 @@ type Driver struct {
 	emitting sync.Mutex // Events is called with it held
 
 	addrs atomic.Pointer[map[membership.NodeID][]netip.Addr] // as Options.Addrs, or SetAddrs
+	links atomic.Pointer[map[membership.NodeID][]netip.Addr] // as Options.Links, or SetAddrs
 
 	mu      sync.Mutex
 	spaces  map[string]*space
@@ -54,6 +55,7 @@ func Open(o Options) (*Driver, error) {
 	d := &Driver{o: o, work: newWorkers(), ctx: ctx, cancel: cancel,
 		spaces: map[string]*space{}, peers: map[membership.NodeID]membership.Incarnation{}}
 	d.addrs.Store(&o.Addrs)
+	d.links.Store(&o.Links)
 	if err := d.open(); err != nil {
 		d.undo()
 		return nil, opError("open", o.Cluster, err)
@@ -236,7 +238,7 @@ func (d *Driver) Close() error {
 	}
 	joined := d.work.join(closeLimit)
 	var err error
-	d.aborting(d.allPeers(), func() { err = configfs.Clear(d.o.Configfs) })
+	d.aborting(d.allTargets(), func() { err = configfs.Clear(d.o.Configfs) })
 	d.closeDevices()
 	if !joined {
 		return opError("close", d.o.Cluster, fmt.Errorf("%w: %v", ErrBusy, d.Busy()))

@@ -2,6 +2,7 @@ package dlm_test
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"github.com/quorate/quorate/kbridge/dlm/dlmtest"
 	"github.com/quorate/quorate/kbridge/lockspace"
 	"github.com/quorate/quorate/membership"
+	"github.com/quorate/quorate/tools/transcript"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,6 +42,8 @@ var addrs = map[membership.NodeID][]netip.Addr{
 	2: {netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.1.0.2")},
 	3: {netip.MustParseAddr("10.0.0.3")},
 }
+
+var links = map[membership.NodeID][]netip.Addr{2: {netip.MustParseAddr("10.80.0.2"), netip.MustParseAddr("10.80.1.2")}}
 
 func inc(n membership.NodeID, boot string) membership.Incarnation {
 	return membership.Incarnation{Node: n, Boot: membership.BootID(boot)}
@@ -516,15 +520,16 @@ func TestRemovePeerOfAnotherLife(t *testing.T) {
 // A removal that waits for an attempt to connect is helped as the kernel allows.
 func TestRemovalThatWaits(t *testing.T) {
 	for _, c := range []struct {
-		kind            configfstest.Kernel
-		abort           error
-		aborts, forgets bool
+		kind    configfstest.Kernel
+		abort   error
+		forgets bool
 	}{
-		{configfstest.Linux6_18, nil, true, false},
-		{configfstest.Linux6_18, syscall.EOPNOTSUPP, false, true},
-		{configfstest.Linux6_1, syscall.EOPNOTSUPP, false, false}, // there it does not wait
+		{configfstest.Linux6_18, nil, false},
+		{configfstest.Linux6_18, syscall.EOPNOTSUPP, true},
+		{configfstest.Linux6_18, syscall.EMFILE, true},     // the attempt is still there
+		{configfstest.Linux6_1, syscall.EOPNOTSUPP, false}, // there it does not wait
 	} {
-		n := open(t, c.kind)
+		n := openWith(t, c.kind, func(o *dlm.Options) { o.Links = links })
 		n.k.AbortFails(c.abort)
 		n.setPeer(inc(2, "b"))
 		arrived, release := n.k.HoldComm(2)
@@ -534,7 +539,7 @@ func TestRemovalThatWaits(t *testing.T) {
 		helped := func() []any {
 			return []any{n.k.Aborts(addrs[2][0]) > begun, n.k.Forgotten(addrs[2][0]) > forgotten}
 		}
-		want := []any{c.aborts, c.forgets}
+		want := []any{true, c.forgets}
 		for over := time.Now().Add(5 * time.Second); !reflect.DeepEqual(helped(), want) && time.Now().Before(over); {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -542,6 +547,83 @@ func TestRemovalThatWaits(t *testing.T) {
 		release()
 		n.must(next[dlm.PeerRemoved](n).Err)
 		n.equal(n.k.Forgotten(addrs[2][0]) > 0, c.forgets, "forgotten")
+		if own := slices.Concat(addrs[2], links[2]); c.forgets && !slices.Equal(n.k.Own(addrs[2][0]), own) {
+			t.Errorf("the peer has %v, want %v", n.k.Own(addrs[2][0]), own)
+		}
+	}
+}
+
+// comes waits for what is to happen soon.
+func (n *node) comes(what string, is func() bool) {
+	n.t.Helper()
+	for over := time.Now().Add(10 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(over) {
+			n.t.Fatalf("it never came: %s", what)
+		}
+	}
+}
+
+// Without an attempt the kernel does not say that it cannot end one: it is asked each time.
+func TestAttemptDuringRemoval(t *testing.T) {
+	n := open(t, configfstest.Linux6_18)
+	n.setPeer(inc(2, "b"))
+	arrived, release := n.k.HoldComm(2)
+	n.must(n.RemovePeer(inc(2, "b")))
+	<-arrived
+	to := addrs[2][0]
+	n.equal(n.k.Forgotten(to), 0, "forgotten while no attempt fails to end")
+	n.k.AbortFails(syscall.EOPNOTSUPP)
+	n.comes("forgotten", func() bool { return n.k.Forgotten(to) > 0 })
+	n.k.AbortFails(nil)
+	begun := n.k.Aborts(to)
+	n.comes("aborted", func() bool { return n.k.Aborts(to) > begun+1 })
+	was := n.k.Forgotten(to)
+	begun = n.k.Aborts(to)
+	n.comes("aborted", func() bool { return n.k.Aborts(to) > begun+1 })
+	n.equal(n.k.Forgotten(to), was, "forgotten since attempts can be ended")
+	release()
+	n.must(next[dlm.PeerRemoved](n).Err)
+}
+
+// Several dead nodes are removed, and nothing can be done: each removal says so once.
+func TestRemovalsWithoutHelp(t *testing.T) {
+	var log transcript.Buffer
+	n := openWith(t, configfstest.Linux6_18, func(o *dlm.Options) {
+		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	n.k.AbortFails(syscall.EOPNOTSUPP)
+	n.k.ForgetFails(dlm.ErrNeighbour)
+	dead := []membership.NodeID{2, 3}
+	var releases []func()
+	for _, id := range dead {
+		n.setPeer(inc(id, "x"))
+	}
+	begun := len(log.String())
+	for _, id := range dead {
+		arrived, release := n.k.HoldComm(uint32(id))
+		n.must(n.RemovePeer(inc(id, "x")))
+		<-arrived
+		releases = append(releases, release)
+	}
+	for _, id := range dead {
+		was := n.k.Forgotten(addrs[id][0])
+		n.comes("asked for anew", func() bool { return n.k.Forgotten(addrs[id][0]) > was+2 })
+	}
+	for _, release := range releases {
+		release()
+		n.must(next[dlm.PeerRemoved](n).Err)
+	}
+	text := log.String()[begun:]
+	for _, to := range []netip.Addr{addrs[2][0], addrs[2][1], addrs[3][0]} {
+		var lines []string
+		for l := range strings.Lines(text) {
+			if strings.Contains(l, " to="+to.String()+" ") {
+				lines = append(lines, l)
+			}
+		}
+		if len(lines) != 2 || !strings.Contains(lines[0], "level=DEBUG") || !strings.Contains(lines[1], "level=WARN") || !strings.Contains(lines[1], dlm.ErrNeighbour.Error()) {
+			t.Errorf("%s: %q", to, lines)
+		}
 	}
 }
 

@@ -30,6 +30,8 @@ var (
 	ErrOverrun = errors.New("uevents were lost")
 	// ErrModule: the dlm module is not there.
 	ErrModule = errors.New("the kernel has no DLM; install the package with the extra kernel modules and see modprobe dlm")
+	// ErrNeighbour: no neighbour entry may be deleted so that attempts to connect end.
+	ErrNeighbour = errors.New("no neighbour entry to forget")
 	// ErrParse: foreign bytes that do not parse.
 	ErrParse = errors.New("unexpected content")
 )

@@ -79,7 +79,7 @@ func TestKernelForget(t *testing.T) {
 	to := ownAddr(t).As4()
 	to[3] ^= 0x40
 	silent := netip.AddrFrom4(to)
-	if err := dlm.Forget(silent); err != nil {
+	if err := dlm.Forget(silent, nil); err != nil {
 		t.Fatalf("nobody that is known: %v", err)
 	}
 	routes, err := netlink.RouteGet(silent.AsSlice())
@@ -109,7 +109,7 @@ func TestKernelForget(t *testing.T) {
 			}
 			return
 		case <-again.C:
-			if err := dlm.Forget(silent); err != nil {
+			if err := dlm.Forget(silent, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

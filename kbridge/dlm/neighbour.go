@@ -12,7 +12,7 @@ import (
 // Forget implements Sockets. While the kernel asks for a neighbour that is forgotten,
 // what waits for the answer fails with EHOSTUNREACH; one that is known and silent is
 // asked for by the next packet. An address behind a router has no neighbour of its own.
-func (sockDiag) Forget(to netip.Addr) error {
+func (sockDiag) Forget(to netip.Addr, _ []netip.Addr) error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return os.NewSyscallError("netlink", err)

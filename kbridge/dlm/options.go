@@ -25,7 +25,10 @@ type Options struct {
 	Self    membership.NodeID // our own node
 	// Addrs are the nodes' addresses. The first is the one that the DLM's TCP
 	// uses; all nodes' first addresses must be of one family.
-	Addrs    map[membership.NodeID][]netip.Addr
+	Addrs map[membership.NodeID][]netip.Addr
+	// Links are the nodes' own addresses on their links, one of which may be the gateway
+	// to a node's address in Addrs.
+	Links    map[membership.NodeID][]netip.Addr
 	Port     uint16 // 0: DefaultPort
 	Mark     uint32 // SO_MARK of the DLM's sockets
 	LogDebug bool   // verbose recovery lines in the kernel's log
@@ -77,9 +80,10 @@ type Sockets interface {
 	Conns(port uint16, v4 bool) ([]Conn, error)
 	// AbortConnects destroys TCP sockets in SYN_SENT to the address and port.
 	AbortConnects(to netip.Addr, port uint16) (int, error)
-	// Forget has the kernel ask the network again who has the address, so that attempts
-	// to connect to it fail when nobody has.
-	Forget(to netip.Addr) error
+	// Forget has the kernel ask the network again who has the address, or the gateway to
+	// it if that is one of own, so that attempts to connect fail when nobody has. An
+	// error says why it cannot.
+	Forget(to netip.Addr, own []netip.Addr) error
 }
 
 func (o *Options) check() error {

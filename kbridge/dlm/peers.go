@@ -1,13 +1,11 @@
 package dlm
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/quorate/quorate/configfs"
@@ -59,7 +57,7 @@ func (d *Driver) setPeer(i membership.Incarnation) error {
 		return err
 	}
 	d.update(func() { delete(d.peers, i.Node) })
-	d.aborting(d.addrsOf(i.Node), func() { err = configfs.Apply(d.o.Configfs, ops) })
+	d.aborting(d.targets(i.Node), func() { err = configfs.Apply(d.o.Configfs, ops) })
 	if err == nil {
 		d.update(func() { d.peers[i.Node] = i })
 	}
@@ -82,7 +80,7 @@ func (d *Driver) removePeer(i membership.Incarnation) error {
 	}
 	var err error
 	ops := []configfs.Op{{Kind: configfs.Rmdir, Path: configfs.CommPath(uint32(i.Node))}}
-	d.aborting(d.addrsOf(i.Node), func() { err = configfs.Apply(d.o.Configfs, ops) })
+	d.aborting(d.targets(i.Node), func() { err = configfs.Apply(d.o.Configfs, ops) })
 	if err == nil {
 		d.update(func() { delete(d.peers, i.Node) })
 	}
@@ -108,7 +106,7 @@ func (d *Driver) RenewPeer(i membership.Incarnation, lockspace string, epoch uin
 // connect: the two have said nothing to each other yet.
 func (d *Driver) renewPeer(i membership.Incarnation, troubles []Trouble) error {
 	connecting := slices.ContainsFunc(troubles, func(t Trouble) bool { return t.Text == synUnanswered })
-	if d.peer(i.Node) != i || connecting && connectBlocks(d.o.Release) && !d.abort(d.addrsOf(i.Node)) {
+	if d.peer(i.Node) != i || connecting && connectBlocks(d.o.Release) && !d.abortAll(i.Node) {
 		return nil
 	}
 	d.update(func() { delete(d.peers, i.Node) })
@@ -132,30 +130,37 @@ func (d *Driver) peer(n membership.NodeID) membership.Incarnation {
 	return d.peers[n]
 }
 
-func (d *Driver) allPeers() []netip.Addr {
+// target is an address to which the DLM may be trying to connect.
+type target struct {
+	to  netip.Addr
+	own []netip.Addr // all that the peer has
+}
+
+func (d *Driver) targets(n membership.NodeID) (all []target) {
+	addrs := d.addrsOf(n)
+	own := slices.Concat(addrs, (*d.links.Load())[n])
+	for _, a := range addrs {
+		all = append(all, target{a, own})
+	}
+	return all
+}
+
+func (d *Driver) allTargets() (all []target) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var addrs []netip.Addr
 	for n := range d.peers {
-		addrs = append(addrs, d.addrsOf(n)...)
+		all = append(all, d.targets(n)...)
 	}
-	return addrs
+	return all
 }
 
 // aborting runs f, which removes comms entries, and ends the DLM's connection
-// attempts to the addresses before and meanwhile. Since Linux 6.12 the removal
+// attempts to the targets before and meanwhile. Since Linux 6.12 the removal
 // waits for the attempt, 131 s at worst, with the tree's mutex held. A kernel that
 // cannot end one has it fail, if nobody is at the address.
-func (d *Driver) aborting(addrs []netip.Addr, f func()) {
-	end := func() { d.abort(addrs) }
-	if !d.abort(addrs) {
-		if !connectBlocks(d.o.Release) {
-			f()
-			return
-		}
-		end = func() { d.forget(addrs) }
-		end()
-	}
+func (d *Driver) aborting(targets []target, f func()) {
+	h := helper{d: d, targets: targets, said: map[string]bool{}}
+	h.help(false)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -164,7 +169,7 @@ func (d *Driver) aborting(addrs []netip.Addr, f func()) {
 		for {
 			select {
 			case <-t.C:
-				end()
+				h.help(true)
 			case <-done:
 				return
 			}
@@ -175,29 +180,59 @@ func (d *Driver) aborting(addrs []netip.Addr, f func()) {
 	wg.Wait()
 }
 
-// abort says whether the kernel can do it at all.
-func (d *Driver) abort(addrs []netip.Addr) bool {
-	for _, a := range addrs {
-		n, err := d.o.Sockets.AbortConnects(a, d.o.Port)
-		if err != nil {
-			d.o.Log.Debug("cannot end connection attempts", slog.String("to", a.String()), slog.Any("err", err))
-			if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EPERM) {
-				return false
-			}
-		}
-		if n > 0 {
-			d.o.Log.Info("ended connection attempts", slog.String("to", a.String()), slog.Int("count", n))
-		}
+// abort ends the attempts to connect to an address. Only with an attempt under way does
+// the kernel say that it cannot (EOPNOTSUPP): no error may as well mean that there is none.
+func (d *Driver) abort(to netip.Addr) error {
+	n, err := d.o.Sockets.AbortConnects(to, d.o.Port)
+	if n > 0 && err == nil {
+		d.o.Log.Info("ended connection attempts", slog.String("to", to.String()), slog.Int("count", n))
 	}
-	return len(addrs) > 0
+	return err
 }
 
-func (d *Driver) forget(addrs []netip.Addr) {
-	for _, a := range addrs {
-		if err := d.o.Sockets.Forget(a); err != nil {
-			d.o.Log.Debug("cannot have the network asked again", slog.String("for", a.String()), slog.Any("err", err))
+// abortAll says whether no attempt to connect to a peer is left.
+func (d *Driver) abortAll(n membership.NodeID) bool {
+	for _, t := range d.targets(n) {
+		if err := d.abort(t.to); err != nil {
+			d.o.Log.Debug("cannot end connection attempts", slog.String("to", t.to.String()), slog.Any("err", err))
+			return false
 		}
 	}
+	return true
+}
+
+// helper helps one removal of comms entries, and says each thing once.
+type helper struct {
+	d       *Driver
+	targets []target
+	said    map[string]bool
+}
+
+// help ends attempts to connect, or has them fail. An error of any kind leaves them
+// there, so the neighbour is forgotten; waits says that the removal has been under way.
+func (h *helper) help(waits bool) {
+	for _, t := range h.targets {
+		err := h.d.abort(t.to)
+		if err == nil {
+			continue
+		}
+		h.say(slog.LevelDebug, "cannot end connection attempts", t.to, err)
+		if !connectBlocks(h.d.o.Release) {
+			continue
+		}
+		if ferr := h.d.o.Sockets.Forget(t.to, t.own); ferr != nil && waits {
+			h.say(slog.LevelWarn, "the removal of a comms entry waits for the DLM's attempt to connect, up to 131 s: it can be neither ended nor made to fail", t.to, fmt.Errorf("%w; %w", err, ferr))
+		}
+	}
+}
+
+func (h *helper) say(l slog.Level, text string, to netip.Addr, err error) {
+	key := fmt.Sprint(text, to, err)
+	if h.said[key] {
+		return
+	}
+	h.said[key] = true
+	h.d.o.Log.Log(h.d.ctx, l, text, slog.String("to", to.String()), slog.Any("err", err))
 }
 
 // awaitPeers waits for the comms entries that the start depends on, and sees

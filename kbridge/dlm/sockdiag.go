@@ -33,7 +33,8 @@ func openDiag() (fd int, err error) {
 	return fd, nil
 }
 
-// AbortConnects implements Sockets.
+// AbortConnects implements Sockets. That the kernel cannot (EOPNOTSUPP) is seen only
+// where there is an attempt.
 func (sockDiag) AbortConnects(to netip.Addr, port uint16) (int, error) {
 	fd, err := openDiag()
 	if err != nil {
@@ -52,7 +53,7 @@ func (sockDiag) AbortConnects(to netip.Addr, port uint16) (int, error) {
 			continue
 		}
 		if err != nil {
-			return n, err
+			return n, os.NewSyscallError("SOCK_DESTROY", err)
 		}
 		n++
 	}
@@ -68,7 +69,7 @@ func synSent(fd int, to netip.Addr, port uint16) ([][diagIDLen]byte, error) {
 			ids = append(ids, id)
 		}
 	})
-	return ids, err
+	return ids, os.NewSyscallError("list connection attempts", err)
 }
 
 // diagRequest is a netlink message with an inet_diag_req_v2.

@@ -12,6 +12,7 @@ import (
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
 	"github.com/quorate/quorate/cmd/quorated/node"
+	"github.com/quorate/quorate/kbridge/dlm"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
 	"github.com/quorate/quorate/membership/liveness"
@@ -161,10 +162,8 @@ func (d *Daemon) reconfigure(e node.Reconfigure) error {
 	if d.stable != nil {
 		d.stable.keeper.Set(routes(c, &d.stable.paths))
 	}
-	if k, ok := d.kernel.(interface {
-		SetAddrs(map[membership.NodeID][]netip.Addr) error
-	}); ok {
-		if err := k.SetAddrs(dlmAddrs(c)); err != nil {
+	if k, ok := d.kernel.(addressed); ok {
+		if err := k.SetAddrs(dlmAddrs(c), linkAddrs(c)); err != nil {
 			return fmt.Errorf("%w: %w", ErrBroken, err)
 		}
 	}
@@ -174,11 +173,27 @@ func (d *Daemon) reconfigure(e node.Reconfigure) error {
 	return nil
 }
 
+// addressed is a kernel whose DLM talks to the other nodes.
+type addressed interface {
+	SetAddrs(addrs, links map[membership.NodeID][]netip.Addr) error
+}
+
+var _ addressed = (*dlm.Driver)(nil)
+
 // dlmAddrs are the addresses of the kernel's DLM, whose TCP uses one of each node.
 func dlmAddrs(c config.Config) map[membership.NodeID][]netip.Addr {
 	addrs := map[membership.NodeID][]netip.Addr{}
 	for _, n := range c.Nodes {
 		addrs[n.ID] = []netip.Addr{c.DLMAddr(n)}
+	}
+	return addrs
+}
+
+// linkAddrs are the nodes' own addresses, over which the DLM's stable ones are reached.
+func linkAddrs(c config.Config) map[membership.NodeID][]netip.Addr {
+	addrs := map[membership.NodeID][]netip.Addr{}
+	for _, n := range c.Nodes {
+		addrs[n.ID] = n.Addrs
 	}
 	return addrs
 }

@@ -323,7 +323,7 @@ func (d *Daemon) openKernel() (recovers bool, err error) {
 	if err := d.openStable(); err != nil {
 		return false, err
 	}
-	opt := dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: dlmAddrs(d.cfg), Port: d.cfg.DLMPort, Log: d.log, Events: d.kernelEvent}
+	opt := dlm.Options{Cluster: d.cfg.Cluster, Self: d.cfg.Self, Addrs: dlmAddrs(d.cfg), Links: linkAddrs(d.cfg), Port: d.cfg.DLMPort, Log: d.log, Events: d.kernelEvent}
 	if d.opt.fake != nil {
 		opt = d.opt.fake(opt)
 	}

@@ -37,7 +37,9 @@ type Kernel struct {
 	replies    chan []byte
 	aborts     map[netip.Addr]int
 	forgotten  map[netip.Addr]int
+	own        map[netip.Addr][]netip.Addr
 	abortErr   error
+	forgetErr  error
 	replayed   []string
 	answers    []string
 	violations []string
@@ -49,7 +51,7 @@ func New(kind configfstest.Kernel, self uint32) *Kernel {
 		Configfs: configfstest.NewFake(kind), kind: kind, self: self,
 		spaces: map[string]*lockspace{}, uevents: make(chan []byte, 1024), overrun: make(chan struct{}, 1),
 		closed: make(chan struct{}), held: map[string]chan struct{}{}, waiting: map[string]chan struct{}{},
-		plocks: make(chan []byte, 64), replies: make(chan []byte, 64), aborts: map[netip.Addr]int{}, forgotten: map[netip.Addr]int{},
+		plocks: make(chan []byte, 64), replies: make(chan []byte, 64), aborts: map[netip.Addr]int{}, forgotten: map[netip.Addr]int{}, own: map[netip.Addr][]netip.Addr{},
 	}
 	k.Configfs.Before = k.before
 	return k
@@ -175,10 +177,24 @@ func (k *Kernel) Forgotten(to netip.Addr) int {
 	return k.forgotten[to]
 }
 
+// Own are the addresses that the peer at an address was said to have.
+func (k *Kernel) Own(to netip.Addr) []netip.Addr {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.own[to]
+}
+
 // AbortFails makes SOCK_DESTROY answer with an error.
 func (k *Kernel) AbortFails(err error) {
 	k.mu.Lock()
 	k.abortErr = err
+	k.mu.Unlock()
+}
+
+// ForgetFails makes forgetting a neighbour answer with an error.
+func (k *Kernel) ForgetFails(err error) {
+	k.mu.Lock()
+	k.forgetErr = err
 	k.mu.Unlock()
 }
 
@@ -248,9 +264,10 @@ func (s sockets) AbortConnects(to netip.Addr, _ uint16) (int, error) {
 	return 1, s.k.abortErr
 }
 
-func (s sockets) Forget(to netip.Addr) error {
+func (s sockets) Forget(to netip.Addr, own []netip.Addr) error {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
 	s.k.forgotten[to]++
-	return nil
+	s.k.own[to] = own
+	return s.k.forgetErr
 }
