@@ -73,46 +73,43 @@ func TestKernelAbortConnects(t *testing.T) {
 }
 
 // A connection attempt to a neighbour that was known and is silent fails as soon as it is
-// forgotten and asked for again, and not when all repetitions are sent (131 s).
+// forgotten and asked for again, and so does one to an address behind it. An operator's
+// entry stays.
 func TestKernelForget(t *testing.T) {
 	realKernel(t)
 	to := ownAddr(t).As4()
 	to[3] ^= 0x40
-	silent := netip.AddrFrom4(to)
-	if err := dlm.Forget(silent, nil); err != nil {
-		t.Fatalf("nobody that is known: %v", err)
-	}
+	silent, stable := netip.AddrFrom4(to), netip.MustParseAddr("10.255.99.9")
 	routes, err := netlink.RouteGet(silent.AsSlice())
 	if err != nil || len(routes) != 1 {
 		t.Fatal(routes, err)
 	}
-	known := netlink.Neigh{LinkIndex: routes[0].LinkIndex, IP: silent.AsSlice(), State: netlink.NUD_REACHABLE, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 9}}
-	if err := netlink.NeighSet(&known); err != nil {
+	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
 		t.Fatal(err)
 	}
-	failed := make(chan error, 1)
-	began := time.Now()
-	go func() {
-		c, err := net.DialTimeout("tcp", netip.AddrPortFrom(silent, 21999).String(), time.Minute)
-		if err == nil {
-			_ = c.Close()
+	s := site{t, func(f func() error) error { return f() }, link.Attrs().Name}
+	if err := s.forget(silent); err != nil {
+		t.Fatalf("nobody that is known: %v", err)
+	}
+	s.knows(silent, netlink.NUD_REACHABLE)
+	s.ends(silent)
+
+	s.via(stable, silent)
+	t.Cleanup(func() {
+		if err := netlink.RouteDel(&netlink.Route{LinkIndex: s.index(), Dst: netlink.NewIPNet(stable.AsSlice())}); err != nil {
+			t.Error(err)
 		}
-		failed <- err
-	}()
-	again := time.NewTicker(200 * time.Millisecond)
-	defer again.Stop()
-	for {
-		select {
-		case err := <-failed:
-			if took := time.Since(began); !errors.Is(err, syscall.EHOSTUNREACH) || took > 15*time.Second {
-				t.Errorf("after %v: %v", took, err)
-			}
-			return
-		case <-again.C:
-			if err := dlm.Forget(silent, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
+	})
+	s.knows(silent, netlink.NUD_REACHABLE)
+	s.stays("a gateway that is not the peer's", silent, stable, stable)
+	s.ends(stable, stable, silent)
+
+	s.knows(silent, netlink.NUD_PERMANENT)
+	s.stays("permanent", silent, silent)
+	s.stays("permanent gateway", silent, stable, silent)
+	if err := netlink.NeighDel(&netlink.Neigh{LinkIndex: s.index(), IP: silent.AsSlice()}); err != nil {
+		t.Error(err)
 	}
 }
 
