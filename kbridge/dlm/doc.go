@@ -46,8 +46,10 @@
 //
 // Since Linux 6.12 the removal of a comms entry waits for an attempt to connect to the
 // peer, up to 131 s with the tree's mutex held, so that no lockspace of the node can be
-// started meanwhile. Attempts are ended (SOCK_DESTROY); on a kernel that was built without
-// that the peer's neighbour entry is forgotten again and again, and the next SYN fails.
+// started meanwhile. Attempts are ended (SOCK_DESTROY); where that fails, as on a kernel
+// built without it, the peer's neighbour entry is forgotten again and again, and the next
+// SYN fails. An entry that is a router's or an operator's stays: the removal waits, and
+// the log says so.
 //
 // A refused joiner that was started gets its error when the kernel has shut its
 // connections. To peers that did not answer that took 10 s and more on Linux 6.1, so
