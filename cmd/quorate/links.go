@@ -29,12 +29,13 @@ of the other's daemon, whatever is less:
              dead_after, or ever
   P50 P99    of the round trip of a probe
   LOSS       probes without an answer; -: fewer than 128 were sent, or than in 5 s
-  MTU        length of the packets that one probe in ten is as long as, as this kernel
+  MTU        length of the long packet that goes with every tenth probe, as this kernel
              takes it from the interface, a route or a router; lost: they do not arrive,
              or their answers do not, while short ones do
-  HEARD      how long ago the last answer came, of the node's kernel, which answers as
-             long as it lives, or of its daemon
-  KERNEL     how long ago its kernel answered last; -: it never did, its daemon does
+  HEARD      how long ago the last answer came that counts: of the node's kernel while it
+             has a daemon, or of the daemon itself
+  KERNEL     how long ago its kernel answered last, with a daemon or without; -: it
+             never did, its daemon does
   DAEMON     how long before that its daemon had made progress; ended: its kernel
              answers, and it has no daemon
   REFLECTOR  what answers the other's probes on this node: native, its kernel in the
