@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -26,7 +27,9 @@ var nativeEndian = binary.NativeEndian
 type iface struct {
 	index  int
 	name   string
-	links  []int // of this node
+	links  []int           // of this node
+	had    []netip.Addr    // own addresses, when it had any last
+	missed membership.Mono // since when it has none; 0: it has
 	device netdev.Device
 	faults map[Mode]fault
 
@@ -82,11 +85,13 @@ func (r *Reflector) adopt() error {
 	return nil
 }
 
-// attached says whether a link is still on its interface: both can be taken away.
+// attached says whether a link is still on its interface: both can be taken away. Of one
+// that was detached the kernel says interface 0 (net/core/dev.c, bpf_xdp_link_fill_link_info);
+// that it could not be asked, for want of memory say, is no such answer.
 func attached(l link.Link, index int) bool {
 	info, err := l.Info()
 	if err != nil {
-		return false
+		return !gone(err)
 	}
 	x := info.XDP()
 	return x != nil && int(x.Ifindex) == index
@@ -99,8 +104,14 @@ type place struct {
 	prog  ebpf.ProgramID // the XDP program there; 0: none
 }
 
+// gone says of an error that there is no such interface, and not that it could not be asked for.
+func gone(err error) bool {
+	var no netlink.LinkNotFoundError
+	return errors.As(err, &no) || errors.Is(err, unix.ENODEV)
+}
+
 // places finds the interfaces of addresses; one that none has is left out.
-func places(addrs []netip.Addr) (map[netip.Addr]place, error) {
+func (r *Reflector) places(addrs []netip.Addr) (map[netip.Addr]place, error) {
 	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("addresses of this node: %w", err)
@@ -115,9 +126,12 @@ func places(addrs []netip.Addr) (map[netip.Addr]place, error) {
 			if want.Unmap().WithZone("") != ip.Unmap() {
 				continue
 			}
-			l, err := netlink.LinkByIndex(a.LinkIndex)
+			l, err := r.opt.linkByIndex(a.LinkIndex)
+			if gone(err) {
+				continue
+			}
 			if err != nil {
-				continue // it has just gone
+				return nil, fmt.Errorf("interface %d: %w", a.LinkIndex, err)
 			}
 			x := l.Attrs()
 			if z := want.Zone(); z != "" && z != x.Name && z != fmt.Sprint(x.Index) {
@@ -136,8 +150,8 @@ func programOn(a *netlink.LinkAttrs) ebpf.ProgramID {
 	return ebpf.ProgramID(a.Xdp.ProgId)
 }
 
-func onInterface(index int) (ebpf.ProgramID, error) {
-	l, err := netlink.LinkByIndex(index)
+func (r *Reflector) onInterface(index int) (ebpf.ProgramID, error) {
+	l, err := r.opt.linkByIndex(index)
 	if err != nil {
 		return 0, fmt.Errorf("interface %d: %w", index, err)
 	}
@@ -159,7 +173,7 @@ func (r *Reflector) Maintain() error {
 	if err != nil || cfg.Self == 0 {
 		return err
 	}
-	at, err := places(cfg.Links)
+	at, err := r.places(cfg.Links)
 	if err != nil {
 		return fmt.Errorf("reflector: %w", err)
 	}
@@ -171,6 +185,9 @@ func (r *Reflector) Maintain() error {
 	stack := map[int]bool{}
 	for _, index := range slices.Sorted(maps.Keys(r.ifaces)) {
 		i := r.ifaces[index]
+		if len(i.links) == 0 {
+			continue
+		}
 		mode, why := r.tend(i, at[cfg.Links[i.links[0]]].prog, peers)
 		for _, l := range i.links {
 			links[l] = LinkStatus{Link: l, Interface: i.name, Mode: mode, Why: why, Driver: i.device.Driver, XDP: i.device.XDP.String(), Lost: i.lost, LostAt: i.lostAt}
@@ -195,7 +212,7 @@ func (r *Reflector) Maintain() error {
 }
 
 // place brings the interfaces up to date. One that has no address of this node any
-// more, or is gone, is left.
+// more, or is gone, is left in the end.
 func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 	for _, i := range r.ifaces {
 		i.links = nil
@@ -214,25 +231,55 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 			i.name = p.name
 			r.ask(i)
 		}
-		i.links = append(i.links, l)
+		if len(i.links) == 0 {
+			i.had, i.missed = nil, 0
+		}
+		i.links, i.had = append(i.links, l), append(i.had, a)
 	}
 	var errs []error
-	for index, i := range r.ifaces {
+	for _, i := range r.ifaces {
 		if len(i.links) == 0 {
-			errs = append(errs, r.detach(i))
-			delete(r.ifaces, index)
+			errs = append(errs, r.leave(i, at, boottime()))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// ask asks for its driver. What was tried with another one says nothing.
+// absence is for how long an interface may have no own address until it is left: to detach
+// from a driver may take its link down for a moment, and who configures a network takes
+// addresses away and gives them back.
+const absence = 10 * time.Second
+
+// leave looks at an interface that has no own address. It is left at once when its
+// addresses are elsewhere: a bond takes no interface that has a program. What is known of
+// its driver stays until it is gone.
+func (r *Reflector) leave(i *iface, at map[netip.Addr]place, now membership.Mono) error {
+	if i.missed == 0 {
+		i.missed = now
+	}
+	_, err := r.opt.linkByIndex(i.index)
+	if gone(err) {
+		delete(r.ifaces, i.index)
+		return r.detach(i)
+	}
+	if err != nil {
+		return fmt.Errorf("interface %d: %w", i.index, err)
+	}
+	missing := func(a netip.Addr) bool { _, found := at[a]; return !found }
+	if moved := len(i.had) > 0 && !slices.ContainsFunc(i.had, missing); !moved && now.Sub(i.missed) < absence {
+		return nil
+	}
+	return r.detach(i)
+}
+
+// ask asks for its driver. What was tried with another one says nothing; that it could
+// not be asked for says nothing of what was tried.
 func (r *Reflector) ask(i *iface) {
 	d := netdev.Ask(i.index, i.name)
 	if d == i.device {
 		return
 	}
-	if i.device != (netdev.Device{}) {
+	if was := i.device.Driver; was != "" && d.Driver != "" && was != d.Driver {
 		clear(i.faults)
 	}
 	i.device = d
@@ -249,7 +296,7 @@ func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode
 		r.ask(i) // one that was made anew may have its number
 		err := r.detach(i)
 		if err == nil {
-			prog, err = onInterface(i.index) // what was found may have been ours
+			prog, err = r.onInterface(i.index) // what was found may have been ours
 		}
 		if err != nil {
 			return None, err.Error()
@@ -265,7 +312,7 @@ func (r *Reflector) tend(i *iface, prog ebpf.ProgramID, peers []PeerState) (Mode
 		}
 	}
 	if who, lost := unheard(s, now); lost && s.ours != None {
-		i.faults[s.ours] = fault{why: fmt.Sprintf("its answers do not arrive at node %d", who), until: now.Add(retrial)}
+		i.faults[s.ours] = fault{why: fmt.Sprintf("its answers do not arrive at node %d", who), until: again(s.ours, now)}
 	}
 	for { // each mode is at fault once
 		goal, why := choose(r.opt.Want, s, now)

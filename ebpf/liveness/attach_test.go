@@ -377,10 +377,9 @@ func TestAnswersAreLost(t *testing.T) {
 	}
 }
 
-// A mode whose answers did not arrive is tried again after a rest: what took them may be gone.
-func TestLostAnswersAreTriedAgain(t *testing.T) {
-	h := newHost(t)
-	r := h.start(WantNative, 1)
+// lose has the answers of the mode that is there not arrive.
+func (h *host) lose(r *Reflector) *iface {
+	h.t.Helper()
 	i := r.ifaces[h.link("v0").Attrs().Index]
 	i.since = 1
 	s := newState()
@@ -388,11 +387,38 @@ func TestLostAnswersAreTriedAgain(t *testing.T) {
 	h.must(r.obj.States.Put(peerKey{1, 0}, s))
 	h.must(r.Maintain())
 	h.mode(r, None)
-	f := i.faults[Native]
+	return i
+}
+
+// The stack's hook is tried again after a rest when answers did not arrive: what took them
+// may be gone.
+func TestLostAnswersAreTriedAgain(t *testing.T) {
+	h := newHost(t)
+	r := h.start(WantGeneric, 1)
+	i := h.lose(r)
+	f := i.faults[Generic]
 	if rest := f.until.Sub(boottime()); rest < retrial-time.Minute || rest > retrial {
 		t.Errorf("it rests for %v", rest)
 	}
-	i.faults[Native] = fault{f.why, boottime()}
+	i.faults[Generic] = fault{f.why, boottime()}
+	h.must(r.Maintain())
+	h.mode(r, Generic)
+}
+
+// A driver is not: to attach to it may take its link down. Another driver is another story.
+func TestLostAnswersOfDriver(t *testing.T) {
+	h := newHost(t)
+	r := h.start(WantNative, 1)
+	i := h.lose(r)
+	if until := i.faults[Native].until; until.Sub(boottime()) < 100*365*24*time.Hour {
+		t.Errorf("it is tried again in %v", until.Sub(boottime()))
+	}
+	i.device.Why = "not asked" // of the same driver
+	r.ask(i)
+	h.must(r.Maintain())
+	h.mode(r, None)
+	i.device.Driver = "another"
+	r.ask(i)
 	h.must(r.Maintain())
 	h.mode(r, Native)
 }

@@ -2,6 +2,7 @@ package liveness
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -61,14 +62,25 @@ type fault struct {
 }
 
 const (
-	// retry is how long a mode rests that could not be had, and retrial one whose answers did
-	// not arrive: each trial of that costs proof.
+	// retry is how long a mode rests that could not be had, and retrial Generic when its
+	// answers did not arrive: each trial of that costs proof.
 	retry   = time.Minute
 	retrial = 10 * time.Minute
+	// never is when Native is tried again whose answers did not arrive, as long as the driver
+	// is the same: to attach to one may take its link down for a moment.
+	never = membership.Mono(math.MaxInt64)
 	// proof is for how long a peer hears the daemon and not the kernel until the mode is
 	// at fault: the daemon answers every other probe then.
 	proof = 3 * time.Second
 )
+
+// again is when a mode may be tried whose answers did not arrive.
+func again(m Mode, now membership.Mono) membership.Mono {
+	if m == Native {
+		return never
+	}
+	return now.Add(retrial)
+}
 
 // choose says where the program belongs, and why not where it was wanted first. What
 // runs and works stays: to attach to a driver may take its link down for a moment.

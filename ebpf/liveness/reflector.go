@@ -13,6 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/membership"
@@ -31,7 +32,8 @@ type Options struct {
 	// answers than before, or the same again. It may be nil.
 	Tell func(Change)
 
-	noTimers bool // of tests: as on a kernel that has none
+	noTimers    bool                            // of tests: as on a kernel that has none
+	linkByIndex func(int) (netlink.Link, error) // nil, but in tests: netlink.LinkByIndex
 }
 
 var errNoTimers = errors.New("switched off")
@@ -116,6 +118,9 @@ func Load(opt Options) (*Reflector, error) {
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.linkByIndex == nil {
+		opt.linkByIndex = netlink.LinkByIndex
 	}
 	r := &Reflector{opt: opt, pins: pinsOf(opt.Root, opt.Cluster), log: opt.Logger, learnt: map[membership.NodeID]identity{}, ifaces: map[int]*iface{}}
 	if err := r.load(); err != nil {
