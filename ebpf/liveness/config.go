@@ -11,7 +11,7 @@ import (
 	"github.com/quorate/quorate/membership/probe"
 )
 
-// Config is all that the kernel has to know to answer. It is set as a whole.
+// Config is all that the kernel has to know to answer. It is set as a whole, but for its keys.
 type Config struct {
 	Self  membership.NodeID
 	Port  uint16       // of this node's probes

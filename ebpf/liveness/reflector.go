@@ -203,10 +203,27 @@ func (r *Reflector) Epoch() uint64 {
 	return r.obj.self.Epoch
 }
 
-// Configure has the kernel answer by c from now on.
+// Configure has the kernel answer by c from now on. With no keys in c those stay that it
+// has: who changes a configuration does not undo a change of keys.
 func (r *Reflector) Configure(c Config) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(c.Keys) == 0 {
+		c.Keys = r.cfg.Keys
+	}
+	return r.configure(c)
+}
+
+// SetKeys has the kernel accept these keys and no other.
+func (r *Reflector) SetKeys(keys []probe.Key) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.cfg
+	c.Keys = keys
+	return r.configure(c)
+}
+
+func (r *Reflector) configure(c Config) error {
 	if err := r.open(); err != nil {
 		return err
 	}
@@ -226,15 +243,6 @@ func (r *Reflector) open() error {
 		return ErrClosed
 	}
 	return nil
-}
-
-// SetKeys has the kernel accept these keys and no other.
-func (r *Reflector) SetKeys(keys []probe.Key) error {
-	r.mu.Lock()
-	c := r.cfg
-	r.mu.Unlock()
-	c.Keys = keys
-	return r.Configure(c)
 }
 
 // Learn tells which run of a peer's prober its authenticated connection named, and what

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,6 +101,45 @@ func TestSetters(t *testing.T) {
 	}
 	if r.Epoch() != 0 {
 		t.Error("after Close there is an epoch")
+	}
+}
+
+// Of two setters at a time neither undoes what the other one sets.
+func TestSettersAtATime(t *testing.T) {
+	h := newHost(t)
+	r := h.start(WantGeneric, 5)
+	for n := range uint32(50) {
+		keys, c := []probe.Key{testKey(n + 10), testKey(n + 11)}, h.config()
+		c.Keys = nil
+		c.Peers[0].Node, c.Run = membership.NodeID(n+10), uint64(n+10)
+		var wg sync.WaitGroup
+		for _, set := range []func() error{
+			func() error { return r.SetKeys(keys) },
+			func() error { return r.Configure(c) },
+			func() error { return r.Learn(c.Peers[0].Node, uint64(n), 1) },
+		} {
+			wg.Go(func() {
+				if err := set(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		h.must(r.Maintain())
+		have, err := dump[uint32, keyValue](r.obj.Keys)
+		h.must(err)
+		peers, err := dump[peerKey, peerValue](r.obj.Peers)
+		h.must(err)
+		p, known := peers[c.Peers[0].key()]
+		if len(have) != 2 || have[n+10] != keyOf(keys[0]) || have[n+11] != keyOf(keys[1]) || !known || len(peers) != 1 || p.Instance != uint64(n) || r.obj.self.Run != c.Run {
+			t.Fatalf("%d: keys %v, peers %+v, run %d", n, have, peers, r.obj.self.Run)
+		}
+	}
+	c := h.config()
+	c.Keys = []probe.Key{testKey(3)}
+	h.must(r.Configure(c))
+	if have, err := dump[uint32, keyValue](r.obj.Keys); err != nil || len(have) != 1 || have[3] != keyOf(testKey(3)) {
+		t.Errorf("%v, %v", have, err)
 	}
 }
 

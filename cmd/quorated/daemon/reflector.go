@@ -154,17 +154,13 @@ func (d *Daemon) reflectorKeys(keys []probe.Key) {
 	}
 }
 
-// retimeReflector has the kernel answer by another configuration.
+// retimeReflector has the kernel answer by another configuration, with the keys that it has:
+// they may be changed at the same time.
 func (d *Daemon) retimeReflector(c config.Config) {
-	if d.reflector.Reflector == nil {
-		return
-	}
-	keys, err := d.keys.loaded.Load().ProbeKeys()
-	if err == nil {
-		err = d.reflector.Configure(reflectorConfig(c, d.id.Instance, keys))
-	}
-	if err != nil {
-		d.log.Error("this kernel answers probes by the former configuration", "err", err)
+	if r := d.reflector.Reflector; r != nil {
+		if err := r.Configure(reflectorConfig(c, d.id.Instance, nil)); err != nil {
+			d.log.Error("this kernel answers probes by the former configuration", "err", err)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	xdp "github.com/quorate/quorate/ebpf/liveness"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/probe"
+	"github.com/quorate/quorate/membership/secret"
 )
 
 // needPins is a folder for the kernel's program, where there is one. With CI=true it is a
@@ -201,6 +203,67 @@ func TestReflectorConfig(t *testing.T) {
 	if c.Self != 2 || c.Port != 9 || !slices.Equal(c.Links, cfg.Nodes[1].Addrs) || len(c.Keys) != 1 || !slices.Equal(c.Peers, want) ||
 		c.Run != 5 || c.Interval != timing.Interval || c.Silent != timing.DeadAfter {
 		t.Errorf("%+v", c)
+	}
+}
+
+// Keys that are loaded while the configuration changes are what the kernel has in the end,
+// whichever comes first.
+func TestKeysWhileReconfiguring(t *testing.T) {
+	root := needPins(t)
+	path := filepath.Join(t.TempDir(), "key")
+	if err := secret.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	first, err := secret.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	timing, _ := config.Profile("safe")
+	cfg := config.Config{ProbePort: 9, Config: membership.Config{Cluster: "tank", Self: 1, Timing: timing, Nodes: []membership.Node{
+		{ID: 1, Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}, {ID: 2, Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.2")}}}}}
+	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler), keys: newKeyring(path, first)}
+	if d.reflector.Reflector, err = xdp.Load(xdp.Options{Cluster: "tank", Epoch: 1, Root: root}); err != nil {
+		t.Fatal(err)
+	}
+	defer d.endReflector(true)
+	keys, err := first.ProbeKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.startReflector(keys)
+	for epoch := uint32(2); epoch < 6; epoch++ {
+		s, err := secret.Draw(epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.keys.apply = func(s secret.Secret) error {
+			keys, err := s.ProbeKeys()
+			if err == nil {
+				d.reflectorKeys(keys)
+				d.retimeReflector(cfg) // in the loop, which does not wait
+			}
+			return err
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { d.retimeReflector(cfg) })
+		wg.Go(func() {
+			if err := d.keys.use(s); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+		at, err := filepath.Glob(filepath.Join(root, "tank*", "maps-*", "keys"))
+		if err != nil || len(at) != 1 {
+			t.Fatal(at, err)
+		}
+		text, err := os.ReadFile(at[0]) // a line for each, by its epoch
+		if err != nil {
+			t.Skip("this kernel does not show what is in a map: ", err)
+		}
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(text)), "\n"), func(l string) bool { return strings.HasPrefix(l, "#") })
+		if len(lines) != 1 || !strings.HasPrefix(lines[0], fmt.Sprintf("%d: ", epoch)) {
+			t.Errorf("key %d is loaded, and the kernel has %q", epoch, lines)
+		}
 	}
 }
 
