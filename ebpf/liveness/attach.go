@@ -99,9 +99,42 @@ func attached(l link.Link, index int) bool {
 
 // place is where an own address is.
 type place struct {
-	index int
-	name  string
-	prog  ebpf.ProgramID // the XDP program there; 0: none
+	index  int
+	name   string
+	parent string         // the interface at the bottom, of one that is made of another's frames
+	kind   string         // as rtnetlink has it
+	prog   ebpf.ProgramID // the XDP program there; 0: none
+}
+
+// manifold are kinds of interfaces, and drivers, that have others run their program: its frames come
+// in by those (drivers/net/bonding/bond_main.c, bond_xdp_set; hyperv/netvsc_bpf.c, netvsc_vf_setxdp).
+var manifold = []string{"bond", "team", "hv_netvsc"}
+
+// home is where frames to an own address come to the program, as it is attached now.
+func (p place) home(m Mode, driver string) home {
+	h := home{uint32(p.index), m == Generic}
+	if slices.Contains(manifold, p.kind) || slices.Contains(manifold, driver) {
+		h.ifindex = 0
+	}
+	return h
+}
+
+// stacked are kinds of interfaces that are made of another one's frames.
+var stacked = []string{"vlan", "macvlan", "ipvlan", "macsec"}
+
+// bottom names the interface that one is made of in the end; empty: it is made of none.
+func (r *Reflector) bottom(l netlink.Link) (name string, err error) {
+	for slices.Contains(stacked, l.Type()) && l.Attrs().NetNsID < 0 && l.Attrs().ParentIndex > 0 {
+		index := l.Attrs().ParentIndex
+		if l, err = r.opt.linkByIndex(index); gone(err) {
+			return name, nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("interface %d: %w", index, err)
+		}
+		name = l.Attrs().Name
+	}
+	return name, nil
 }
 
 // gone says of an error that there is no such interface, and not that it could not be asked for.
@@ -137,7 +170,11 @@ func (r *Reflector) places(addrs []netip.Addr) (map[netip.Addr]place, error) {
 			if z := want.Zone(); z != "" && z != x.Name && z != fmt.Sprint(x.Index) {
 				continue
 			}
-			out[want] = place{index: x.Index, name: x.Name, prog: programOn(x)}
+			parent, err := r.bottom(l)
+			if err != nil {
+				return nil, err
+			}
+			out[want] = place{index: x.Index, name: x.Name, parent: parent, kind: l.Type(), prog: programOn(x)}
 		}
 	}
 	return out, nil
@@ -182,22 +219,26 @@ func (r *Reflector) Maintain() error {
 	for l := range links {
 		links[l] = LinkStatus{Link: l, Why: "no interface has the address"}
 	}
-	stack := map[int]bool{}
+	homes := map[[16]byte]home{}
+	for _, a := range cfg.Links {
+		homes[addrValue(a)] = home{ifindex: nowhere}
+	}
 	for _, index := range slices.Sorted(maps.Keys(r.ifaces)) {
 		i := r.ifaces[index]
 		if len(i.links) == 0 {
 			continue
 		}
-		mode, why := r.tend(i, at[cfg.Links[i.links[0]]].prog, peers)
+		p := at[cfg.Links[i.links[0]]]
+		mode, why := r.tend(i, p.prog, peers)
 		for _, l := range i.links {
-			links[l] = LinkStatus{Link: l, Interface: i.name, Mode: mode, Why: why, Driver: i.device.Driver, XDP: i.device.XDP.String(), Lost: i.lost, LostAt: i.lostAt}
-			stack[l] = mode == Generic
+			links[l] = LinkStatus{Link: l, Interface: i.name, Parent: p.parent, Mode: mode, Why: why, Driver: i.device.Driver, XDP: i.device.XDP.String(), Lost: i.lost, LostAt: i.lostAt}
+			homes[addrValue(cfg.Links[l])] = p.home(mode, i.device.Driver)
 		}
 	}
 	r.mu.Lock()
 	told := changes(r.links, links)
-	r.links, r.stack = links, stack
-	errs = append(errs, r.obj.configure(r.cfg, r.learnt, stack)) // all maps: somebody may have changed them
+	r.links, r.homes = links, homes
+	errs = append(errs, r.obj.configure(r.cfg, r.learnt, homes)) // all maps: somebody may have changed them
 	r.keepEpoch()
 	r.mu.Unlock()
 	for _, c := range told {

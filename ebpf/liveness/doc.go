@@ -8,9 +8,9 @@
 //
 // It answers what the daemon would (membership/probe/udp), and nothing else. In this
 // order: it is UDP, whole, without IP options or extension headers, behind one VLAN tag
-// at most, to the probes' port and an own address; its length; the first bytes of a
-// probe; key and tag; destination, link, source, and the address of that; the prober's
-// port. Then what is known of the peer: a copy of a probe that has come is not answered
+// at most, to the probes' port and an own address of the interface that it came in by (what
+// is for a bond comes in by others); its length; the first bytes of a probe; key and tag;
+// destination, link, source, and the address of that; the prober's port. Then what is known of the peer: a copy of a probe that has come is not answered
 // again, and a second has so many answers. What it refuses is dropped where the daemon
 // would refuse it for certain, and goes to the daemon where that may know better: a key,
 // or a node, that has just come. All other frames pass as they are. Every end has a

@@ -138,7 +138,7 @@ func (o *objects) progress(at membership.Mono, view uint64) {
 }
 
 // configure makes the maps say what c says. What is known of peers that stay is kept.
-func (o *objects) configure(c Config, learnt map[membership.NodeID]identity, generic map[int]bool) error {
+func (o *objects) configure(c Config, learnt map[membership.NodeID]identity, homes map[[16]byte]home) error {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -172,15 +172,16 @@ func (o *objects) configure(c Config, learnt map[membership.NodeID]identity, gen
 	atomic.StoreUint64(&o.self.Late, uint64(probe.Outstanding*c.Interval))
 	atomic.StoreUint64(&o.self.Silent, uint64(c.Silent))
 	atomic.StoreUint64(&o.self.Run, c.Run)
-	return o.own(c, generic)
+	return o.own(c, homes)
 }
 
-// own says which address is of which link, and whose frames come to the stack's hook.
-func (o *objects) own(c Config, generic map[int]bool) error {
+// own says which address is of which link, and where its frames come in.
+func (o *objects) own(c Config, homes map[[16]byte]home) error {
 	owns := map[[16]byte]ownValue{}
 	for i, a := range c.Links {
-		v := ownValue{Link: uint32(i)}
-		if generic[i] {
+		h := homes[addrValue(a)]
+		v := ownValue{Link: uint32(i), Ifindex: h.ifindex}
+		if h.generic {
 			v.Generic = 1
 		}
 		owns[addrValue(a)] = v

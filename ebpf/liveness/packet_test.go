@@ -441,7 +441,7 @@ func TestChecksumLeftToDevice(t *testing.T) {
 			t.Errorf("%d, driver: UDP is % x, want % x", i, out[l4:l4+8], back[l4:l4+8])
 		}
 	}
-	if err := r.own(rigConfig(), map[int]bool{0: true, 1: true}); err != nil {
+	if err := r.own(rigConfig(), map[[16]byte]home{addrValue(ownV4.Addr()): {generic: true}, addrValue(ownV6.Addr()): {generic: true}}); err != nil {
 		t.Fatal(err)
 	}
 	for i, f := range []frame{v4(ask(3)), v6(ask(3))} {

@@ -18,11 +18,11 @@ const Root = "/sys/fs/bpf/quorate"
 
 // layout is the meaning of the maps. A daemon that has another one than what is pinned
 // makes new maps, and the program of the old ones answers until they are filled.
-const layout = 3
+const layout = 4
 
 // pins are the files of one cluster:
 //
-//	maps-3/NAME   the maps of layout 3
+//	maps-4/NAME   the maps of layout 4
 //	native-3      the attachment to the driver of interface 3
 //	generic-4     that to the stack, for interface 4
 type pins struct{ dir string }

@@ -54,7 +54,7 @@ type Reflector struct {
 	obj    *objects // nil: closed; set by who has tending, too
 	cfg    Config   // Self is 0 before the first one
 	learnt map[membership.NodeID]identity
-	stack  map[int]bool // links whose frames are seen in the stack
+	homes  map[[16]byte]home // of own addresses
 	links  []LinkStatus
 	why    string // there are no timers; empty: there are
 
@@ -68,6 +68,7 @@ type Reflector struct {
 type LinkStatus struct {
 	Link      int    `json:"link"`
 	Interface string `json:"interface,omitempty"` // empty: none has the address
+	Parent    string `json:"parent,omitempty"`    // at the bottom of a VLAN, say
 	Mode      Mode   `json:"mode,omitempty"`
 	Why       string `json:"why,omitempty"` // it is not what was wanted first
 	// Driver is the interface's, where it says; XDP is yes, no or unknown: whether that runs
@@ -122,7 +123,7 @@ func Load(opt Options) (*Reflector, error) {
 	if opt.linkByIndex == nil {
 		opt.linkByIndex = netlink.LinkByIndex
 	}
-	r := &Reflector{opt: opt, pins: pinsOf(opt.Root, opt.Cluster), log: opt.Logger, learnt: map[membership.NodeID]identity{}, ifaces: map[int]*iface{}}
+	r := &Reflector{opt: opt, pins: pinsOf(opt.Root, opt.Cluster), log: opt.Logger, learnt: map[membership.NodeID]identity{}, homes: map[[16]byte]home{}, ifaces: map[int]*iface{}}
 	if err := r.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("reflector: %w", err), r.Close())
 	}
@@ -155,6 +156,13 @@ func (r *Reflector) load() (err error) {
 		return err
 	}
 	r.own, r.epoch = r.obj, r.obj.self.Epoch
+	owns, err := dump[[16]byte, ownValue](r.obj.Owns)
+	if err != nil {
+		return err
+	}
+	for a, v := range owns {
+		r.homes[a] = homeOf(v)
+	}
 	peers, err := dump[peerKey, peerValue](r.obj.Peers)
 	if err != nil {
 		return err
@@ -227,7 +235,7 @@ func (r *Reflector) configure(c Config) error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	if err := r.obj.configure(c, r.learnt, r.stack); err != nil {
+	if err := r.obj.configure(c, r.learnt, r.homes); err != nil {
 		return fmt.Errorf("reflector: %w", err)
 	}
 	r.cfg = c

@@ -2,6 +2,7 @@ package liveness
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"time"
 
@@ -19,7 +20,19 @@ type selfValue struct {
 	Run, Late, Silent             uint64
 }
 
-type ownValue struct{ Link, Generic uint32 }
+type ownValue struct{ Link, Generic, Ifindex uint32 }
+
+// home is what is known of an own address: the interface whose frames are to it, and
+// whether they come to the stack's hook.
+type home struct {
+	ifindex uint32 // 0: any
+	generic bool
+}
+
+// nowhere is the interface of an address that none has.
+const nowhere = math.MaxUint32
+
+func homeOf(v ownValue) home { return home{v.Ifindex, v.Generic != 0} }
 
 type keyValue struct{ K0, K1 uint64 }
 

@@ -41,6 +41,7 @@ struct {
 struct own {
 	__u32 link;
 	__u32 generic; /* not 0: the program is attached to the stack, not to the driver */
+	__u32 ifindex; /* of the one interface whose frames are to it; 0: any's */
 };
 
 struct {
@@ -174,7 +175,7 @@ enum reason {
 	R_OTHER,    /* pass: no probe by its protocol or port */
 	R_FRAGMENT, /* pass */
 	R_HEADER,   /* pass: IP options, or an extension header */
-	R_ADDRESS,  /* pass: to an address that is not this node's */
+	R_ADDRESS,  /* pass: to an address that is not this node's, or not this interface's */
 	R_LENGTH,   /* pass */
 	R_FORM,     /* pass: not the first bytes of a probe */
 	R_UNREADY,  /* pass: there is no epoch yet */

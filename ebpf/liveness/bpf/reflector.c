@@ -472,7 +472,7 @@ INLINE int judge(struct xdp_md *ctx, int timed)
 	if (!me || k.dport != me->port)
 		return count(R_OTHER, XDP_PASS);
 	own = map_lookup(&owns, &k.to);
-	if (!own)
+	if (!own || (own->ifindex && own->ifindex != ctx->ingress_ifindex))
 		return count(R_ADDRESS, XDP_PASS);
 	if (!k.sized || xdp_buff_len(ctx) != k.l4 + UDP_LENGTH)
 		return count(R_LENGTH, XDP_PASS);
