@@ -68,7 +68,7 @@ type Reflector struct {
 type LinkStatus struct {
 	Link      int    `json:"link"`
 	Interface string `json:"interface,omitempty"` // empty: none has the address
-	Parent    string `json:"parent,omitempty"`    // at the bottom of a VLAN, say
+	Parent    string `json:"parent,omitempty"`    // at the bottom of that, as of a VLAN; empty: it is one itself
 	Mode      Mode   `json:"mode,omitempty"`
 	Why       string `json:"why,omitempty"` // it is not what was wanted first
 	// Driver is the interface's, where it says; XDP is yes, no or unknown: whether that runs

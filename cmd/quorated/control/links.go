@@ -69,6 +69,7 @@ type LinkStatus struct {
 type Reflector struct {
 	Link      int    `json:"link"`
 	Interface string `json:"interface,omitempty"` // that has the address; empty: none, or the kernel is not asked
+	Parent    string `json:"parent,omitempty"`    // at the bottom of that, as of a VLAN; empty: it is one itself
 	Mode      string `json:"mode"`                // native, generic: the kernel; userspace: the daemon
 	Why       string `json:"why,omitempty"`       // it is not what was wanted first
 	// Driver is the interface's, where it says; XDP is yes, no or unknown: whether that runs

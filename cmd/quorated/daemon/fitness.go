@@ -40,7 +40,7 @@ func (d *Daemon) watchFitness(ctx context.Context) error {
 func fitness(machine string, weak []string, reflectors []control.Reflector) string {
 	links := make([]fit.Link, len(reflectors))
 	for i, x := range reflectors {
-		links[i] = fit.Link{Interface: x.Interface, Kernel: x.Mode != userspace, Why: x.Why}
+		links[i] = fit.Link{Interface: x.Interface, Parent: x.Parent, Kernel: x.Mode != userspace, Why: x.Why}
 	}
 	why := fit.Lan(machine, weak, links)
 	if why == "" {

@@ -22,6 +22,7 @@ func TestFitness(t *testing.T) {
 		"a guest": {"it is a virtual machine", nil, good, "it is a virtual machine"},
 		"off":     {"", nil, []control.Reflector{good[0], {Mode: userspace, Why: `[liveness] reflector is "off"`}}, `its daemon answers probes on link 1, and not its kernel: [liveness] reflector is "off"`},
 		"weak":    {"", []string{"no real-time priority"}, good, "no real-time priority"},
+		"a VLAN":  {"", nil, []control.Reflector{good[0], {Mode: "generic", Interface: "eth0.7", Parent: "eth0"}}, "its links 0 and 1 are on one interface, eth0"},
 		"long":    {strings.Repeat("x", 1000), nil, good, strings.Repeat("x", longFit)},
 		"none":    {"", nil, nil, "it has one link, and lan wants 2"},
 	} {

@@ -223,7 +223,7 @@ func (d *Daemon) reflectors() []control.Reflector {
 			continue
 		}
 		x := &out[s.Link]
-		x.Interface, x.Why, x.Driver, x.XDP = s.Interface, s.Why, s.Driver, s.XDP
+		x.Interface, x.Parent, x.Why, x.Driver, x.XDP = s.Interface, s.Parent, s.Why, s.Driver, s.XDP
 		if x.Taken = s.Lost; s.Lost > 0 {
 			x.TakenAgo = max(boottime().Sub(s.LostAt), 0)
 		}

@@ -2,6 +2,7 @@ package fit
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -11,6 +12,7 @@ import (
 // Link is one of a node's links.
 type Link struct {
 	Interface string // that has the address; empty: none
+	Parent    string // at the bottom of that, as of a VLAN; empty: it is one itself
 	Kernel    bool   // answers probes on it
 	Why       string // it does not
 }
@@ -34,10 +36,11 @@ func Lan(machine string, weak []string, links []Link) string {
 		if !l.Kernel {
 			return fmt.Sprintf("its daemon answers probes on link %d, and not its kernel: %s", i, l.Why)
 		}
-		if j := slices.Index(on, l.Interface); j >= 0 {
-			return fmt.Sprintf("its links %d and %d are on one interface, %s", j, i, l.Interface)
+		is := cmp.Or(l.Parent, l.Interface)
+		if j := slices.Index(on, is); j >= 0 {
+			return fmt.Sprintf("its links %d and %d are on one interface, %s", j, i, is)
 		}
-		on = append(on, l.Interface)
+		on = append(on, is)
 	}
 	return ""
 }

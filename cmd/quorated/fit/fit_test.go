@@ -74,6 +74,10 @@ func TestLan(t *testing.T) {
 		"one link":        {"", nil, good[:1], "it has one link, and lan wants 2"},
 		"the daemon":      {"", nil, []Link{good[0], {Interface: "eth1", Why: "another XDP program is there: id 7"}}, "its daemon answers probes on link 1, and not its kernel: another XDP program is there: id 7"},
 		"one interface":   {"", nil, []Link{good[0], good[1], good[0]}, "its links 0 and 2 are on one interface, eth0"},
+		"a VLAN above":    {"", nil, []Link{good[0], {Interface: "eth0.7", Parent: "eth0", Kernel: true}}, "its links 0 and 1 are on one interface, eth0"},
+		"and below":       {"", nil, []Link{{Interface: "eth0.7", Parent: "eth0", Kernel: true}, good[1], good[0]}, "its links 0 and 2 are on one interface, eth0"},
+		"two VLANs":       {"", nil, []Link{{Interface: "eth0.7", Parent: "eth0", Kernel: true}, {Interface: "eth0.8", Parent: "eth0", Kernel: true}}, "its links 0 and 1 are on one interface, eth0"},
+		"of two":          {"", nil, []Link{{Interface: "eth0.7", Parent: "eth0", Kernel: true}, {Interface: "eth1.7", Parent: "eth1", Kernel: true}}, ""},
 		"another one too": {"", nil, append(good, Link{Interface: "eth2", Kernel: true}), ""},
 	} {
 		if got := Lan(c.machine, c.weak, c.links); got != c.want {
