@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/probe"
@@ -151,6 +153,62 @@ func TestNoSilence(t *testing.T) {
 			}
 		}
 		t.Logf("%d answers, held up %d times", len(stamps), len(tells))
+	})
+}
+
+// mayHurry says whether a thread of this process may have the priority of the one that waits.
+func mayHurry() error {
+	err := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends here
+		err <- unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: priority}, 0)
+	}()
+	return <-err
+}
+
+// The thread that waits, and tells, is in front of all others; no other one is.
+func TestWatchHasPriority(t *testing.T) {
+	kinds(t, func(t *testing.T, a Alarm) {
+		if err := mayHurry(); err != nil {
+			t.Skip("no real-time priority is to be had here: ", err)
+		}
+		h := newHost(t)
+		r, err := Load(Options{Cluster: "a", Epoch: rigEpoch, Root: h.root, noTimers: a == TimerFD})
+		h.must(err)
+		t.Cleanup(func() { h.must(r.Close()) })
+		c := rigConfig()
+		c.Silent = testSilent
+		h.must(r.Configure(c))
+		h.must(r.Learn(1, rigProber, rigPeerEpoch))
+		attrs := make(chan *unix.SchedAttr, 10)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			err := r.Watch(ctx, func(probe.Silence) {
+				attr, err := unix.SchedGetAttr(0, 0)
+				if err != nil {
+					t.Error(err)
+				}
+				attrs <- attr
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		(&rig{r.obj, t}).comes(reply(1), "heard")
+		select {
+		case got := <-attrs:
+			if got.Policy != unix.SCHED_FIFO || got.Priority != 11 {
+				t.Errorf("policy %d, priority %d", got.Policy, got.Priority)
+			}
+		case <-time.After(patience):
+			t.Error("the silence was not told")
+		}
+		cancel()
+		wg.Wait()
+		if own, err := unix.SchedGetAttr(0, 0); err != nil || own.Policy == unix.SCHED_FIFO {
+			t.Errorf("this thread: %+v, %v", own, err)
+		}
 	})
 }
 

@@ -223,3 +223,40 @@ func TestVLANAboveAnAddress(t *testing.T) {
 		t.Errorf("%+v", peers)
 	}
 }
+
+// What is for a bond comes in by its slaves, which run its program.
+func TestBond(t *testing.T) {
+	h := newHost(t)
+	h.must(netlink.LinkSetUp(h.link("v0p")))
+	h.must(netlink.LinkSetDown(h.link("v0")))
+	h.address(true, "v0", "10.0.0.2/24")
+	a := netlink.NewLinkAttrs()
+	a.Name = "bond"
+	bond := netlink.NewLinkBond(a)
+	bond.Mode = netlink.BOND_MODE_ACTIVE_BACKUP
+	if err := netlink.LinkAdd(bond); errors.Is(err, unix.EOPNOTSUPP) {
+		t.Skip("this kernel has no bonds: ", err)
+	} else {
+		h.must(err)
+	}
+	h.must(netlink.LinkSetMaster(h.link("v0"), h.link("bond")))
+	h.must(netlink.LinkSetUp(h.link("v0")))
+	h.must(netlink.LinkSetUp(h.link("bond")))
+	h.address(false, "bond", "10.0.0.2/24")
+	for _, want := range []Want{WantNative, WantGeneric} {
+		r := h.start(want, rigEpoch)
+		if s := r.Status()[0]; s.Mode != Mode(want) || s.Interface != "bond" {
+			t.Fatalf("%+v", s)
+		}
+		prog := &rig{r.obj, t}
+		n := prog.counts(func() {
+			_, err := unix.Write(h.raw("v0p"), v4(ask(1)).bytes())
+			h.must(err)
+			time.Sleep(200 * time.Millisecond)
+		})
+		if n["answered"] != 1 || n["address"] != 0 {
+			t.Errorf("%s: counted %v", want, n)
+		}
+		h.must(r.Remove())
+	}
+}
