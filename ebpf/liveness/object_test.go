@@ -1,26 +1,29 @@
 package liveness
 
 import (
+	"bytes"
+	"embed"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
 )
 
+//go:embed bpf_bpfel.o bpf_bpfeb.o
+var objectFiles embed.FS
+
 // The objects for both byte orders have the same programs and maps: the big-endian one is run
 // by no test.
 func TestBothByteOrders(t *testing.T) {
 	var says [2][]string
 	for i, path := range []string{"bpf_bpfel.o", "bpf_bpfeb.o"} {
-		f, err := os.Open(path)
+		object, err := objectFiles.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		spec, err := ebpf.LoadCollectionSpecFromReader(f)
+		spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 		if err != nil {
 			t.Fatalf("%s: %+v", path, err)
 		}
