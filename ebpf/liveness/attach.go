@@ -230,8 +230,12 @@ func (r *Reflector) Maintain() error {
 		}
 		p := at[cfg.Links[i.links[0]]]
 		mode, why := r.tend(i, p.prog, peers)
+		var since membership.Mono
+		if mode != None {
+			since = i.since
+		}
 		for _, l := range i.links {
-			links[l] = LinkStatus{Link: l, Interface: i.name, Parent: p.parent, Mode: mode, Why: why, Driver: i.device.Driver, XDP: i.device.XDP.String(), Lost: i.lost, LostAt: i.lostAt}
+			links[l] = LinkStatus{Link: l, Since: since, Interface: i.name, Parent: p.parent, Mode: mode, Why: why, Driver: i.device.Driver, XDP: i.device.XDP.String(), Lost: i.lost, LostAt: i.lostAt}
 			homes[addrValue(cfg.Links[l])] = p.home(mode, i.device.Driver)
 		}
 	}

@@ -141,6 +141,9 @@ func TestModes(t *testing.T) {
 		if s := r.Status()[0]; s.Driver != "veth" || s.XDP != "yes" && s.XDP != "unknown" {
 			t.Errorf("%s: %+v", want, s)
 		}
+		if s := r.Status()[0]; (s.Since == 0) != (want == Off) || s.Since > boottime() {
+			t.Errorf("%s: %+v", want, s)
+		}
 		if (why == "") != (want != Off) || (r.Status()[0].Interface != "v0") {
 			t.Errorf("%s: %+v", want, r.Status())
 		}

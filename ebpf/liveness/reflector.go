@@ -71,6 +71,8 @@ type LinkStatus struct {
 	Parent    string `json:"parent,omitempty"`    // at the bottom of that, as of a VLAN; empty: it is one itself
 	Mode      Mode   `json:"mode,omitempty"`
 	Why       string `json:"why,omitempty"` // it is not what was wanted first
+	// Since is when the program was attached, by this daemon, or taken over; 0: it is not.
+	Since membership.Mono `json:"since,omitempty"`
 	// Driver is the interface's, where it says; XDP is yes, no or unknown: whether that runs
 	// programs itself.
 	Driver string `json:"driver,omitempty"`

@@ -218,6 +218,12 @@ func (d *Daemon) reflectors() []control.Reflector {
 	if r == nil {
 		return out
 	}
+	seen, err := r.Peers()
+	if err != nil {
+		d.log.Warn("what the program that answers probes has seen", "err", err)
+		return out
+	}
+	replied := d.prober.Links()
 	for _, s := range r.Status() {
 		if s.Link >= len(out) {
 			continue
@@ -231,6 +237,10 @@ func (d *Daemon) reflectors() []control.Reflector {
 			x.AlarmWhy = s.Why
 			continue
 		}
+		if passedBy(s, seen, replied) {
+			x.Why, x.AlarmWhy = noProbe, noProbe
+			continue
+		}
 		x.Mode = string(s.Mode)
 		if deaf := d.reflector.deaf.Load(); deaf != nil {
 			x.AlarmWhy = *deaf
@@ -240,6 +250,31 @@ func (d *Daemon) reflectors() []control.Reflector {
 		x.Alarm, x.AlarmWhy = string(kind), why
 	}
 	return out
+}
+
+const (
+	// noProbe is why the kernel answers nothing though the program is attached: the address is
+	// on lo, say, and routed to this node by another interface.
+	noProbe = "no probe comes by this interface"
+	// passedFor is for how long only the daemon is asked until that is said.
+	passedFor = 3 * time.Second
+)
+
+// passedBy says whether a link's probes come by another interface than its program's: the
+// daemon has answered, and the program seen none for some time before.
+func passedBy(s xdp.LinkStatus, seen []xdp.PeerState, replied []membership.LinkReport) bool {
+	last, here := s.Since, membership.Mono(0)
+	for _, p := range seen {
+		if p.Link == s.Link {
+			last = max(last, p.Asked)
+		}
+	}
+	for _, p := range replied {
+		if p.Link == s.Link {
+			here = max(here, p.Replied)
+		}
+	}
+	return here.Sub(last) > passedFor
 }
 
 // takenNoted is for how long it is noted that somebody took the program away.

@@ -267,6 +267,35 @@ func TestKeysWhileReconfiguring(t *testing.T) {
 	}
 }
 
+func TestPassedBy(t *testing.T) {
+	at := func(s float64) membership.Mono { return membership.Mono(s * float64(time.Second)) }
+	for name, c := range map[string]struct {
+		seen, replied []float64 // of nodes 1, 2
+		want          bool
+	}{
+		"nothing is asked":            {[]float64{0, 0}, []float64{0, 0}, false},
+		"the kernel alone":            {[]float64{90, 80}, []float64{0, 0}, false},
+		"both":                        {[]float64{90, 80}, []float64{89.9, 80}, false},
+		"not for long":                {[]float64{0, 0}, []float64{13, 0}, false},
+		"the daemon alone":            {[]float64{0, 0}, []float64{13.1, 0}, true},
+		"the kernel until now":        {[]float64{90, 80}, []float64{0, 93}, false},
+		"the kernel once":             {[]float64{90, 80}, []float64{0, 93.1}, true},
+		"another peer asks by it":     {[]float64{0, 95}, []float64{96, 0}, false},
+		"the daemon before it was on": {[]float64{0, 0}, []float64{9, 0}, false},
+	} {
+		var seen []xdp.PeerState
+		var replied []membership.LinkReport
+		for i := range c.seen {
+			id := membership.NodeID(i + 1)
+			seen = append(seen, xdp.PeerState{Node: id, Link: 1, Asked: at(c.seen[i])}, xdp.PeerState{Node: id, Asked: at(1000)})
+			replied = append(replied, membership.LinkReport{Peer: id, Link: 1, Replied: at(c.replied[i])}, membership.LinkReport{Peer: id, Replied: at(2000)})
+		}
+		if got := passedBy(xdp.LinkStatus{Link: 1, Since: at(10)}, seen, replied); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestReflectorNotes(t *testing.T) {
 	all := []control.Reflector{
 		{Link: 0, Mode: "generic", Interface: "eth0", Why: "native: not possible on eth0"},

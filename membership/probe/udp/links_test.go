@@ -68,6 +68,13 @@ func TestLinks(t *testing.T) {
 	if got := p.Links()[1]; got.Lost != 2 || got.Probes != 3 {
 		t.Errorf("link 1 does not answer any more: %+v", got)
 	}
+	asked := at
+	q := probe.Packet{Type: probe.TypeProbe, Src: 2, Dst: 1, Link: 1, Seq: 1, Prober: 7}
+	var b [probe.Size]byte
+	q.Marshal(&b, key()[0])
+	if p.receive(1, b[:], asked, &out) == nil || p.Links()[1].Replied != asked || p.Links()[0].Replied != 0 {
+		t.Errorf("node 2 asked on link 1, and was answered: %+v", p.Links())
+	}
 	run = 21
 	p.SetEpoch(2, run)
 	if got := p.Links()[1]; got.Lost != 0 || got.Probes != 0 {
