@@ -190,15 +190,16 @@ func (d *Driver) abort(to netip.Addr) error {
 	return err
 }
 
-// abortAll says whether no attempt to connect to a peer is left.
+// abortAll says whether no attempt to connect to a peer is left; false: it cannot be said.
 func (d *Driver) abortAll(n membership.NodeID) bool {
-	for _, t := range d.targets(n) {
+	all := d.targets(n)
+	for _, t := range all {
 		if err := d.abort(t.to); err != nil {
 			d.o.Log.Debug("cannot end connection attempts", slog.String("to", t.to.String()), slog.Any("err", err))
 			return false
 		}
 	}
-	return true
+	return len(all) > 0
 }
 
 // helper helps one removal of comms entries, and says each thing once.
