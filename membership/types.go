@@ -144,6 +144,17 @@ func (d Device) Lease() time.Duration { return d.MaxDelay() + 2*d.Timeout }
 // MaxDelay is the longest that is waited before off.
 func (d Device) MaxDelay() time.Duration { return d.Delay + d.RandomDelay }
 
+// local are agents whose on is for the machine that they run on.
+var local = []string{"fence_scsi", "fence_mpath"}
+
+// Local says whether the device is switched on by the node itself that it cuts off, and by no
+// other.
+func (d Device) Local() bool { return slices.Contains(local, d.Name()) }
+
+// LeavesPower says whether the device cuts a node off from the storage alone: such a node
+// answers on.
+func (d Device) LeavesPower() bool { return d.Unfence || d.Local() }
+
 // Name is the agent's, without its directory.
 func (d Device) Name() string { return d.Agent[strings.LastIndexByte(d.Agent, '/')+1:] }
 

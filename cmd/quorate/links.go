@@ -53,13 +53,13 @@ daemon, by timers of its own, and by the stamps where there are any.
 With dlm_address = "stable", this node's address for the DLM, which is on no link; dlm
 stands at the link over which the others' are reached now.
 
-Then how many packets for the probe port were refused here, by the kernel's program or
-by the daemon, for each reason: form, no probe; key_epoch, a key that is not in use here
-(the cluster_key file differs or is being replaced); tag, not made with that key;
-destination, for another node; source and spoofed, from an address that is not the
-node's, or no node's; link, from another link than it says; replay, seen before; rate,
-more than a peer sends. The rest are answers that came too late to count, or to a run
-of a daemon that has ended, as when one restarts.
+Then how many packets for the probe port were refused here: by the kernel's program since
+it was loaded, by the daemon since it started. A few of replay, late, old, prober,
+instance, unlearnt and no_daemon are normal when a daemon starts or ends. Of numbers that
+grow say: key_epoch and tag, another key file (quorate key status), or another cluster on
+this port; source and spoofed, an address that the configuration does not have, or NAT;
+link and destination, addresses in another order on one node; form, unasked and rate,
+packets that no node of this cluster sends.
 
 Then the connections of the kernels' DLM, as this kernel sees them: the round trip,
 how many segments were sent again since it was made, how many bytes the other has not

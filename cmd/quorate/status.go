@@ -21,7 +21,12 @@ func (a *app) statusCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say whether all is well, and what to do if not",
-		Args:  cobra.NoArgs,
+		Long: `status says OK; DEGRADED, when it runs and lines with ! say what works less than it
+should; or BLOCKED, when something waits (quorate why). Lines with note: change neither
+that nor the exit status.
+
+Exit status: 0 OK, 1 degraded, 2 blocked, 3 quorated does not answer here.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !watch {
 				return a.statusOnce(c.Context())

@@ -19,6 +19,15 @@ func TestStalled(t *testing.T) {
 	w := newMounted(t, cluster.Options{Nodes: 3, Profile: "lan", Reflector: "auto"})
 	w.story("kernels answer", (*world).kernelsAnswer)
 	w.story("kernels have deadlines", (*world).kernelsWatch)
+	w.story("status says for whom the profile is not", func(w *world) {
+		w.statusOf(1, 10*time.Second, "a note of it", func(s control.Status) error {
+			const note = "and that is for nodes that are all fit for lan: node1 is not: it is a process (User-Mode Linux); node2 is not"
+			if !strings.Contains(strings.Join(s.Notes, "\n"), note) {
+				return fmt.Errorf("notes: %q", s.Notes)
+			}
+			return nil
+		})
+	})
 	w.story("a daemon is stopped for less than stall_limit", (*world).stopsShort)
 	w.story("a node is starved", (*world).starved)
 	w.story("a daemon is stopped for longer", (*world).stopsLong)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
@@ -211,12 +210,9 @@ func readable(r *report, cfg config.Config) {
 	r.note("%s has secrets in it (%s), and others may use it (mode %04o): chmod 0600 it on every node, or keep them in files of their own (password_file)", cfg.Path, strings.Join(secrets, ", "), info.Mode().Perm())
 }
 
-// leastOfGuests is a dead_after that leaves a guest of a hypervisor some time to stand still.
-const leastOfGuests = 2 * time.Second
-
 // profile says when the times are shorter than what this machine may stand still for.
 func (m Machine) profile(r *report, cfg config.Config) {
-	if what := fit.Machine(m.Root); what != "" && cfg.Timing.DeadAfter < leastOfGuests {
+	if what := fit.Machine(m.Root); what != "" && cfg.Timing.DeadAfter < fit.Least {
 		r.note("profile %s has dead_after = %s, and of this machine: %s; one that stands still for longer, as when it is migrated or snapshotted, is fenced: see profile = \"vm\"",
 			cfg.Timing.Profile, membership.Short(cfg.Timing.DeadAfter), what)
 	}

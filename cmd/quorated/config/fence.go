@@ -28,6 +28,7 @@ func SecretOption(key string) bool { return agent.SecretOption(key) }
 func (p *parser) fences(tables []*table, c *Config) {
 	covered := map[membership.NodeID]bool{}
 	var of []*table // of each device
+	faults := len(p.faults)
 	for _, t := range tables {
 		for _, d := range p.fence(t, c.Nodes) {
 			covered[d.Nodes[0]] = true
@@ -38,8 +39,8 @@ func (p *parser) fences(tables []*table, c *Config) {
 	}
 	rebootsHalf(c, of)
 	c.Alike = alike(*c)
-	if c.ManualFence || c.Group == GroupStatic || len(c.Nodes) < 2 {
-		return
+	if c.ManualFence || c.Group == GroupStatic || len(c.Nodes) < 2 || len(p.faults) > faults {
+		return // with a fault in them it is not known whom they cut off
 	}
 	for _, n := range c.Nodes {
 		if n.ID != 0 && !covered[n.ID] {
@@ -86,6 +87,9 @@ func (p *parser) fence(t *table, nodes []membership.Node) []membership.Device {
 	level, _ := t.number("level", 1, 1, 9)
 	of := membership.Device{Agent: program, Level: int(level), Timeout: t.dur("timeout", 30*time.Second, time.Second, 10*time.Minute), SkipVerify: !t.boolean("verify", true),
 		Delay: t.dur("delay", 0, 0, maxFenceDelay), RandomDelay: t.dur("random_delay", 0, 0, maxFenceDelay), Unfence: t.boolean("unfence", false), Monitor: t.durOrOff("monitor", time.Minute, 5*time.Second, 24*time.Hour)}
+	if of.Unfence && of.Local() {
+		t.fault("unfence", "unfence = true with %s: its action=on registers the machine that it runs on, which is the leader and not the node that boots: register each node by itself before it starts quorated, and remove unfence, or use a device that is switched from elsewhere, as a power switch or the ports of the array", of.Name())
+	}
 	options := p.options(t)
 	victims := p.victims(t, nodes)
 	plugs := p.plugs(t, nodes, victims)

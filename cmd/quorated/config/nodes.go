@@ -77,6 +77,7 @@ func (p *parser) addrs(t *table, name string) []netip.Addr {
 		t.fault("addr", "node %q has %d addresses: at most %d are supported", name, len(words), MaxLinks)
 	}
 	var out []netip.Addr
+	faults := len(p.faults)
 	for _, w := range words {
 		a, err := netip.ParseAddr(w)
 		if err != nil {
@@ -92,6 +93,9 @@ func (p *parser) addrs(t *table, name string) []netip.Addr {
 		default:
 			out = append(out, a)
 		}
+	}
+	if len(p.faults) > faults {
+		return nil // how many there would be is not known
 	}
 	return out
 }

@@ -284,7 +284,7 @@ func kind(v any) string {
 	case float64:
 		return "a number with a point"
 	case bool:
-		return "true or false"
+		return fmt.Sprintf("the word %v", v)
 	case []any:
 		return "a list"
 	case map[string]any:

@@ -49,9 +49,10 @@ func fitness(machine string, weak []string, reflectors []control.Reflector) stri
 	return why[:min(len(why), longFit)]
 }
 
-// autoWhy says why profile "auto" is what it is, by what the nodes have said of themselves.
-func autoWhy(nodes []control.NodeStatus) string {
-	var unfit, unknown []string
+// unfitNodes are the nodes that have said that they are not fit for lan, and why, and the names
+// of those that have said nothing.
+func unfitNodes(nodes []control.NodeStatus) (why string, unknown []string) {
+	var unfit []string
 	for _, n := range nodes {
 		switch n.Lan {
 		case node.Fit:
@@ -61,11 +62,17 @@ func autoWhy(nodes []control.NodeStatus) string {
 			unfit = append(unfit, n.Name+" is not: "+n.Lan)
 		}
 	}
-	switch more := len(unfit) - namedUnfit; {
-	case more > 0:
-		return fmt.Sprintf("auto: safe; lan is for nodes that are all fit for it: %s; and %d more", strings.Join(unfit[:namedUnfit], "; "), more)
-	case len(unfit) > 0:
-		return "auto: safe; lan is for nodes that are all fit for it: " + strings.Join(unfit, "; ")
+	if more := len(unfit) - namedUnfit; more > 0 {
+		unfit = append(unfit[:namedUnfit], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(unfit, "; "), unknown
+}
+
+// autoWhy says why profile "auto" is what it is, by what the nodes have said of themselves.
+func autoWhy(nodes []control.NodeStatus) string {
+	switch unfit, unknown := unfitNodes(nodes); {
+	case unfit != "":
+		return "auto: safe; lan is for nodes that are all fit for it: " + unfit
 	case len(unknown) > 0:
 		return "auto: safe; whether all nodes are fit for lan is not known of " + strings.Join(unknown, ", ")
 	}

@@ -197,8 +197,8 @@ func daemonWarnings(r *control.LinksReport, t membership.Timing, nodes []control
 		case l.NoDaemon:
 			text = fmt.Sprintf("%s: its kernel answers, and no quorated runs there", l.Name)
 		case l.Heard >= 0 && l.Heard < t.DeadAfter && l.Progress >= max(t.DeadAfter, time.Second):
-			text = fmt.Sprintf("%s: its kernel answers, and its daemon has stood still for %s; a member is evicted after %s (stall_limit), or %s while a lockspace waits for it (recovery_stall)",
-				l.Name, membership.Short(l.Progress.Round(100*time.Millisecond)), membership.Short(t.StallLimit), membership.Short(t.RecoveryStall))
+			text = fmt.Sprintf("%s: its kernel answers, and its daemon has stood still for %s; a member is evicted after %s (stall_limit), or %s while a lockspace waits for it (recovery_stall): `quorate status` on %s says why it stands still",
+				l.Name, membership.Short(l.Progress.Round(100*time.Millisecond)), membership.Short(t.StallLimit), membership.Short(t.RecoveryStall), l.Name)
 		}
 		if text != "" && !slices.ContainsFunc(out, func(x string) bool { return strings.HasPrefix(x, l.Name+": ") }) {
 			out = append(out, text)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/control"
+	"github.com/quorate/quorate/cmd/quorated/fit"
 	"github.com/quorate/quorate/cmd/quorated/node"
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/cluster"
@@ -320,6 +321,9 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 	s.Group = d.cfgNow().Group
 	if d.cfgNow().Auto {
 		s.ProfileWhy = autoWhy(s.Nodes)
+	}
+	if unfit, _ := unfitNodes(s.Nodes); d.cfgNow().Timing.DeadAfter < fit.Least && unfit != "" {
+		s.Notes = append(s.Notes, fmt.Sprintf("dead_after is %s, and that is for nodes that are all fit for lan: %s", membership.Short(d.cfgNow().Timing.DeadAfter), unfit))
 	}
 	s.Warnings = append(s.Warnings, d.cfgNow().Warnings...)
 	s.Notes = append(s.Notes, d.fileDiffers(s.Config)...)

@@ -336,7 +336,7 @@ func TestDaemonWarnings(t *testing.T) {
 	}}
 	nodes := []control.NodeStatus{{ID: 7, State: "unlisted"}}
 	want := []string{
-		"gamma: its kernel answers, and its daemon has stood still for 8s; a member is evicted after 10s (stall_limit), or 3s while a lockspace waits for it (recovery_stall)",
+		"gamma: its kernel answers, and its daemon has stood still for 8s; a member is evicted after 10s (stall_limit), or 3s while a lockspace waits for it (recovery_stall): `quorate status` on gamma says why it stands still",
 		"delta: its kernel answers, and no quorated runs there",
 	}
 	if got := daemonWarnings(r, timing, nodes); !slices.Equal(got, want) {

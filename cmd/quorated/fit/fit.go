@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Link is one of a node's links.
@@ -16,6 +17,10 @@ type Link struct {
 	Kernel    bool   // answers probes on it
 	Why       string // it does not
 }
+
+// Least is a dead_after that is for any machine, a guest of a hypervisor that stands still for
+// a moment among them.
+const Least = 2 * time.Second
 
 // least is how many links a node needs for lan.
 const least = 2

@@ -26,7 +26,7 @@ func TestAProberThatStandsStill(t *testing.T) {
 		return texts
 	}
 	warned := func() bool {
-		return slices.ContainsFunc(h.n.warnings(), func(w string) bool { return strings.Contains(w, "restart quorated") })
+		return slices.ContainsFunc(h.n.warnings(), func(w string) bool { return strings.Contains(w, "do not kill quorated") })
 	}
 	look(asked, asked)
 	var said []string

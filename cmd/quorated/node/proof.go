@@ -143,7 +143,7 @@ func (n *Node) judged(v membership.Incarnation, r membership.FenceResult, ended 
 func (n *Node) leavesPower(id membership.NodeID, meant func(membership.Device) bool) (all bool) {
 	for _, d := range n.cfg.Devices {
 		if slices.Contains(d.Nodes, id) && meant(d) {
-			if !d.Unfence {
+			if !d.LeavesPower() {
 				return false
 			}
 			all = true

@@ -76,10 +76,12 @@ func (f *fencedNode) pass(d time.Duration, answers bool) {
 }
 
 // success is the agent's.
-func (f *fencedNode) success() {
+func (f *fencedNode) success() { f.succeeds("fence_x") }
+
+func (f *fencedNode) succeeds(agent string) {
 	c := f.n.st.Case(f.m[2])
 	f.note(f.n.Step(membership.Mono(f.at), FenceDone{Job: membership.FenceJob{Victim: f.m[2], Attempt: c.Attempts},
-		Result: membership.FenceResult{OK: true, Agent: "fence_x", Level: 2}, Ended: membership.Mono(f.at), Samples: f.samples()}))
+		Result: membership.FenceResult{OK: true, Agent: agent, Level: 2}, Ended: membership.Mono(f.at), Samples: f.samples()}))
 }
 
 func (f *fencedNode) proved() bool { return f.n.st.Proved(f.m[2]) }
@@ -215,17 +217,20 @@ func TestAKernelWithoutADaemonIsNotOff(t *testing.T) {
 
 // A device that leaves the node its power does not lie when it answers on.
 func TestADeviceThatLeavesThePowerDoesNotLie(t *testing.T) {
-	f := newFenced(t, membership.ReasonStalled)
-	f.n.cfg.Devices = append(f.n.cfg.Devices, membership.Device{Nodes: []membership.NodeID{3}, Agent: "/usr/sbin/fence_x", Level: 2, Timeout: time.Second, Unfence: true})
-	f.n.cfg.Devices[0].Agent = "fence_power"
-	f.pass(300*time.Millisecond, true)
-	f.success()
-	if !f.proved() {
-		t.Fatal("it answers, as it may")
-	}
-	f.pass(time.Second, true)
-	if f.heard("lied ") {
-		t.Errorf("%q", f.said)
+	for _, d := range []membership.Device{{Agent: "/usr/sbin/fence_x", Unfence: true}, {Agent: "fence_scsi"}, {Agent: "/sbin/fence_mpath"}} {
+		f := newFenced(t, membership.ReasonStalled)
+		d.Nodes, d.Level, d.Timeout = []membership.NodeID{3}, 2, time.Second
+		f.n.cfg.Devices = append(f.n.cfg.Devices, d)
+		f.n.cfg.Devices[0].Agent = "fence_power"
+		f.pass(300*time.Millisecond, true)
+		f.succeeds(d.Name())
+		if !f.proved() {
+			t.Fatalf("%s: it answers, as it may", d.Agent)
+		}
+		f.pass(time.Second, true)
+		if f.heard("lied ") {
+			t.Errorf("%s: %q", d.Agent, f.said)
+		}
 	}
 }
 

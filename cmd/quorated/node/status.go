@@ -464,7 +464,7 @@ func (n *Node) warnings() []string {
 		out = append(out, "this node does not vote any more, since its log could not be written ("+n.noDisk+"): unmount, `quorate leave`, repair the file system of the state directory, then start quorated")
 	}
 	if n.Mute() {
-		out = append(out, "this node's prober stands still and asks nobody whether he lives, so nobody counts as silent here: if this does not end by itself, restart quorated")
+		out = append(out, "this node's prober stands still and asks nobody whether he lives, so nobody counts as silent here: if this does not end by itself the others evict this node after stall_limit; unmount, `quorate leave`, and start quorated; where that is refused reboot the machine, and do not kill quorated")
 	}
 	if n.Evicted() {
 		out = append(out, "this node was evicted: "+cmp.Or(n.evictedWhy(), "see `quorate events`"))

@@ -100,7 +100,7 @@ func (n *Node) mayTakeOver() (rule quorum.Rule, have []membership.NodeID, why st
 		return quorum.NoRule, nil, why
 	}
 	if n.Mute() {
-		return quorum.NoRule, nil, "its prober stands still, so it does not know who lives: restart quorated"
+		return quorum.NoRule, nil, "its prober stands still, so it does not know who lives: reboot the machine if that does not end by itself"
 	}
 	if have = n.live.Linked(); n.standsAlone() {
 		have = []membership.NodeID{n.cfg.Self}

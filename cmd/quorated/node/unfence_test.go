@@ -12,7 +12,7 @@ import (
 // be switched on.
 func booting(t *testing.T) *fencedNode {
 	h := newHolder(t)
-	h.n.cfg.Devices = []membership.Device{{Nodes: []membership.NodeID{3}, Agent: "fence_scsi", Level: 1, Timeout: time.Second, Unfence: true},
+	h.n.cfg.Devices = []membership.Device{{Nodes: []membership.NodeID{3}, Agent: "fence_brocade", Level: 1, Timeout: time.Second, Unfence: true},
 		{Nodes: []membership.NodeID{3}, Agent: "fence_x", Level: 2, Timeout: time.Minute}}
 	h.n.st.View.Members = h.m[:2]
 	h.n.newView()
@@ -55,9 +55,9 @@ func TestDevicesAreSwitchedOnBeforeANodeComesIn(t *testing.T) {
 	if ok, effs = f.wish(); ok || len(unfences(effs)) > 0 {
 		t.Fatal("twice at a time")
 	}
-	f.n.unfenceDone(UnfenceDone{Node: 3, Attempt: 1, Err: "fence_scsi on: no route"})
+	f.n.unfenceDone(UnfenceDone{Node: 3, Attempt: 1, Err: "fence_brocade on: no route"})
 	f.wish()
-	if why, left, waits := f.n.unfenceWait(3); !waits || !strings.Contains(why, "could not be switched on, 1 time: fence_scsi on: no route") || left != time.Second {
+	if why, left, waits := f.n.unfenceWait(3); !waits || !strings.Contains(why, "could not be switched on, 1 time: fence_brocade on: no route") || left != time.Second {
 		t.Errorf("%q %v %v", why, left, waits)
 	}
 	if ok, effs = f.wish(); ok || len(unfences(effs)) > 0 {
@@ -73,7 +73,7 @@ func TestDevicesAreSwitchedOnBeforeANodeComesIn(t *testing.T) {
 	if ok, _ = f.wish(); !ok {
 		t.Fatal("its devices are on")
 	}
-	if _, _, waits := f.n.unfenceWait(3); waits || !f.heard("unfence attempt 1 failed: fence_scsi on: no route") || !f.heard("unfence attempt 2: its devices are on") {
+	if _, _, waits := f.n.unfenceWait(3); waits || !f.heard("unfence attempt 1 failed: fence_brocade on: no route") || !f.heard("unfence attempt 2: its devices are on") {
 		t.Errorf("%q", f.said)
 	}
 	if !f.n.unfenced(2, "b") {

@@ -23,7 +23,7 @@ var (
 	// ErrReadOnly: the file system cannot be written.
 	ErrReadOnly = errors.New("log's file system is read-only: repair and remount it")
 	// ErrFailed: an earlier write failed; what is on the disk is unknown until the store is opened again.
-	ErrFailed = errors.New("an earlier write of the log failed: restart the daemon")
+	ErrFailed = errors.New("an earlier write of the log failed: unmount, `quorate leave`, and start quorated")
 )
 
 // GivenUp says whether an error, of a store or a machine's fault, is of a log that must
