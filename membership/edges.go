@@ -58,6 +58,7 @@ type Sample struct {
 	View      uint64        // the view it said it was in
 	Sent      uint64        // probes sent
 	Alive     Mono          // Heard, or a later answer of its kernel, which has no daemon any more
+	Served    Mono          // last probe of the peer that this daemon answered; 0: never
 	Asked     Mono          // when the last of them was; 0: not known
 	Answered  uint64        // answers accepted
 	Long      LongLoss      // says nothing of whether the peer lives

@@ -20,7 +20,6 @@ type LinkReport struct {
 	ByKernel  Mono          // last answer of its kernel, whether it counted or not; 0: never
 	Kernel    bool          // the peer's kernel gave the newest one, not its daemon
 	NoDaemon  bool          // and said that its daemon has ended: that one does not count
-	Replied   Mono          // last probe of the peer that this daemon answered; 0: never
 	DaemonAge time.Duration // time since its daemon's last progress, as of that answer
 
 	MTU  int // length of the longest packets that are tried on it; 0: none are

@@ -54,7 +54,7 @@ With dlm_address = "stable", this node's address for the DLM, which is on no lin
 stands at the link over which the others' are reached now.
 
 Then how many packets for the probe port were refused here: by the kernel's program since
-it was loaded, by the daemon since it started. A few of replay, late, old, prober,
+the node joined, by the daemon since it started. A few of replay, late, old, prober,
 instance, unlearnt and no_daemon are normal when a daemon starts or ends. Of numbers that
 grow say: key_epoch and tag, another key file (quorate key status), or another cluster on
 this port; source and spoofed, an address that the configuration does not have, or NAT;

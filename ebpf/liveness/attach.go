@@ -91,7 +91,7 @@ func (r *Reflector) adopt() error {
 func attached(l link.Link, index int) bool {
 	info, err := l.Info()
 	if err != nil {
-		return !gone(err)
+		return true
 	}
 	x := info.XDP()
 	return x != nil && int(x.Ifindex) == index
@@ -106,14 +106,14 @@ type place struct {
 	prog   ebpf.ProgramID // the XDP program there; 0: none
 }
 
-// manifold are kinds of interfaces, and drivers, that have others run their program: its frames come
+// manifold are kinds of interfaces, and drivers, that have others run a driver's program: its frames come
 // in by those (drivers/net/bonding/bond_main.c, bond_xdp_set; hyperv/netvsc_bpf.c, netvsc_vf_setxdp).
-var manifold = []string{"bond", "team", "hv_netvsc"}
+var manifold = []string{"bond", "hv_netvsc"}
 
 // home is where frames to an own address come to the program, as it is attached now.
 func (p place) home(m Mode, driver string) home {
 	h := home{uint32(p.index), m == Generic}
-	if slices.Contains(manifold, p.kind) || slices.Contains(manifold, driver) {
+	if m == Native && (slices.Contains(manifold, p.kind) || slices.Contains(manifold, driver)) {
 		h.ifindex = 0
 	}
 	return h
@@ -277,6 +277,9 @@ func (r *Reflector) place(links []netip.Addr, at map[netip.Addr]place) error {
 			r.ask(i)
 		}
 		if len(i.links) == 0 {
+			if i.missed != 0 {
+				i.since = boottime() // nobody could hear it meanwhile
+			}
 			i.had, i.missed = nil, 0
 		}
 		i.links, i.had = append(i.links, l), append(i.had, a)
@@ -423,9 +426,6 @@ func (r *Reflector) update(i *iface) error {
 	return nil
 }
 
-// errNoXDP is of a driver that is not tried.
-var errNoXDP = errors.New("does not do XDP, as the kernel's netdev family says")
-
 func (r *Reflector) attach(i *iface, m Mode) error {
 	if m == Native {
 		r.ask(i) // its features may have been changed
@@ -435,7 +435,7 @@ func (r *Reflector) attach(i *iface, m Mode) error {
 		if d := i.device.Driver; d != "" {
 			whose += ", " + d + ","
 		}
-		return fmt.Errorf("the driver of %s %w", whose, errNoXDP)
+		return fmt.Errorf("the driver of %s does not do XDP, as the kernel's netdev family says", whose)
 	}
 	flags := link.XDPDriverMode
 	if m == Generic {

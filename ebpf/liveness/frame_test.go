@@ -208,6 +208,22 @@ func (r *rig) send(b []byte) (verdict uint32, out []byte) {
 }
 
 // counts returns by how much the counters grow meanwhile, those that do.
+// until waits for something to be counted.
+func (r *rig) until(what string) {
+	r.t.Helper()
+	var n map[string]uint64
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		var err error
+		if n, err = r.counters(); err != nil {
+			r.t.Fatal(err)
+		}
+		if n[what] > 0 {
+			return
+		}
+	}
+	r.t.Errorf("no %s: %v", what, n)
+}
+
 func (r *rig) counts(f func()) map[string]uint64 {
 	r.t.Helper()
 	before, err := r.counters()

@@ -110,12 +110,12 @@ func TestHomeOfManifold(t *testing.T) {
 		want         home
 	}{
 		{"device", "ixgbe", home{ifindex: 3}}, {"vlan", "802.1Q VLAN Support", home{ifindex: 3}}, {"veth", "", home{ifindex: 3}},
-		{"bond", "bonding", home{}}, {"team", "team", home{}}, {"device", "hv_netvsc", home{}},
+		{"bond", "bonding", home{}}, {"device", "hv_netvsc", home{}}, {"team", "team", home{ifindex: 3}},
 	} {
 		if got := (place{index: 3, kind: c.kind}).home(Native, c.driver); got != c.want {
 			t.Errorf("%+v: %+v", c, got)
 		}
-		c.want.generic = true
+		c.want = home{ifindex: 3, generic: true}
 		if got := (place{index: 3, kind: c.kind}).home(Generic, c.driver); got != c.want {
 			t.Errorf("%+v, in the stack: %+v", c, got)
 		}
@@ -212,7 +212,7 @@ func TestVLANAboveAnAddress(t *testing.T) {
 	n := prog.counts(func() {
 		_, err := unix.Write(below, f.bytes())
 		h.must(err)
-		time.Sleep(200 * time.Millisecond) // the answer is lost: the other end has no program
+		prog.until("answered") // which is lost: the other end has no program
 	})
 	if n["answered"] != 1 || n["address"] != 0 {
 		t.Errorf("a probe below the VLAN: counted %v", n)
@@ -252,7 +252,7 @@ func TestBond(t *testing.T) {
 		n := prog.counts(func() {
 			_, err := unix.Write(h.raw("v0p"), v4(ask(1)).bytes())
 			h.must(err)
-			time.Sleep(200 * time.Millisecond)
+			prog.until("answered")
 		})
 		if n["answered"] != 1 || n["address"] != 0 {
 			t.Errorf("%s: counted %v", want, n)

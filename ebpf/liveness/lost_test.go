@@ -113,6 +113,7 @@ func taken(t *testing.T, want Want) bool {
 	defer b.kill()
 	a.await("node 2's kernel answers", kernelAnswers)
 	b.await("node 1's kernel answers", kernelAnswers)
+	b.await("its own is pinned", func(s storySay) bool { return len(s.Status) == 1 && s.Status[0].Mode == Mode(want) })
 	var gap, late time.Duration
 	for n := 1; n <= 5; n++ {
 		was, id := b.say(), w.attachment(2)

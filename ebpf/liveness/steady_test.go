@@ -148,9 +148,22 @@ func TestAttachmentCannotBeAskedFor(t *testing.T) {
 		}
 		h.mode(r, Native)
 	})
-	i.att = mute{is, unix.ENODEV}
-	h.must(r.Maintain())
-	if h.mode(r, Native); i.lost != 1 {
-		t.Errorf("lost %d times", i.lost)
-	}
+	i.att = is
+}
+
+// Peers hear the daemon alone while the address is away: that says nothing of the program.
+func TestNobodyHearsWhatHasNoAddress(t *testing.T) {
+	h := newHost(t)
+	r := h.start(Auto, 1)
+	r.ifaces[h.link("v0").Attrs().Index].since = 1
+	h.steady(func() {
+		h.address(true, "v0", "10.0.0.2/24")
+		h.must(r.Maintain())
+		h.address(false, "v0", "10.0.0.2/24")
+		s := newState()
+		s.AckedUser = uint64(boottime())
+		h.must(r.obj.States.Put(peerKey{1, 0}, s))
+		h.must(r.Maintain())
+		h.mode(r, Native)
+	})
 }

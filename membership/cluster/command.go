@@ -109,8 +109,10 @@ type FenceEnd struct {
 	Output  string                 `json:"output,omitempty"`
 	Err     string                 `json:"err,omitempty"`
 	// Lied is the level that reported success while the victim answered on.
-	Lied int           `json:"lied,omitempty"`
-	Took time.Duration `json:"took"`
+	Lied int `json:"lied,omitempty"`
+	// Level is the one that succeeded.
+	Level int           `json:"level,omitempty"`
+	Took  time.Duration `json:"took"`
 }
 
 // FenceExpire says that a job's lease has run out with a margin and nothing was

@@ -34,7 +34,7 @@ func (s *State) fenceEnd(index uint64, f *FenceEnd, wall string) Outcome {
 	s.record(Record{Victim: c.Victim, How: "agent", Actor: j.Actor.Node, OK: f.OK, Wall: wall, Index: index, End: *f})
 	out := Outcome{Ended: []Job{j}}
 	if f.OK {
-		return s.prove(out, c, Proof{How: "agent", Actor: j.Actor.Node, Index: index})
+		return s.prove(out, c, Proof{How: "agent", Actor: j.Actor.Node, Level: f.Level, Index: index})
 	}
 	c.Lied = max(c.Lied, f.Lied)
 	s.failed(c, j.Actor.Node, f.Err)

@@ -92,6 +92,7 @@ type Proof struct {
 	How   string            `json:"how"` // agent, new-boot, manual
 	Actor membership.NodeID `json:"actor,omitempty"`
 	Who   string            `json:"who,omitempty"`
+	Level int               `json:"level,omitempty"` // of the agents
 	Index uint64            `json:"index"`
 }
 

@@ -93,7 +93,7 @@ func (s *State) takeover(index uint64, t *Takeover, wall string, quorum Quorum) 
 			out.Ended = append(out.Ended, s.abandon(index, c, wall, "the survivors have proved it themselves"))
 		}
 		s.record(Record{Victim: c.Victim, How: p.How, Actor: p.Actor, Who: p.Who, OK: true, Wall: wall, Index: index, End: p.End})
-		out = s.prove(out, c, Proof{How: p.How, Actor: p.Actor, Who: p.Who, Index: index})
+		out = s.prove(out, c, Proof{How: p.How, Actor: p.Actor, Who: p.Who, Level: p.End.Level, Index: index})
 	}
 	return out
 }

@@ -124,7 +124,7 @@ func (w *world) starved() {
 	victim := w.follower()
 	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
-	// The second wakes up above the first, to end it.
+	// The timer wakes up above what it is to end.
 	_, err := w.Lab.Node(victim).Start(ctx, lab.Cmd{Args: append(strings.Fields("chrt -f 99 timeout -s KILL 5 chrt -f 98 sh -c"), "while :; do :; done")})
 	w.must(err)
 	on := w.Others(victim)[0]

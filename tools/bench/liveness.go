@@ -217,16 +217,19 @@ var errDaemons = errors.New("not all kernels answer the probes")
 
 // kernelAnswers waits for that, and says whether it came.
 func kernelAnswers(ctx context.Context, a answering) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	limited, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	err := cluster.Until(ctx, 100*time.Millisecond, func() error {
-		ok, err := a.KernelAnswers(ctx)
+	err := cluster.Until(limited, 100*time.Millisecond, func() error {
+		ok, err := a.KernelAnswers(limited)
 		if err == nil && !ok {
 			err = errDaemons
 		}
 		return err
 	})
-	if errors.Is(err, errDaemons) {
+	switch {
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case errors.Is(err, errDaemons):
 		return false, nil
 	}
 	return err == nil, err

@@ -55,6 +55,40 @@ func TestLiveOrder(t *testing.T) {
 	}
 }
 
+// answers is whether kernels answer, of the n-th question on.
+type answers struct {
+	from  int
+	err   error
+	asked int
+}
+
+func (a *answers) KernelAnswers(context.Context) (bool, error) {
+	a.asked++
+	return a.from != 0 && a.asked >= a.from, a.err
+}
+
+func TestKernelAnswers(t *testing.T) {
+	boom := errors.New("boom")
+	over, cancel := context.WithCancelCause(t.Context())
+	cancel(boom)
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		a    *answers
+		ok   bool
+		fail error
+	}{
+		"at once":         {t.Context(), &answers{from: 1}, true, nil},
+		"soon":            {t.Context(), &answers{from: 3}, true, nil},
+		"never":           {t.Context(), &answers{}, false, nil},
+		"no answer":       {t.Context(), &answers{err: boom}, false, boom},
+		"the run is over": {over, &answers{}, false, boom},
+	} {
+		if ok, err := kernelAnswers(c.ctx, c.a); ok != c.ok || !errors.Is(err, c.fail) {
+			t.Errorf("%s: %v, %v", name, ok, err)
+		}
+	}
+}
+
 // TestBudget: a death that has no room is not begun, nor is a cell; what was measured stays.
 func TestBudget(t *testing.T) {
 	f := newFake(3)

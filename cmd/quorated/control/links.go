@@ -15,7 +15,7 @@ type LinksReport struct {
 	// Reflectors say what answers the others' probes here, by link.
 	Reflectors []Reflector `json:"reflectors,omitempty"`
 	// Dropped are the packets that came for probes or answers here and were refused: by the
-	// kernel's program since it was loaded, by the daemon since it runs.
+	// kernel's program since its maps were made, which outlive the daemon, by the daemon since it runs.
 	Dropped  []Dropped      `json:"dropped,omitempty"`
 	Stable   *StableAddress `json:"stable,omitempty"`
 	Warnings []string       `json:"warnings,omitempty"`

@@ -51,7 +51,7 @@ func (d *Daemon) dropped() (out []control.Dropped) {
 	if r := d.reflector.Reflector; r != nil {
 		n, err := r.Dropped()
 		if err != nil {
-			d.log.Warn("the counters of the program that answers probes", "err", err)
+			d.log.Debug("the counters of the program that answers probes", "err", err)
 		} else if len(n) > 0 {
 			out = append(out, control.Dropped{By: "kernel", Packets: n})
 		}

@@ -316,7 +316,7 @@ func (d *Daemon) status(ctx context.Context) control.Response {
 		return control.Response{Error: "the daemon is ending"}
 	}
 	report := d.linksReport()
-	warn(&s, d.weaknesses(), lostLinks(lost, d.cfgNow()), longLost(long, d.cfgNow(), boottime()), d.stableWarnings(), daemonWarnings(report, d.cfgNow().Timing, s.Nodes))
+	warn(&s, report.Warnings, lostLinks(lost, d.cfgNow()), longLost(long, d.cfgNow(), boottime()), d.stableWarnings(), daemonWarnings(report, d.cfgNow().Timing, s.Nodes))
 	d.blame(&s)
 	s.Group = d.cfgNow().Group
 	if d.cfgNow().Auto {

@@ -218,12 +218,12 @@ func (d *Daemon) reflectors() []control.Reflector {
 	if r == nil {
 		return out
 	}
+	served := d.prober.Snapshot() // before what the program has seen, which it sees first
 	seen, err := r.Peers()
 	if err != nil {
-		d.log.Warn("what the program that answers probes has seen", "err", err)
-		return out
+		d.log.Debug("what the program that answers probes has seen", "err", err)
+		served = nil // it is not known whether any came by it
 	}
-	replied := d.prober.Links()
 	for _, s := range r.Status() {
 		if s.Link >= len(out) {
 			continue
@@ -237,7 +237,7 @@ func (d *Daemon) reflectors() []control.Reflector {
 			x.AlarmWhy = s.Why
 			continue
 		}
-		if passedBy(s, seen, replied) {
+		if passedBy(s, seen, served) {
 			x.Why, x.AlarmWhy = noProbe, noProbe
 			continue
 		}
@@ -262,16 +262,16 @@ const (
 
 // passedBy says whether a link's probes come by another interface than its program's: the
 // daemon has answered, and the program seen none for some time before.
-func passedBy(s xdp.LinkStatus, seen []xdp.PeerState, replied []membership.LinkReport) bool {
+func passedBy(s xdp.LinkStatus, seen []xdp.PeerState, served []membership.Sample) bool {
 	last, here := s.Since, membership.Mono(0)
 	for _, p := range seen {
 		if p.Link == s.Link {
 			last = max(last, p.Asked)
 		}
 	}
-	for _, p := range replied {
+	for _, p := range served {
 		if p.Link == s.Link {
-			here = max(here, p.Replied)
+			here = max(here, p.Served)
 		}
 	}
 	return here.Sub(last) > passedFor

@@ -270,8 +270,8 @@ func TestKeysWhileReconfiguring(t *testing.T) {
 func TestPassedBy(t *testing.T) {
 	at := func(s float64) membership.Mono { return membership.Mono(s * float64(time.Second)) }
 	for name, c := range map[string]struct {
-		seen, replied []float64 // of nodes 1, 2
-		want          bool
+		seen, served []float64 // of nodes 1, 2
+		want         bool
 	}{
 		"nothing is asked":            {[]float64{0, 0}, []float64{0, 0}, false},
 		"the kernel alone":            {[]float64{90, 80}, []float64{0, 0}, false},
@@ -284,13 +284,13 @@ func TestPassedBy(t *testing.T) {
 		"the daemon before it was on": {[]float64{0, 0}, []float64{9, 0}, false},
 	} {
 		var seen []xdp.PeerState
-		var replied []membership.LinkReport
+		var served []membership.Sample
 		for i := range c.seen {
 			id := membership.NodeID(i + 1)
 			seen = append(seen, xdp.PeerState{Node: id, Link: 1, Asked: at(c.seen[i])}, xdp.PeerState{Node: id, Asked: at(1000)})
-			replied = append(replied, membership.LinkReport{Peer: id, Link: 1, Replied: at(c.replied[i])}, membership.LinkReport{Peer: id, Replied: at(2000)})
+			served = append(served, membership.Sample{Peer: id, Link: 1, Served: at(c.served[i])}, membership.Sample{Peer: id, Served: at(2000)})
 		}
-		if got := passedBy(xdp.LinkStatus{Link: 1, Since: at(10)}, seen, replied); got != c.want {
+		if got := passedBy(xdp.LinkStatus{Link: 1, Since: at(10)}, seen, served); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

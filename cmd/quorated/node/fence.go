@@ -118,7 +118,7 @@ func (n *Node) fenceEnd(c *cluster.Case) {
 		return
 	}
 	n.propose(fmt.Sprintf("fenced %v %d", c.Victim, c.Job.Attempt), cluster.Command{FenceEnd: &cluster.FenceEnd{
-		Victim: c.Victim, Attempt: c.Job.Attempt, OK: r.OK, Agent: r.Agent, Output: r.Output, Err: r.Err, Lied: lied, Took: r.Took}})
+		Victim: c.Victim, Attempt: c.Job.Attempt, OK: r.OK, Agent: r.Agent, Output: r.Output, Err: r.Err, Level: r.Level, Lied: lied, Took: r.Took}})
 }
 
 const (

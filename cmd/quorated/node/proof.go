@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -25,11 +24,14 @@ const (
 func (n *Node) lieWait() time.Duration { return max(lieLimit, 2*n.cfg.Timing.DeadAfter) }
 
 // quiet says whether the victim has been silent for long enough to believe the
-// agent that ended its job, and if not, from when on it may be. What this node did
-// not hear because it stood still itself is no silence.
-func (n *Node) quiet(v membership.Incarnation, ended membership.Mono) (bool, membership.Mono) {
+// agents of a level that ended its job, and if not, from when on it may be. What this
+// node did not hear because it stood still itself is no silence.
+func (n *Node) quiet(v membership.Incarnation, level int, ended membership.Mono) (bool, membership.Mono) {
+	if n.every(v.Node, level, membership.Device.Local) {
+		return true, 0
+	}
 	dead := n.cfg.Timing.DeadAfter
-	raw, hello := n.heardOf(v)
+	raw, hello := n.heardOf(v, level)
 	last := max(raw, hello, n.heardAwake(v), n.heardByOthers(v))
 	at := max(last, ended).Add(dead)
 	switch {
@@ -60,12 +62,16 @@ func (n *Node) heardAwake(v membership.Incarnation) membership.Mono {
 }
 
 // heardOf is when an incarnation's boot was heard last by this node: its answers to
-// probes, those of a kernel that has lost its daemon among them, since its file systems
-// may write as well as it may answer; and its daemon's hello. 0: never.
-func (n *Node) heardOf(v membership.Incarnation) (raw, hello membership.Mono) {
+// probes, and its daemon's hello. 0: never. A kernel that has lost its daemon may write as
+// well as it may answer, and counts, unless the level's devices leave it its power: then
+// it answers in any case. Of such a one nothing is known of the time in which this node stood still.
+func (n *Node) heardOf(v membership.Incarnation, level int) (raw, hello membership.Mono) {
+	kernels := !n.every(v.Node, level, membership.Device.LeavesPower)
 	for _, s := range n.samples {
 		if s.Peer == v.Node && n.bootOf(v.Node, s.Instance) == v.Boot {
-			raw = max(raw, s.Heard, s.Alive)
+			if raw = max(raw, s.Heard); kernels && s.Alive > s.Heard {
+				raw = max(raw, s.Alive, n.woke)
+			}
 		}
 	}
 	if p := n.peers[v.Node]; p != nil && p.hello != nil && p.hello.Boot == v.Boot {
@@ -121,10 +127,10 @@ func (p *peer) lived(l life) {
 // judged is a job's result as it may be ordered, and the level that lied, if one
 // did; ok is false while it may not be.
 func (n *Node) judged(v membership.Incarnation, r membership.FenceResult, ended membership.Mono) (_ membership.FenceResult, lied int, ok bool) {
-	if !r.OK || n.leavesPower(v.Node, func(d membership.Device) bool { return d.Level == r.Level }) {
+	if !r.OK {
 		return r, 0, true
 	}
-	quiet, at := n.quiet(v, ended)
+	quiet, at := n.quiet(v, r.Level, ended)
 	limit := ended.Add(n.lieWait())
 	switch {
 	case quiet:
@@ -138,12 +144,11 @@ func (n *Node) judged(v membership.Incarnation, r membership.FenceResult, ended 
 	return r, r.Level, true
 }
 
-// leavesPower says whether all of a node's devices that are meant leave it its power: one
-// that they have cut off answers on, and nothing follows from that.
-func (n *Node) leavesPower(id membership.NodeID, meant func(membership.Device) bool) (all bool) {
+// every says whether all of a node's devices of a level are so; false: it has none.
+func (n *Node) every(id membership.NodeID, level int, so func(membership.Device) bool) (all bool) {
 	for _, d := range n.cfg.Devices {
-		if slices.Contains(d.Nodes, id) && meant(d) {
-			if !d.LeavesPower() {
+		if d.Level == level && slices.Contains(d.Nodes, id) {
+			if !so(d) {
 				return false
 			}
 			all = true
@@ -159,12 +164,12 @@ func (n *Node) liars() {
 		if c.Proof == nil || c.Proof.How != "agent" {
 			continue
 		}
-		if agent := n.proofAgent(c); n.leavesPower(c.Victim.Node, func(d membership.Device) bool { return d.Name() == agent }) {
+		if n.every(c.Victim.Node, c.Proof.Level, membership.Device.Local) {
 			continue
 		}
 		t := n.clock(c.Victim)
 		from := max(t.ended, t.since, t.proved, n.woke).Add(n.cfg.Timing.DeadAfter) // what came while it stood still is read late
-		raw, hello := n.heardOf(c.Victim)
+		raw, hello := n.heardOf(c.Victim, c.Proof.Level)
 		if t.lied != 0 || raw <= from && hello <= from.Add(lateNews) {
 			continue
 		}
@@ -175,19 +180,14 @@ func (n *Node) liars() {
 
 // lieText is what an operator has to know of a proof that was none.
 func (n *Node) lieText(c *cluster.Case) string {
-	name, agent := n.cfg.Name(c.Victim.Node), cmp.Or(n.proofAgent(c), "a fence device")
-	return fmt.Sprintf("%s lied: it reported success against %s, which still answers in the same boot: power %[2]s off by hand now, correct the plug or address of that [[fence]], "+
-		"and check the file systems: both sides may have written", agent, name)
-}
-
-// proofAgent is the agent whose word proves a case; empty: it is not known any more.
-func (n *Node) proofAgent(c *cluster.Case) (agent string) {
+	name, agent := n.cfg.Name(c.Victim.Node), "a fence device"
 	for _, r := range n.st.History {
-		if r.OK && r.Victim == c.Victim && r.Index == c.Proof.Index {
+		if r.OK && r.Victim == c.Victim && r.Index == c.Proof.Index && r.End.Agent != "" {
 			agent = r.End.Agent
 		}
 	}
-	return agent
+	return fmt.Sprintf("%s lied: it reported success against %s, which still answers in the same boot: power %[2]s off by hand now, correct the plug or address of that [[fence]], "+
+		"and check the file systems: both sides may have written", agent, name)
 }
 
 func (n *Node) lieWarnings() (out []string) {
@@ -205,7 +205,7 @@ func (n *Node) doubt(c *cluster.Case) (string, time.Duration) {
 	if j == nil || j.result == nil || !j.result.OK {
 		return "", 0
 	}
-	if _, _, ok := n.judged(c.Victim, *j.result, j.ended); ok {
+	if quiet, _ := n.quiet(c.Victim, j.result.Level, j.ended); quiet {
 		return "", 0
 	}
 	return fmt.Sprintf("; %s reported success, and %s was heard since: it has to be silent for %v", j.result.Agent, n.cfg.Name(c.Victim.Node), n.cfg.Timing.DeadAfter),

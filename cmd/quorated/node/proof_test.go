@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -22,13 +23,14 @@ type fencedNode struct {
 	runs  map[membership.NodeID]uint64
 	// kernel says that the kernel of node 3 answers, and has no daemon.
 	kernel bool
+	heldAt membership.Mono // when it was last heard to; 0: until now
 }
 
 func newFenced(t *testing.T, reason membership.Reason) *fencedNode {
 	h := newHolder(t)
 	h.n.cfg.Devices = []membership.Device{{Nodes: []membership.NodeID{3}, Agent: "fence_x", Level: 1, Timeout: time.Second}}
 	h.n.set.Spaces = []*lockspace.Space{{Name: "gfs", Live: []lockspace.Member{{Incarnation: h.m[2]}}}}
-	f := &fencedNode{h, time.Second, map[membership.NodeID]time.Duration{2: time.Second, 3: time.Second}, map[membership.NodeID]uint64{2: 1, 3: 1}, false}
+	f := &fencedNode{h, time.Second, map[membership.NodeID]time.Duration{2: time.Second, 3: time.Second}, map[membership.NodeID]uint64{2: 1, 3: 1}, false, 0}
 	f.look()
 	evict := cluster.Command{Evict: &cluster.Evict{View: 3, Departures: []membership.Departure{{Incarnation: h.m[2], Reason: reason, Observers: []membership.NodeID{1}}}}}
 	h.n.apply(100, evict)
@@ -44,7 +46,7 @@ func (f *fencedNode) samples() (out []membership.Sample) {
 	for _, id := range []membership.NodeID{2, 3} {
 		s := membership.Sample{Peer: id, Heard: membership.Mono(f.alive[id]), Instance: f.runs[id]}
 		if s.Alive = s.Heard; f.kernel {
-			s.Alive = membership.Mono(f.at)
+			s.Alive = cmp.Or(f.heldAt, membership.Mono(f.at))
 		}
 		out = append(out, s)
 	}
@@ -76,12 +78,10 @@ func (f *fencedNode) pass(d time.Duration, answers bool) {
 }
 
 // success is the agent's.
-func (f *fencedNode) success() { f.succeeds("fence_x") }
-
-func (f *fencedNode) succeeds(agent string) {
+func (f *fencedNode) success() {
 	c := f.n.st.Case(f.m[2])
 	f.note(f.n.Step(membership.Mono(f.at), FenceDone{Job: membership.FenceJob{Victim: f.m[2], Attempt: c.Attempts},
-		Result: membership.FenceResult{OK: true, Agent: agent, Level: 2}, Ended: membership.Mono(f.at), Samples: f.samples()}))
+		Result: membership.FenceResult{OK: true, Agent: "fence_x", Level: 2}, Ended: membership.Mono(f.at), Samples: f.samples()}))
 }
 
 func (f *fencedNode) proved() bool { return f.n.st.Proved(f.m[2]) }
@@ -215,21 +215,57 @@ func TestAKernelWithoutADaemonIsNotOff(t *testing.T) {
 	}
 }
 
-// A device that leaves the node its power does not lie when it answers on.
+// What this node did not hear because it stood still itself is no silence of a kernel either.
+func TestSilenceOfAKernelInOnesOwnPauseIsNone(t *testing.T) {
+	f := newFenced(t, membership.ReasonSilent)
+	f.pass(300*time.Millisecond, false)
+	f.kernel = true
+	f.pass(300*time.Millisecond, false)
+	f.success()
+	f.heldAt, f.at = membership.Mono(f.at), f.at+3*time.Second // what came in that time is not read yet
+	f.look()
+	if f.proved() {
+		t.Fatal("it stood still itself")
+	}
+	f.heldAt = 0
+	f.pass(100*time.Millisecond, false)
+	f.heldAt = membership.Mono(f.at)
+	if f.pass(150*time.Millisecond, false); f.proved() {
+		t.Fatal("after less than dead_after")
+	}
+	if f.pass(100*time.Millisecond, false); !f.proved() {
+		t.Fatal("never")
+	}
+}
+
+// What has its keys taken from the storage, and keeps its power, answers on: no agent that takes
+// keys lies by that. Of other devices an answer says that they lie, but of those that are said
+// to leave the power a kernel's alone does not.
 func TestADeviceThatLeavesThePowerDoesNotLie(t *testing.T) {
-	for _, d := range []membership.Device{{Agent: "/usr/sbin/fence_x", Unfence: true}, {Agent: "fence_scsi"}, {Agent: "/sbin/fence_mpath"}} {
+	for _, c := range []struct {
+		agent          string
+		unfence        bool
+		daemon, kernel bool // answers
+		proved         bool
+	}{
+		{"fence_scsi", false, true, false, true},
+		{"/sbin/fence_mpath", false, true, true, true},
+		{"/usr/sbin/fence_x", true, false, true, true},
+		{"/usr/sbin/fence_x", true, true, false, false},
+		{"fence_x", false, false, true, false},
+	} {
 		f := newFenced(t, membership.ReasonStalled)
-		d.Nodes, d.Level, d.Timeout = []membership.NodeID{3}, 2, time.Second
-		f.n.cfg.Devices = append(f.n.cfg.Devices, d)
-		f.n.cfg.Devices[0].Agent = "fence_power"
-		f.pass(300*time.Millisecond, true)
-		f.succeeds(d.Name())
-		if !f.proved() {
-			t.Fatalf("%s: it answers, as it may", d.Agent)
+		f.n.cfg.Devices = append(f.n.cfg.Devices, membership.Device{Nodes: []membership.NodeID{3}, Agent: c.agent, Level: 2, Timeout: time.Second, Unfence: c.unfence})
+		f.pass(300*time.Millisecond, c.daemon)
+		f.kernel = c.kernel
+		f.look()
+		f.success()
+		if f.proved() != c.proved {
+			t.Errorf("%+v: proved is %v", c, f.proved())
 		}
-		f.pass(time.Second, true)
+		f.pass(time.Second, c.daemon)
 		if f.heard("lied ") {
-			t.Errorf("%s: %q", d.Agent, f.said)
+			t.Errorf("%+v: %q", c, f.said)
 		}
 	}
 }

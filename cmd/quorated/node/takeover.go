@@ -327,7 +327,7 @@ func (n *Node) jobInTheWay(s *shot) bool {
 		}
 		if r.OK {
 			s.proof = &cluster.TakeoverProof{Victim: s.victim, How: "agent", Actor: n.cfg.Self,
-				End: cluster.FenceEnd{Victim: s.victim, Attempt: c.Job.Attempt, OK: true, Agent: r.Agent, Output: r.Output, Took: r.Took}}
+				End: cluster.FenceEnd{Victim: s.victim, Attempt: c.Job.Attempt, OK: true, Agent: r.Agent, Level: r.Level, Output: r.Output, Took: r.Took}}
 			n.wake(n.now)
 			return true
 		}
@@ -420,7 +420,7 @@ func (n *Node) believe(s *shot) {
 	text := fmt.Sprintf("attempt %d of a takeover, by node %d", s.tries, n.cfg.Self)
 	if r.OK {
 		s.proof = &cluster.TakeoverProof{Victim: s.victim, How: "agent", Actor: n.cfg.Self,
-			End: cluster.FenceEnd{Victim: s.victim, Attempt: uint64(s.tries), OK: true, Agent: r.Agent, Output: r.Output, Took: r.Took}}
+			End: cluster.FenceEnd{Victim: s.victim, Attempt: uint64(s.tries), OK: true, Agent: r.Agent, Level: r.Level, Output: r.Output, Took: r.Took}}
 	} else {
 		n.tried(s.victim, uint64(s.tries), r)
 		s.err, s.failed = r.Err, s.failed+1

@@ -16,7 +16,7 @@ func booting(t *testing.T) *fencedNode {
 		{Nodes: []membership.NodeID{3}, Agent: "fence_x", Level: 2, Timeout: time.Minute}}
 	h.n.st.View.Members = h.m[:2]
 	h.n.newView()
-	f := &fencedNode{h, time.Second, map[membership.NodeID]time.Duration{}, map[membership.NodeID]uint64{2: 1, 3: 1}, false}
+	f := &fencedNode{h, time.Second, map[membership.NodeID]time.Duration{}, map[membership.NodeID]uint64{2: 1, 3: 1}, false, 0}
 	return f
 }
 

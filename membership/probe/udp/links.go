@@ -29,7 +29,7 @@ func (p *Prober) Links() []membership.LinkReport {
 
 func (t *target) report(n int) membership.LinkReport {
 	t.mu.Lock()
-	recent, counts, s, kernel, kernelAt, gone, replied, tried := t.recent, t.counts, t.sampleLocked(), t.kernel, t.kernelAt, t.gone, t.replied, t.longs.Size() // a copy, so that the next packet does not wait
+	recent, counts, s, kernel, kernelAt, gone, tried := t.recent, t.counts, t.sampleLocked(), t.kernel, t.kernelAt, t.gone, t.longs.Size() // a copy, so that the next packet does not wait
 	t.mu.Unlock()
 	if tried != 0 {
 		tried += t.headers()
@@ -43,7 +43,7 @@ func (t *target) report(n int) membership.LinkReport {
 	return membership.LinkReport{
 		Peer: t.peer, Link: t.link.index, Addr: t.addr, Open: t.link.fd.Load() >= 0,
 		Probes: tally.Probes, Lost: tally.Lost, P50: tally.P50, P99: tally.P99,
-		Heard: s.Heard, ByKernel: kernelAt, Kernel: kernel, NoDaemon: gone, DaemonAge: s.DaemonAge, Replied: replied,
+		Heard: s.Heard, ByKernel: kernelAt, Kernel: kernel, NoDaemon: gone, DaemonAge: s.DaemonAge,
 		MTU: tried, Long: s.Long,
 	}
 }

@@ -72,8 +72,8 @@ func TestLinks(t *testing.T) {
 	q := probe.Packet{Type: probe.TypeProbe, Src: 2, Dst: 1, Link: 1, Seq: 1, Prober: 7}
 	var b [probe.Size]byte
 	q.Marshal(&b, key()[0])
-	if p.receive(1, b[:], asked, &out) == nil || p.Links()[1].Replied != asked || p.Links()[0].Replied != 0 {
-		t.Errorf("node 2 asked on link 1, and was answered: %+v", p.Links())
+	if p.receive(1, b[:], asked, &out) == nil || p.Snapshot()[1].Served != asked || p.Snapshot()[0].Served != 0 {
+		t.Errorf("node 2 asked on link 1, and was answered: %+v", p.Snapshot())
 	}
 	run = 21
 	p.SetEpoch(2, run)

@@ -35,8 +35,8 @@ const classControl = 0xc0
 const receiveBuffer = 1 << 20
 
 // sendBuffer is half of what may wait to be sent, as the kernel doubles it: for each of 31 absent
-// nodes what the kernel keeps until it gives up on its link address (unres_qlen_bytes of
-// neigh(7), 212992 by default), or what is for the others would find no room.
+// nodes what the kernel keeps until it gives up on its link address (unres_qlen_bytes in its
+// Documentation/networking/ip-sysctl.rst, mostly 212992), or what is for the others would find no room.
 const sendBuffer = 4 << 20
 
 // openSocket returns a bound socket that never blocks, and the zone of a

@@ -39,7 +39,6 @@ type target struct {
 	kernel   bool            // the last reply in time was the peer's kernel's
 	gone     bool            // and said that it has no daemon
 	kernelAt membership.Mono // when the kernel gave the last one
-	replied  membership.Mono // last probe of the peer that was answered here
 	prober   uint64          // the peer's run whose probes are told from copies
 	stamp    membership.Mono // its stamp, of the peer's clock; 0: none has come
 
@@ -197,7 +196,7 @@ func (t *target) mayAnswer(q *probe.Packet, at membership.Mono) reason {
 		return dropRate
 	}
 	if q.Type == probe.TypeProbe {
-		t.replied = at
+		t.sample.Served = at
 	}
 	return answered
 }
