@@ -285,12 +285,32 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// stop has a process stand still. The signal comes to some thread; the others go on for a moment.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		running := slices.ContainsFunc(tasks, func(name string) bool {
+			b, _ := os.ReadFile(name)
+			return !strings.Contains(string(b), ") T ")
+		})
+		switch {
+		case len(tasks) > 0 && !running:
+			return
+		case time.Now().After(end):
+			t.Errorf("process %d does not stop: %q", pid, tasks)
+			return
+		}
+	}
+}
+
 // When the launcher is closed, dies or stands still, so it goes for what it runs.
 func TestTheEndOfALauncher(t *testing.T) {
 	for name, end := range map[string]func(*Launcher, *Job){
 		"closed":         func(l *Launcher, _ *Job) { l.Close() },
 		"killed":         func(l *Launcher, _ *Job) { _ = syscall.Kill(of(l).pid, syscall.SIGKILL) },
-		"stopped":        func(l *Launcher, j *Job) { _ = syscall.Kill(of(l).pid, syscall.SIGSTOP); j.Kill(true) },
+		"stopped":        func(l *Launcher, j *Job) { stop(t, of(l).pid); j.Kill(true) },
 		"a wrong answer": func(l *Launcher, _ *Job) { _ = of(l).send(message{Kind: "x", ID: 1}, nil) },
 		"its socket":     func(l *Launcher, _ *Job) { _ = of(l).socket.Close() },
 	} {
