@@ -193,13 +193,20 @@ func TestSilenceOfOnesOwnPauseIsNone(t *testing.T) {
 	}
 }
 
-// What answers for a daemon that has ended is a kernel that may write: its device lies, too.
-func TestAKernelWithoutADaemonIsNotOff(t *testing.T) {
+// newDaemonless has node 3 evicted for silence and its agent succeed, while its kernel answers
+// without a daemon.
+func newDaemonless(t *testing.T) *fencedNode {
 	f := newFenced(t, membership.ReasonSilent)
 	f.pass(300*time.Millisecond, false)
 	f.kernel = true
 	f.pass(300*time.Millisecond, false)
 	f.success()
+	return f
+}
+
+// What answers for a daemon that has ended is a kernel that may write: its device lies, too.
+func TestAKernelWithoutADaemonIsNotOff(t *testing.T) {
+	f := newDaemonless(t)
 	f.pass(10100*time.Millisecond, false)
 	if c := f.n.st.Case(f.m[2]); f.proved() || !strings.Contains(c.LastErr, "fence_x: the device lies") {
 		t.Fatalf("%+v", c)
@@ -217,11 +224,7 @@ func TestAKernelWithoutADaemonIsNotOff(t *testing.T) {
 
 // What this node did not hear because it stood still itself is no silence of a kernel either.
 func TestSilenceOfAKernelInOnesOwnPauseIsNone(t *testing.T) {
-	f := newFenced(t, membership.ReasonSilent)
-	f.pass(300*time.Millisecond, false)
-	f.kernel = true
-	f.pass(300*time.Millisecond, false)
-	f.success()
+	f := newDaemonless(t)
 	f.heldAt, f.at = membership.Mono(f.at), f.at+3*time.Second // what came in that time is not read yet
 	f.look()
 	if f.proved() {
