@@ -1,61 +1,23 @@
 package udp
 
 import (
-	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/membership"
 	"github.com/quorate/quorate/membership/probe"
-	"github.com/quorate/quorate/tools/netns"
+	"github.com/quorate/quorate/tools/wires"
 )
 
 // What is sent to nodes that are not there waits in the kernel for their link addresses, at
 // the expense of the socket: it must not hold up what is sent to those who are there.
 func TestAbsentPeersHoldUpNobody(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it makes a network namespace")
-	}
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	own, there := netip.MustParseAddrPort("10.0.0.1:9"), netip.MustParseAddr("10.0.0.100")
-	fd := -1
-	err = ns.Do(func() error {
-		a := netlink.NewLinkAttrs()
-		a.Name = "v0"
-		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "v1"}); err != nil {
-			return err
-		}
-		for _, name := range []string{"v0", "v1"} {
-			l, err := netlink.LinkByName(name)
-			if err != nil {
-				return err
-			}
-			if err := netlink.LinkSetUp(l); err != nil {
-				return err
-			}
-			if name == "v1" {
-				break
-			}
-			addr := &netlink.Addr{IPNet: &net.IPNet{IP: own.Addr().AsSlice(), Mask: net.CIDRMask(24, 32)}}
-			neigh := &netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT, IP: there.AsSlice(), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 100}}
-			if err := netlink.AddrAdd(l, addr); err != nil {
-				return err
-			}
-			if err := netlink.NeighAdd(neigh); err != nil {
-				return err
-			}
-		}
-		var err error
-		fd, _, err = openSocket(own)
+	w, fd := wires.New(t, 2, 1), -1
+	err := w.Do(1, func() (err error) {
+		fd, _, err = openSocket(netip.AddrPortFrom(wires.Addr(1, 0), 9))
 		return err
 	})
 	if err != nil {
@@ -68,10 +30,10 @@ func TestAbsentPeersHoldUpNobody(t *testing.T) {
 	sent, failed := 0, 0
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for i := range absent {
-			_ = sendTo(fd, long, peer(netip.AddrFrom4([4]byte{10, 0, 0, byte(2 + i)})))
+			_ = sendTo(fd, long, peer(wires.Addr(3+i, 0)))
 		}
 		sent++
-		if !sendTo(fd, short, peer(there)) {
+		if !sendTo(fd, short, peer(wires.Addr(2, 0))) {
 			failed++
 		}
 	}
@@ -83,7 +45,7 @@ func TestAbsentPeersHoldUpNobody(t *testing.T) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 0); err != nil {
 		t.Fatal(err)
 	}
-	x, o := target{probeTo: peer(netip.MustParseAddr("10.0.0.200"))}, outbox{}
+	x, o := target{probeTo: peer(wires.Addr(200, 0))}, outbox{}
 	var asked membership.Mono
 	for at := range membership.Mono(100) {
 		var q probe.Packet
