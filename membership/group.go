@@ -43,6 +43,9 @@ type GroupStatus struct {
 	Learners  []NodeID // ascending
 	Waiting   string   // why nothing can be ordered now; empty when it can
 	Do        string   // what an operator can do about it; empty: nothing that the group knows
+	// Unvetted: it was started with a log that it may have to give up for an older one than
+	// others saw of it. It takes no part, and is admitted to nothing, before they have said.
+	Unvetted bool
 	// Rivals are the nodes that went on without this one while this one did without them,
 	// by what they said last, heard or not; ascending. What both order is not one order.
 	Rivals []NodeID

@@ -17,6 +17,7 @@ type echo struct {
 	leader   membership.NodeID
 	index    uint64
 	handedTo membership.NodeID
+	unvetted bool
 }
 
 func (g *echo) Step(_ membership.Mono, in ...membership.GroupInput) (out []membership.GroupEffect) {
@@ -34,7 +35,7 @@ func (g *echo) Step(_ membership.Mono, in ...membership.GroupInput) (out []membe
 
 func (g *echo) Deadline() membership.Mono { return 0 }
 func (g *echo) Status() membership.GroupStatus {
-	return membership.GroupStatus{Formed: true, Leader: g.leader, Term: 1}
+	return membership.GroupStatus{Formed: true, Leader: g.leader, Term: 1, Unvetted: g.unvetted}
 }
 
 // holder is node 1 of three members, of which nobody is heard.

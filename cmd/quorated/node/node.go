@@ -121,6 +121,7 @@ type Node struct {
 	leader     membership.NodeID
 	term       uint64
 	quorate    bool // judged from own links
+	unvetted   bool // by the group's word
 	judge      membership.GroupJudge
 	barred     bool
 	verdict    []membership.Departure
@@ -510,6 +511,9 @@ func (n *Node) followLeader() {
 		n.liveness(liveness.Leader{Node: s.Leader})
 	}
 	n.followRivals(s.Rivals)
+	if s.Unvetted != n.unvetted {
+		n.unvetted, n.helloAt = s.Unvetted, n.now // who leads waits for that
+	}
 	n.liveness(liveness.LogIn{Term: s.LastTerm, Index: s.LastIndex})
 }
 

@@ -73,7 +73,6 @@ func (m *Machine) sendHello(p *peer) {
 		noDisk:    m.noDisk != "",
 		witness:   m.cfg.Witness,
 		gen:       m.members.gen,
-		commit:    m.synced.GetCommit(),
 		seen:      m.seen,
 	}
 	if m.forcing != nil {
@@ -81,6 +80,9 @@ func (m *Machine) sendHello(p *peer) {
 	}
 	h.lastTerm, h.lastIndex = m.last()
 	h.conf = m.ordered()
+	if m.noDisk == "" {
+		h.commit = m.synced.GetCommit()
+	}
 	m.emit(membership.GroupSend{To: p.node, Data: encodeHello(h)})
 	every := m.cfg.HelloTick
 	if p.raftID == 0 || !m.vetted || p.clusterID != m.id.ClusterID {
@@ -200,17 +202,22 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 	return nil
 }
 
-// note keeps the highest that a raft id proved to have on its disk.
+// note keeps the highest that a raft id proved to have on its disk. Ids are never used
+// again: where there is no room, those go that are in no configuration any more.
 func (m *Machine) note(s seen) {
+	if s.id != m.id.RaftID && len(m.seen) >= maxSeen && !inConf(m.cs, s.id) {
+		return
+	}
 	i, ok := slices.BinarySearchFunc(m.seen, s.id, func(e seen, id uint64) int { return cmp.Compare(e.id, id) })
-	if !ok {
-		if len(m.seen) < maxSeen {
-			m.seen = slices.Insert(slices.Clone(m.seen), i, s)
+	if ok {
+		if e := &m.seen[i]; s.term > e.term || s.term == e.term && s.index > e.index {
+			*e = s
 		}
 		return
 	}
-	if e := &m.seen[i]; s.term > e.term || s.term == e.term && s.index > e.index {
-		*e = s
+	m.seen = slices.Insert(slices.Clone(m.seen), i, s)
+	if len(m.seen) > maxSeen {
+		m.seen = slices.DeleteFunc(m.seen, func(e seen) bool { return e.id != m.id.RaftID && !inConf(m.cs, e.id) })
 	}
 }
 

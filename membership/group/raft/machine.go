@@ -371,6 +371,7 @@ func (m *Machine) Status() membership.GroupStatus {
 	if m.node == nil {
 		return s
 	}
+	s.Unvetted = !m.vetted
 	s.Leader = m.nodeOf(m.role.lead)
 	s.Term = m.role.term
 	s.LastTerm, s.LastIndex = m.last()

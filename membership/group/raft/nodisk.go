@@ -3,6 +3,7 @@ package raft
 import (
 	raftlib "go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // DiskLost says that a record could not be made durable, and that none will be.
@@ -44,18 +45,21 @@ func (m *Machine) abdicate() {
 	m.settle()
 }
 
-// unbacked says whether a message promises what is on no disk: any vote, and an
-// acknowledgement of a voter. A learner's acknowledgement is nobody's reason to
-// take an entry for ordered; without it the leader would send it nothing more.
+// unbacked says whether a message is a vote, which nobody would remember.
 func (m *Machine) unbacked(msg *pb.Message) bool {
-	if m.noDisk == "" {
-		return false
+	return m.noDisk != "" && (msg.GetType() == pb.MsgVoteResp || msg.GetType() == pb.MsgPreVoteResp)
+}
+
+// modest is an acknowledgement without the entries that are on no disk here and may
+// need this voter to be ordered. What is ordered was so without it: to acknowledge that
+// promises nothing, and keeps the leader sending what follows. A learner's is
+// nobody's reason to take an entry for ordered.
+func (m *Machine) modest(msg *pb.Message) *pb.Message {
+	ordered := m.node.BasicStatus().HardState.GetCommit()
+	if m.noDisk == "" || msg.GetType() != pb.MsgAppResp || msg.GetReject() || !isVoter(m.cs, m.id.RaftID) || msg.GetIndex() <= ordered {
+		return msg
 	}
-	switch msg.GetType() {
-	case pb.MsgVoteResp, pb.MsgPreVoteResp:
-		return true
-	case pb.MsgAppResp:
-		return !msg.GetReject() && isVoter(m.cs, m.id.RaftID)
-	}
-	return false
+	less := proto.CloneOf(msg)
+	less.Index = new(ordered)
+	return less
 }

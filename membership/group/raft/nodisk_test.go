@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -126,6 +127,34 @@ func TestANodeWithoutADiskIsOfferedNoLeadership(t *testing.T) {
 	s.Run(50*time.Millisecond, nil)
 	if leader(s) != heir || s.Check.Highest == before {
 		t.Fatalf("node %d leads, delivered up to %d, as before", leader(s), before)
+	}
+}
+
+// A voter without a disk that cannot be made a learner, one too many, follows a leader
+// that is elected after the loss all the same: it says what it keeps of what is ordered without it.
+// It did not once a part of an append was ordered, and a lockspace waited for it for ever.
+func TestAVoterWithoutADiskFollowsANewLeader(t *testing.T) {
+	s := formed(t, 5, nil)
+	order(t, s, 1, 5)
+	l := leader(s)
+	rest := others(s, l)
+	for k, id := range rest[:2] {
+		loses(t, s, id)
+		await(t, s, "a learner", func() bool { return settled(s) && len(s.Node(l).Group.Status().Learners) == k+1 })
+	}
+	bare, heir := rest[2], rest[3]
+	loses(t, s, bare)
+	s.Input(l, membership.GroupHandOver{To: heir})
+	await(t, s, "another leader", func() bool { return leader(s) == heir })
+	for i := range 10 {
+		before := s.Check.Highest
+		s.Propose(heir, fmt.Sprintf("%d", i))
+		if from := s.Now; !s.Run(500*time.Millisecond, func() bool { return s.Check.Highest > before && settled(s) }) {
+			t.Fatalf("entry %d: node %d does not follow (%v; %v): %+v; the leader: %+v", i, bare, s.Now.Sub(from), s.Check.Err, s.Node(bare).Group.Status(), s.Node(heir).Group.Status())
+		}
+	}
+	if st := s.Node(heir).Group.Status(); !slices.Contains(st.Voters, bare) || s.Check.Err != nil {
+		t.Fatalf("%+v (%v)", st, s.Check.Err)
 	}
 }
 

@@ -152,7 +152,7 @@ func (m *Machine) sendRaft(msg *pb.Message) {
 	if m.unbacked(msg) {
 		return
 	}
-	data, err := encodeRaft(msg)
+	data, err := encodeRaft(m.modest(msg))
 	must(err)
 	if len(data) > membership.MaxMessage {
 		m.trace("refused", "%v of %d bytes for node %d is larger than a message may be", msg.GetType(), len(data), to)

@@ -387,11 +387,14 @@ func TestRestartedNodeAloneWaits(t *testing.T) {
 	s.Start(2)
 	s.Run(5*time.Second, nil)
 	st := s.Node(2).Group.Status()
-	if st.Leader != 0 || !strings.Contains(st.Waiting, "missing node 1, node 3") {
+	if st.Leader != 0 || !st.Unvetted || !strings.Contains(st.Waiting, "missing node 1, node 3") {
 		t.Fatalf("%+v", st)
 	}
 	s.Start(3)
 	await(t, s, "a leader of two", func() bool { return settled(s) })
+	if st = s.Node(2).Group.Status(); st.Unvetted {
+		t.Fatalf("%+v", st)
+	}
 	order(t, s, 2, 2)
 }
 

@@ -88,3 +88,22 @@ func TestTheNewestWordCounts(t *testing.T) {
 		t.Errorf("a log that is behind may go on alone: %q", why)
 	}
 }
+
+// TestWhatWasSeenOfTheLivingIsKept: of those who joined anew, hundreds in the life of a
+// cluster, what was seen gives way to what is seen of who is there.
+func TestWhatWasSeenOfTheLivingIsKept(t *testing.T) {
+	m := &Machine{cs: &pb.ConfState{Voters: []uint64{1, 2000}}, id: Identity{RaftID: 1}}
+	for id := uint64(1); id <= 2000; id++ {
+		m.note(seen{id: id, term: 1, index: id})
+	}
+	m.note(seen{id: 1, term: 2, index: 5})
+	m.note(seen{id: 1, term: 1, index: 9})
+	if len(m.seen) > maxSeen || !slices.IsSortedFunc(m.seen, func(a, b seen) int { return int(a.id) - int(b.id) }) {
+		t.Fatalf("%d of at most %d, in order", len(m.seen), maxSeen)
+	}
+	for _, want := range []seen{{1, 2, 5}, {2000, 1, 2000}} {
+		if !slices.Contains(m.seen, want) {
+			t.Errorf("%+v is missing", want)
+		}
+	}
+}
