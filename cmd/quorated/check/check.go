@@ -37,20 +37,20 @@ type Network interface {
 
 // Machine is what a check looks at.
 type Machine struct {
-	Root    fs.FS                        // the machine's file system, from /
-	Release string                       // of the running kernel
-	Addrs   func() ([]netip.Addr, error) // of the interfaces
-	Key     func(path string) error      // reads the secret
-	State   func(dir string) error       // can it be written?
-	Running func() bool                  // does a quorated answer?
-	Monitor func(config.Config) Monitor  // the devices
-	Network Network
+	Root       fs.FS  // the machine's file system, from /
+	Release    string // of the running kernel
+	Interfaces func() ([]Interface, error)
+	Key        func(path string) error     // reads the secret
+	State      func(dir string) error      // can it be written?
+	Running    func() bool                 // does a quorated answer?
+	Monitor    func(config.Config) Monitor // the devices
+	Network    Network
 }
 
 // This returns the machine that we are on, where a daemon would have that socket.
 func This(socket string) Machine {
 	return Machine{
-		Root: os.DirFS("/"), Release: release(), Addrs: config.LocalAddrs,
+		Root: os.DirFS("/"), Release: release(), Interfaces: interfaces,
 		Key:     func(path string) error { _, err := secret.Load(path); return err },
 		State:   writable,
 		Running: func() bool { return answers(socket) },
@@ -87,12 +87,12 @@ func (m Machine) File(ctx context.Context, out io.Writer, path, node string) int
 		return r.wrong
 	}
 	r.ok("%s: cluster %s, %s, %s, profile %s (%s)", path, cfg.Cluster, membership.Count(len(cfg.Nodes), "node"), membership.Count(len(cfg.Devices), "device"), cfg.Timing.Profile, cfg.ProfileWhy)
-	addrs, err := m.Addrs()
+	all, err := m.Interfaces()
 	if err != nil {
 		r.bad(err.Error(), "look at: ip addr")
 		return r.wrong
 	}
-	if cfg, err = cfg.Bind(addrs, node); err != nil {
+	if cfg, err = cfg.Bind(addrs(all), node); err != nil {
 		r.bad(err.Error(), "")
 		return r.wrong
 	}
@@ -178,26 +178,15 @@ func (r *report) line(mark, text string) {
 	fmt.Fprintf(r.out, "%s  %s\n", mark, text)
 }
 
-// self says who we are, and whether all of our addresses are there.
+// self says who we are, and what our links are on.
 func (m Machine) self(r *report, cfg config.Config) {
 	me, ok := cfg.Node(cfg.Self)
 	if !ok {
 		r.bad("it is not known which node this is", "start with -node NAME, or correct addr in the file")
 		return
 	}
-	local, err := m.Addrs()
-	if err != nil {
-		r.bad(err.Error(), "look at: ip addr")
-		return
-	}
 	r.ok("this is node %s (%d)", me.Name, me.ID)
-	for i, a := range me.Addrs {
-		if slices.Contains(local, a) {
-			r.ok("address %s of link %d", a, i)
-			continue
-		}
-		r.bad(fmt.Sprintf("address %s of link %d is on no interface", a, i), "bring the interface up (ip addr), or correct addr of "+me.Name)
-	}
+	m.links(r, cfg, me)
 }
 
 // readable says when others than root may read the secrets of a file.

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is a machine that a test can break.
 type world struct {
 	files   map[string]string
-	addrs   []string
+	links   []Interface
 	key     error
 	state   error
 	running bool
@@ -47,9 +47,13 @@ func good() *world {
 			"lib/modules/6.1/modules.dep": "kernel/fs/gfs2/gfs2.ko.xz: kernel/fs/dlm/dlm.ko.xz\n", "proc/1/comm": "systemd\n",
 			"proc/net/unix": "Num RefCount\n0: 2 0 10000 1 1 77 @other\n", "sys/class/watchdog/watchdog0/identity": "iTCO_wdt\n",
 		},
-		addrs:   []string{"127.0.0.1", "10.0.0.1", "10.0.1.1"},
+		links:   []Interface{on("lo", "127.0.0.1/8"), on("eth0", "10.0.0.1/24"), on("eth1", "10.0.1.1/24")},
 		monitor: map[membership.NodeID]error{}, bind: map[string]error{}, connect: map[string]error{},
 	}
+}
+
+func on(name, addr string) Interface {
+	return Interface{Name: name, Up: true, Carrier: true, Prefixes: []netip.Prefix{netip.MustParsePrefix(addr)}}
 }
 
 func (w *world) Bind(network string, at netip.AddrPort) error { return w.bind[network+" "+at.String()] }
@@ -80,14 +84,8 @@ func (w *world) machine(t *testing.T) Machine {
 	}
 	return Machine{
 		Root: root, Release: "6.1", Network: w,
-		Addrs: func() ([]netip.Addr, error) {
-			var out []netip.Addr
-			for _, a := range w.addrs {
-				out = append(out, netip.MustParseAddr(a))
-			}
-			return out, nil
-		},
-		Key: func(string) error { return w.key }, State: func(string) error { return w.state },
+		Interfaces: func() ([]Interface, error) { return w.links, nil },
+		Key:        func(string) error { return w.key }, State: func(string) error { return w.state },
 		Running: func() bool { return w.running }, Monitor: func(config.Config) Monitor { return w },
 	}
 }
@@ -125,8 +123,14 @@ var stories = []struct {
 	{"refused", 1, func(w *world) {
 		w.connect["10.0.1.2:21060"] = &tcp.RefusedError{Reason: tcp.ErrKey, Text: "its certificate is not signed by this cluster's authority"}
 	}},
-	{"address", 1, func(w *world) { w.addrs = w.addrs[:2] }},
-	{"nobody", 1, func(w *world) { w.addrs = w.addrs[:1] }},
+	{"address", 1, func(w *world) { w.links = w.links[:2] }},
+	{"nobody", 1, func(w *world) { w.links = w.links[:1] }},
+	{"links", 2, func(w *world) { w.links[1].Up, w.links[1].Carrier, w.links[2].Carrier = false, false, false }},
+	{"one interface", 0, func(w *world) {
+		w.links[1].Prefixes = append(w.links[1].Prefixes, w.links[2].Prefixes...)
+		w.links = w.links[:2]
+	}},
+	{"one network", 0, func(w *world) { w.links[1], w.links[2] = on("eth0", "10.0.0.1/23"), on("eth1", "10.0.1.1/23") }},
 	{"secret and state", 2, func(w *world) {
 		w.key = errors.New("load /etc/quorate/quorate.key: missing: run \"quorate keygen\"")
 		w.state = syscall.EROFS
