@@ -43,9 +43,10 @@ type GroupStatus struct {
 	Learners  []NodeID // ascending
 	Waiting   string   // why nothing can be ordered now; empty when it can
 	Do        string   // what an operator can do about it; empty: nothing that the group knows
-	// Unvetted: it was started with a log that it may have to give up for an older one than
-	// others saw of it. It takes no part, and is admitted to nothing, before they have said.
-	Unvetted bool
+	// Unvetted are the peers whose path is up and that may have to give up their log, for an
+	// older one than somebody saw of it, and to start anew for that; ascending. Until they
+	// have said more they take no part, and are admitted to nothing.
+	Unvetted []NodeID
 	// Rivals are the nodes that went on without this one while this one did without them,
 	// by what they said last, heard or not; ascending. What both order is not one order.
 	Rivals []NodeID

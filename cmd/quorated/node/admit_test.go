@@ -90,41 +90,20 @@ func TestTheLeaderSaysWhyItKeepsANodeOut(t *testing.T) {
 // says that it keeps it: it was evicted in the same second otherwise.
 func TestNobodyIsAdmittedWithALogThatMayBeGivenUp(t *testing.T) {
 	h := back(t)
-	h.says(11*time.Second, 3, Hello{Unvetted: true})
+	h.g.unvetted = []membership.NodeID{3}
+	h.n.followLeader()
 	all := []liveness.Age{{Peer: 1}, {Peer: 2}}
 	for at := 11 * time.Second; at < 15*time.Second; at += 100 * time.Millisecond {
 		h.looks(at, 2, 3)
 		h.hears(at, 3, all...)
 	}
-	if b := h.n.barOf(3); h.member(3) || b.why != "it asks the others whether its log is as they saw it" || !b.passes {
+	if b := h.n.barOf(3); h.member(3) || b.why != "it is not known yet whether it has to give up its log" || !b.passes {
 		t.Fatalf("member %v, %+v", h.member(3), b)
 	}
-	h.says(15*time.Second, 3, Hello{})
+	h.g.unvetted = nil
+	h.n.Step(membership.Mono(15*time.Second), Received{From: 3, Data: envelope(kindGroup, []byte("x"))})
 	if !h.member(3) {
 		t.Fatalf("not admitted: %+v", h.n.barOf(3))
-	}
-}
-
-// What a node says of its log is said again as soon as it is otherwise.
-func TestANodeSaysAtOnceThatItKeepsItsLog(t *testing.T) {
-	h := newHolder(t)
-	h.n.Step(membership.Mono(time.Second), Connected{Peer: 2})
-	for i, unvetted := range []bool{true, false} {
-		h.g.unvetted = unvetted
-		at := membership.Mono(time.Second) + membership.Mono(i+1)*membership.Mono(time.Millisecond)
-		effs := append(h.n.Step(at, Received{From: 2, Data: envelope(kindGroup, []byte("x"))}), h.n.Step(at+1, Timer{})...)
-		said := 0
-		for _, e := range effs {
-			if s, ok := e.(Send); ok && s.To == 2 && s.Data[0] == kindHello {
-				if hello, err := DecodeHello(s.Data[1:]); err != nil || hello.Unvetted != unvetted {
-					t.Fatalf("%+v (%v)", hello, err)
-				}
-				said++
-			}
-		}
-		if said != 1 || h.n.Deadline() < at {
-			t.Errorf("unvetted %v: said %d times", unvetted, said)
-		}
 	}
 }
 

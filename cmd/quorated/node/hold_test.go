@@ -17,7 +17,7 @@ type echo struct {
 	leader   membership.NodeID
 	index    uint64
 	handedTo membership.NodeID
-	unvetted bool
+	unvetted []membership.NodeID
 }
 
 func (g *echo) Step(_ membership.Mono, in ...membership.GroupInput) (out []membership.GroupEffect) {

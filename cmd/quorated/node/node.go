@@ -120,8 +120,8 @@ type Node struct {
 	met        map[membership.NodeID]bool // a peer has heard it since that peer's daemon started
 	leader     membership.NodeID
 	term       uint64
-	quorate    bool // judged from own links
-	unvetted   bool // by the group's word
+	quorate    bool                // judged from own links
+	unvetted   []membership.NodeID // by the group's word
 	judge      membership.GroupJudge
 	barred     bool
 	verdict    []membership.Departure
@@ -511,9 +511,7 @@ func (n *Node) followLeader() {
 		n.liveness(liveness.Leader{Node: s.Leader})
 	}
 	n.followRivals(s.Rivals)
-	if s.Unvetted != n.unvetted {
-		n.unvetted, n.helloAt = s.Unvetted, n.now // who leads waits for that
-	}
+	n.unvetted = s.Unvetted
 	n.liveness(liveness.LogIn{Term: s.LastTerm, Index: s.LastIndex})
 }
 

@@ -52,10 +52,9 @@ type Hello struct {
 	Digest   string            `json:"digest"`
 	Digests  map[string]string `json:"digests,omitempty"`
 	// Config is the agreed version of the configuration that it works by; 0: its file's.
-	Config   uint64   `json:"config,omitempty"`
-	Unvetted bool     `json:"unvetted,omitempty"` // it may have to give up its log, and to start anew
-	Leaving  bool     `json:"leaving,omitempty"`
-	Holding  []string `json:"holding,omitempty"` // lockspaces in its kernel
+	Config  uint64   `json:"config,omitempty"`
+	Leaving bool     `json:"leaving,omitempty"`
+	Holding []string `json:"holding,omitempty"` // lockspaces in its kernel
 	// Orders is who orders for it, and Listed the agreed list, where membership
 	// is a list's word.
 	Orders membership.NodeID   `json:"orders,omitempty"`
@@ -86,7 +85,7 @@ func (n *Node) sayHello(to membership.NodeID) {
 // hello is what this node says to everybody; nil: it is broken.
 func (n *Node) hello() []byte {
 	h := Hello{Protocol: Protocol, Boot: n.id.Boot, Instance: n.id.Instance, Epoch: n.id.Epoch, Machine: n.id.Machine, Version: n.id.Version,
-		Digest: n.id.Digest, Digests: n.id.Digests, Unvetted: n.unvetted, Leaving: n.leaving != nil || n.left(), Holding: n.local.Holding(),
+		Digest: n.id.Digest, Digests: n.id.Digests, Leaving: n.leaving != nil || n.left(), Holding: n.local.Holding(),
 		Member: n.Member() && n.seasoned, Shooting: n.shooting(), Keys: n.rot.Word(), Witness: n.st.Witness, Rivals: n.ownRivals, Barred: n.keptOut(), Lan: n.lan}
 	if n.conf != nil {
 		h.Config = n.conf.Version

@@ -381,8 +381,8 @@ func (n *Node) inadmissible(id membership.NodeID) bar {
 		return refusal("reboot it", "; ", "its kernel holds lockspaces of an earlier time: %s", strings.Join(p.hello.Holding, ", "))
 	case p.hello.Leaving:
 		return passing("it is about to leave")
-	case p.hello.Unvetted:
-		return passing("it asks the others whether its log is as they saw it")
+	case slices.Contains(n.unvetted, id):
+		return passing("it is not known yet whether it has to give up its log")
 	case n.behind(p) != "":
 		return passing(n.behind(p))
 	case !n.live.Steady(id):

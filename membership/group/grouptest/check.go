@@ -118,19 +118,23 @@ func (c *Checker) deliver(n *Node, e membership.GroupDeliver) {
 	}
 }
 
-// durable: what is delivered for the first time is on as many disks as a majority of the voters has.
+// durable: what is delivered for the first time is on the disks of a majority of the
+// voters, as the node that delivers it knew them before this step or knows them now.
 func (c *Checker) durable(by *Node, e membership.GroupDeliver) {
 	if c.sim.provider.Holds == nil || c.Forced || len(c.byIndex)%8 != 0 {
 		return
 	}
-	n := 0
-	for _, node := range c.sim.Nodes {
-		if c.sim.provider.Holds(node.Disk, e.Index, e.Term) {
-			n++
+	disks := func(voters []membership.NodeID) (n int) {
+		for _, id := range voters {
+			if c.sim.provider.Holds(c.sim.Node(id).Disk, e.Index, e.Term) {
+				n++
+			}
 		}
+		return n
 	}
-	if voters := len(by.Group.Status().Voters); n*2 <= voters {
-		c.fail("entry %d is delivered and on %d disks, of %d voters", e.Index, n, voters)
+	now := by.Group.Status().Voters
+	if was, is := disks(by.voters), disks(now); was*2 <= len(by.voters) && is*2 <= len(now) {
+		c.fail("entry %d is delivered and on the disks of %d of the voters %v, of %d of %v", e.Index, is, now, was, by.voters)
 	}
 }
 
@@ -156,6 +160,7 @@ func (c *Checker) restore(n *Node, e membership.GroupRestore) {
 }
 
 func (c *Checker) status(n *Node, st membership.GroupStatus) {
+	n.voters = st.Voters
 	if st.Leader != n.ID || st.Term == 0 || c.Forced || c.sim.provider.Holds == nil {
 		return
 	}

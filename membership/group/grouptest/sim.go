@@ -93,6 +93,7 @@ type Node struct {
 	judge   membership.GroupJudge
 	crashIn int // effects until a crash; 0: none
 	leader  membership.NodeID
+	voters  []membership.NodeID // as of its last step
 }
 
 type event struct {

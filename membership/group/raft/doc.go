@@ -34,8 +34,9 @@
 //
 // # Without a disk
 //
-// A machine that was told of a record that could not be written (DiskLost) votes and
-// acknowledges no more. The leader makes a learner of it, and it follows from memory.
+// A machine that was told of a record that could not be written (DiskLost) votes no more,
+// and acknowledges nothing that is not ordered without it. The leader makes a learner of
+// it, and it follows from memory.
 //
 // # Elections
 //

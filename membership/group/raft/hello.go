@@ -27,6 +27,7 @@ type peer struct {
 	gen       Generation
 	was       Generation // of before its link went, of a rival: what it may still act by
 	hash      [32]byte
+	vetted    bool            // by its own word and by what was seen of it, it keeps its log
 	helloAt   membership.Mono // when the next hello is due
 	snapshot  uint64          // index of the snapshot that was on its way at the last hello tick
 }
@@ -71,6 +72,7 @@ func (m *Machine) sendHello(p *peer) {
 		retired:   p.raftID != 0 && m.members.isRetired(p.raftID),
 		lost:      m.cfg.Lost && m.id.ClusterID == "",
 		noDisk:    m.noDisk != "",
+		vetted:    m.vetted,
 		witness:   m.cfg.Witness,
 		gen:       m.members.gen,
 		seen:      m.seen,
@@ -78,7 +80,7 @@ func (m *Machine) sendHello(p *peer) {
 	if m.forcing != nil {
 		h.making = m.forcing.ID
 	}
-	h.lastTerm, h.lastIndex = m.last()
+	_, h.lastIndex = m.last()
 	h.conf = m.ordered()
 	if m.noDisk == "" {
 		h.commit = m.synced.GetCommit()
@@ -165,6 +167,7 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 	}
 	changed := p.raftID != h.raftID || p.clusterID != h.clusterID
 	p.raftID, p.clusterID, p.lost, p.noDisk, p.witness, p.hash, p.gen = h.raftID, h.clusterID, h.lost, h.noDisk, h.witness, h.hash, h.gen
+	p.vetted = h.clusterID == ""
 	if m.id.ClusterID != "" && h.clusterID != "" && h.clusterID != m.id.ClusterID {
 		if changed {
 			m.trace("refused", "%s is of another cluster, %s", m.cfg.Name(p.node), h.clusterID)
@@ -190,6 +193,7 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 	for _, s := range h.seen {
 		m.note(s)
 	}
+	p.vetted = p.vetted || h.vetted && m.keeps(seen{h.raftID, h.term, h.lastIndex})
 	if m.id.ClusterID != "" && h.clusterID != "" {
 		m.note(seen{id: h.raftID, term: h.term}) // a term that is said is on disk
 	}
@@ -202,23 +206,27 @@ func (m *Machine) receiveHello(p *peer, body []byte) error {
 	return nil
 }
 
-// note keeps the highest that a raft id proved to have on its disk. Ids are never used
-// again: where there is no room, those go that are in no configuration any more.
+// note keeps the highest that a raft id said it has.
 func (m *Machine) note(s seen) {
-	if s.id != m.id.RaftID && len(m.seen) >= maxSeen && !inConf(m.cs, s.id) {
-		return
-	}
 	i, ok := slices.BinarySearchFunc(m.seen, s.id, func(e seen, id uint64) int { return cmp.Compare(e.id, id) })
-	if ok {
+	switch {
+	case ok:
 		if e := &m.seen[i]; s.term > e.term || s.term == e.term && s.index > e.index {
 			*e = s
 		}
-		return
+	case len(m.seen) < maxSeen && !m.members.isRetired(s.id):
+		m.seen = slices.Insert(m.seen, i, s)
 	}
-	m.seen = slices.Insert(slices.Clone(m.seen), i, s)
-	if len(m.seen) > maxSeen {
-		m.seen = slices.DeleteFunc(m.seen, func(e seen) bool { return e.id != m.id.RaftID && !inConf(m.cs, e.id) })
-	}
+}
+
+// keeps says whether a raft id has, by its own word, what was seen of it.
+func (m *Machine) keeps(has seen) bool {
+	return !slices.ContainsFunc(m.seen, func(s seen) bool { return s.id == has.id && older(has, s) })
+}
+
+// older says whether what a raft id has is less than what was seen of it.
+func older(has, s seen) bool {
+	return s.term > has.term || s.term == has.term && s.index > has.index
 }
 
 // connected returns the peer that has a raft id and can be talked to as such.
@@ -355,7 +363,7 @@ func (m *Machine) receiveRaft(p *peer, body []byte) error {
 	return nil
 }
 
-// noteRaft learns from a message what its sender must have on disk (S2).
+// noteRaft learns from a message what its sender must have (S2).
 func (m *Machine) noteRaft(msg *pb.Message) {
 	s := seen{id: msg.GetFrom(), term: msg.GetTerm()}
 	switch msg.GetType() {

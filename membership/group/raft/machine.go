@@ -368,10 +368,14 @@ func (m *Machine) Status() membership.GroupStatus {
 		Do:        m.remedy(),
 		Rivals:    m.rivals(),
 	}
+	for i := range m.peers {
+		if p := &m.peers[i]; p.up && !p.vetted {
+			s.Unvetted = append(s.Unvetted, p.node)
+		}
+	}
 	if m.node == nil {
 		return s
 	}
-	s.Unvetted = !m.vetted
 	s.Leader = m.nodeOf(m.role.lead)
 	s.Term = m.role.term
 	s.LastTerm, s.LastIndex = m.last()

@@ -7,12 +7,12 @@ import (
 )
 
 // DiskLost says that a record could not be made durable, and that none will be.
-// The caller has sent nothing that was to go after it. The machine votes and
-// acknowledges no more under its raft id, which it tells the others; the leader
-// makes a learner of it, and as that it follows from memory, so that its node
-// stays a member. A leader gives leadership away at once: it counted on the
-// record. The next start finds a log that is older than what peers saw of it, and
-// joins anew.
+// The caller has sent nothing that was to go after it. The machine votes no more
+// under its raft id, which it tells the others, and acknowledges only what its leader
+// has counted as ordered without it; the leader makes a learner of it. It follows from
+// memory, so that its node stays a member. A leader gives leadership away at once: it
+// counted on the record. The next start finds a log that is older than what peers saw
+// of it, and joins anew.
 //
 // It returns false where that cannot be: outside a cluster, and where no other
 // voter could go on.
@@ -45,21 +45,28 @@ func (m *Machine) abdicate() {
 	m.settle()
 }
 
-// unbacked says whether a message is a vote, which nobody would remember.
+// unbacked says whether a message is of what nobody here would remember: a vote, or
+// leadership that this node won by its own.
 func (m *Machine) unbacked(msg *pb.Message) bool {
-	return m.noDisk != "" && (msg.GetType() == pb.MsgVoteResp || msg.GetType() == pb.MsgPreVoteResp)
+	if m.noDisk == "" {
+		return false
+	}
+	switch msg.GetType() {
+	case pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgApp, pb.MsgHeartbeat, pb.MsgSnap:
+		return true
+	}
+	return false
 }
 
-// modest is an acknowledgement without the entries that are on no disk here and may
-// need this voter to be ordered. What is ordered was so without it: to acknowledge that
-// promises nothing, and keeps the leader sending what follows. A learner's is
-// nobody's reason to take an entry for ordered.
+// modest is an acknowledgement of no more than is known to be ordered here. The leader
+// that said so has counted it already, so that no entry is ordered by this node's
+// memory; without a word from it the leader would send nothing more. Whether it is a
+// voter does not matter: the leader may be at another configuration than this node.
 func (m *Machine) modest(msg *pb.Message) *pb.Message {
-	ordered := m.node.BasicStatus().HardState.GetCommit()
-	if m.noDisk == "" || msg.GetType() != pb.MsgAppResp || msg.GetReject() || !isVoter(m.cs, m.id.RaftID) || msg.GetIndex() <= ordered {
+	if m.noDisk == "" || msg.GetType() != pb.MsgAppResp || msg.GetReject() {
 		return msg
 	}
 	less := proto.CloneOf(msg)
-	less.Index = new(ordered)
+	less.Index = new(min(msg.GetIndex(), m.node.BasicStatus().HardState.GetCommit()))
 	return less
 }

@@ -3,6 +3,7 @@ package raft
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	raftlib "go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -130,6 +131,7 @@ func (m *Machine) applyConf(e *pb.Entry) {
 		m.members.gen = named.gen
 	}
 	m.members.keep(m.cs)
+	m.seen = slices.DeleteFunc(m.seen, func(s seen) bool { return m.members.isRetired(s.id) })
 	maps.DeleteFunc(m.settled, func(id, _ uint64) bool { return !inConf(m.cs, id) })
 	m.confIndex = e.GetIndex()
 	m.trace("config", "voters %v learners %v at %d", m.Status().Voters, m.Status().Learners, e.GetIndex())

@@ -361,6 +361,43 @@ func TestRolledBackLeaderIsRefused(t *testing.T) {
 	await(t, s, "the refusal", func() bool { return machine(s, l).Fault() != nil })
 }
 
+// Before a node knows that it keeps its log, or if it does not by what the leader saw of it,
+// the leader says so: whoever admits nodes waits for that.
+func TestTheLeaderKnowsWhoMayHaveToGiveUpItsLog(t *testing.T) {
+	s := formed(t, 3, nil)
+	l := leader(s)
+	back, other := others(s, l)[0], others(s, l)[1]
+	unvetted := func(want ...membership.NodeID) func() bool {
+		return func() bool { return slices.Equal(s.Node(l).Group.Status().Unvetted, want) }
+	}
+	await(t, s, "everybody vetted", unvetted())
+	order(t, s, l, 5)
+	old := machine(s, back).RaftID()
+
+	s.Crash(back)
+	s.Cut(other, back, true)
+	s.Start(back) // its log is whole, and nobody but the leader can say so: they are two of three
+	await(t, s, "it vetted, and to follow", func() bool { return unvetted()() && settled(s) })
+	s.Cut(other, back, false)
+	s.Run(2500*time.Millisecond, nil)
+	if machine(s, back).RaftID() != old {
+		t.Fatal("it gave its log up")
+	}
+
+	records := slices.Clone(s.Node(back).Disk.Records)
+	order(t, s, l, 5)
+	s.Crash(back)
+	s.Node(back).Disk.Records = records
+	s.Cut(l, back, true)
+	s.Start(back) // the other one was not told yet that it had more
+	s.Run(30*time.Millisecond, nil)
+	s.Cut(l, back, false)
+	await(t, s, "the leader to doubt its log, by what it saw of it", func() bool {
+		return s.Node(back).Alive && machine(s, back).RaftID() == old && unvetted(back)()
+	})
+	await(t, s, "it anew, and vetted", func() bool { return machine(s, back).RaftID() != old && settled(s) && unvetted()() })
+}
+
 // Refused and reset, it joins anew by itself.
 func TestRolledBackNodeJoinsAnew(t *testing.T) {
 	s := formed(t, 3, nil)
@@ -387,14 +424,11 @@ func TestRestartedNodeAloneWaits(t *testing.T) {
 	s.Start(2)
 	s.Run(5*time.Second, nil)
 	st := s.Node(2).Group.Status()
-	if st.Leader != 0 || !st.Unvetted || !strings.Contains(st.Waiting, "missing node 1, node 3") {
+	if st.Leader != 0 || !strings.Contains(st.Waiting, "missing node 1, node 3") {
 		t.Fatalf("%+v", st)
 	}
 	s.Start(3)
 	await(t, s, "a leader of two", func() bool { return settled(s) })
-	if st = s.Node(2).Group.Status(); st.Unvetted {
-		t.Fatalf("%+v", st)
-	}
 	order(t, s, 2, 2)
 }
 

@@ -88,7 +88,7 @@ func (m *Machine) vet() {
 		if s.id != m.id.RaftID {
 			continue
 		}
-		if s.term > m.hs.GetTerm() || s.term == m.hs.GetTerm() && s.index > last {
+		if older(seen{s.id, m.hs.GetTerm(), last}, s) {
 			m.fail(fmt.Errorf("%w (peers saw term %d index %d, the log has term %d index %d)",
 				ErrRolledBack, s.term, s.index, m.hs.GetTerm(), last), "log-rolled-back")
 			return
@@ -96,6 +96,7 @@ func (m *Machine) vet() {
 	}
 	if !m.vetted && m.answered() {
 		m.vetted = true
+		m.helloSoon() // the leader waits for that
 		m.trace("vetted", "log at term %d index %d", m.hs.GetTerm(), last)
 	}
 }

@@ -43,12 +43,12 @@ type hello struct {
 	raftID    uint64
 	hash      [32]byte
 	term      uint64 // of its hard state
-	lastTerm  uint64 // of its log
-	lastIndex uint64
-	retired   bool // the raft id that the receiver announced was replaced
-	lost      bool // it had a log, and has none
-	noDisk    bool // its log cannot be written any more
-	witness   bool // it makes no snapshots, and wants to be given the consumers' state
+	lastIndex uint64 // of its log
+	retired   bool   // the raft id that the receiver announced was replaced
+	lost      bool   // it had a log, and has none
+	noDisk    bool   // its log cannot be written any more
+	vetted    bool   // it does not have to give its log up
+	witness   bool   // it makes no snapshots, and wants to be given the consumers' state
 	gen       Generation
 	commit    uint64 // so far the log is ordered, and that is on the disk
 	making    uint64 // ID of the generation that it is making; 0: none
@@ -76,9 +76,8 @@ func encodeHello(h hello) []byte {
 	b = binary.BigEndian.AppendUint64(b, h.raftID)
 	b = append(b, h.hash[:]...)
 	b = binary.BigEndian.AppendUint64(b, h.term)
-	b = binary.BigEndian.AppendUint64(b, h.lastTerm)
 	b = binary.BigEndian.AppendUint64(b, h.lastIndex)
-	b = append(b, boolByte(h.retired), boolByte(h.lost), boolByte(h.noDisk), boolByte(h.witness))
+	b = append(b, boolByte(h.retired), boolByte(h.lost), boolByte(h.noDisk), boolByte(h.witness), boolByte(h.vetted))
 	b = binary.BigEndian.AppendUint64(appendGeneration(b, h.gen), h.making)
 	b = binary.BigEndian.AppendUint64(b, h.commit)
 	b = appendAgreed(b, h.conf)
@@ -95,8 +94,8 @@ func parseHello(b []byte) (hello, error) {
 	r := reader{b: b}
 	h := hello{clusterID: r.string(maxClusterID), raftID: r.uint64()}
 	copy(h.hash[:], r.bytes(len(h.hash)))
-	h.term, h.lastTerm, h.lastIndex = r.uint64(), r.uint64(), r.uint64()
-	h.retired, h.lost, h.noDisk, h.witness = r.bool(), r.bool(), r.bool(), r.bool()
+	h.term, h.lastIndex = r.uint64(), r.uint64()
+	h.retired, h.lost, h.noDisk, h.witness, h.vetted = r.bool(), r.bool(), r.bool(), r.bool(), r.bool()
 	h.gen, h.making, h.commit = r.generation(), r.uint64(), r.uint64()
 	h.conf = r.agreed()
 	for range r.count(maxSeen, 24) {
