@@ -149,7 +149,9 @@ func (m *Machine) convict(forced bool) {
 	r := &m.role
 	turn := time.Duration(r.judge.Rank) * m.cfg.Stagger
 	if r.convicted {
-		r.forced = r.forced || forced
+		if forced && !r.forced {
+			r.forced, r.tries, r.votes = true, 0, 0
+		}
 		r.campaignAt = min(r.campaignAt, max(m.now, r.since.Add(turn)))
 		return
 	}
@@ -248,7 +250,7 @@ func (m *Machine) nextCampaign() membership.Mono {
 func (m *Machine) campaign() {
 	r := &m.role
 	r.tries++
-	if r.convicted && r.forced && r.judge.Rank == 0 && r.tries == 1 && r.state == raftlib.StateFollower {
+	if r.convicted && r.forced && r.judge.Rank == 0 && r.tries == 1 && m.follower() {
 		m.trace(string(membership.KindCampaign), "for term %d, without pre-vote", r.term+1)
 		_ = m.node.Step(&pb.Message{Type: pb.MsgTimeoutNow.Enum(), From: new(m.id.RaftID), To: new(m.id.RaftID)})
 	} else {
@@ -258,6 +260,18 @@ func (m *Machine) campaign() {
 		_ = m.node.Campaign()
 	}
 	r.campaignAt = m.now.Add(m.retry())
+}
+
+// follower says whether this node is one, and gives a pre-vote up that is under way: those
+// who follow the leader still do not answer it, as a witness does for as long as the backstop.
+func (m *Machine) follower() bool {
+	for _, e := range m.members.list {
+		if m.role.state == raftlib.StatePreCandidate && e.id != m.id.RaftID {
+			_ = m.node.Step(&pb.Message{Type: pb.MsgPreVoteResp.Enum(), From: new(e.id), To: new(m.id.RaftID), Term: new(m.role.term), Reject: new(true)})
+		}
+	}
+	m.settle()
+	return m.role.state == raftlib.StateFollower
 }
 
 // retry is the time to the next campaign: short after a conviction, and longer

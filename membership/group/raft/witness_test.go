@@ -152,3 +152,31 @@ func TestTwoAndAWitnessOutliveEither(t *testing.T) {
 		order10(t, s, leader(s))
 	}
 }
+
+// The leader's daemon stood still, and before the survivor had the votes for another it
+// died: the witness follows it still and answers no pre-vote. The survivor asks for its
+// vote at once all the same, and does not wait for the backstop.
+func TestALeaderThatStandsStillDies(t *testing.T) {
+	for _, pause := range []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond} {
+		o := calm(3)
+		o.Detect = time.Minute // nobody judges but by what is put in here
+		s := grouptest.NewSim(withWitness(3, nil), o)
+		s.StartAll()
+		await(t, s, "a leader", func() bool { return leader(s) != 0 && settled(s) })
+		order10(t, s, 1)
+		l := leader(s)
+		left := 3 - l
+		s.Crash(l)
+		s.Input(left, membership.GroupJudge{Hears: []membership.NodeID{l, 3}, LeaderStalled: true})
+		s.Run(pause, nil)
+		if pause == 50*time.Millisecond { // it went on for a moment
+			s.Input(left, membership.GroupJudge{Hears: []membership.NodeID{l, 3}})
+		}
+		from := s.Now
+		s.Input(left, membership.GroupJudge{Hears: []membership.NodeID{3}, LeaderDead: true})
+		await(t, s, "another leader", func() bool { return leader(s) == left })
+		if took := s.Now.Sub(from); took > 50*time.Millisecond {
+			t.Errorf("%v after it stood still, it took %v", pause, took)
+		}
+	}
+}
