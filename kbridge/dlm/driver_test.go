@@ -765,6 +765,36 @@ func TestQuiesce(t *testing.T) {
 	n.mount("gfs", members(inc(1, "a")))
 }
 
+// A driver that ends while mounts wait refuses them and leaves a kernel that another
+// driver can have; with a lockspace that was started it cannot.
+func TestRelease(t *testing.T) {
+	n := open(t, configfstest.Linux6_18)
+	one, two := n.k.Create("one"), n.k.Create("two")
+	next[dlm.Online](n)
+	next[dlm.Online](n)
+	n.must(n.Release(syscall.EAGAIN))
+	n.is(<-one, syscall.EAGAIN)
+	n.is(<-two, syscall.EAGAIN)
+	n.is(<-n.k.Create("late"), syscall.EUNATCH)
+	n.must(n.Halt("it has ended"))
+	n.must(n.Close())
+	another, err := dlm.Open(n.k.Options(options(n.events)))
+	n.must(err)
+	n.must(another.Close())
+
+	n = open(t, configfstest.Linux6_18)
+	n.mount("one", members(inc(1, "a")))
+	two = n.k.Create("two")
+	next[dlm.Online](n)
+	began := time.Now()
+	n.is(n.Release(syscall.EAGAIN), dlm.ErrHeld)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %v to see that it cannot be", took)
+	}
+	n.is(<-two, syscall.EAGAIN)
+	n.must(n.Halt("the end of the test"))
+}
+
 func TestGFS2Events(t *testing.T) {
 	n := open(t, configfstest.Linux6_18)
 	send := func(action string, env ...string) {

@@ -45,6 +45,7 @@ func (w *world) damages() {
 	w.damaged("a file of a log is gone", i, first+"rm $f", true)
 	w.damaged("a log is a copy", i, "cp -a "+logFiles+" "+stateDir+"/copy && rm -rf "+logFiles+" && mv "+stateDir+"/copy "+logFiles, true)
 	w.oldCopy(i)
+	w.mountWaits(i)
 	w.mountLast(i)
 	now := time.Now()
 	for _, j := range w.Others(i) {
@@ -125,6 +126,43 @@ func (w *world) oldCopy(i int) {
 	w.t.Helper()
 	w.damaged("a log is as it was", i, "cp -a "+logFiles+" "+stateDir+"/old", false)
 	w.damaged("an old copy of a log is put back in place", i, "cd "+stateDir+"/old && for f in *; do cat $f > "+logFiles+"/$f; done && cd / && rm -rf "+stateDir+"/old", true)
+}
+
+// mountWaits: the node finds out that its log is old while a mount waits. The mount is
+// refused, and the node joins anew without a reboot.
+func (w *world) mountWaits(i int) {
+	w.story("a log is given up while a mount waits", func(w *world) {
+		n := w.Lab.Node(i)
+		w.leave(i)
+		_, err := n.Run(w.ctx, "cp -a "+logFiles+" "+stateDir+"/old")
+		w.must(err)
+		w.rejoins(i)
+		w.leave(i)
+		_, err = n.Run(w.ctx, "cd "+stateDir+"/old && for f in *; do cat $f > "+logFiles+"/$f; done && cd / && rm -rf "+stateDir+"/old")
+		w.must(err)
+		before := w.givenUp(i)
+		defer func() { w.must(w.Lab.Heal()) }()
+		for _, j := range w.Others(i) {
+			w.must(w.Lab.Cut(i, j))
+		}
+		w.must(w.StartDaemon(w.ctx, i))
+		mounted := make(chan error, 1)
+		go func() { mounted <- w.Mount(w.ctx, i) }()
+		w.whyStops(i, "lockspace gfs")
+		w.must(w.Lab.Heal())
+		select {
+		case err := <-mounted:
+			if err == nil || !strings.Contains(err.Error(), "Resource temporarily unavailable") {
+				w.t.Fatalf("the mount got %v", err)
+			}
+		case <-time.After(60 * time.Second):
+			w.t.Fatal("the mount waits")
+		}
+		w.must(w.WaitMembers(w.ctx, w.Nodes(), w.Nodes()))
+		if n := w.givenUp(i) - before; n != 1 {
+			w.t.Fatalf("the log was given up %d times", n)
+		}
+	})
 }
 
 // fullDisk: a full file system changes nothing, not even a failover.

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/quorate/quorate/cmd/quorated/config"
 	"github.com/quorate/quorate/cmd/quorated/control"
@@ -53,6 +56,61 @@ func TestAKeyThatIsChangedByFormingAnew(t *testing.T) {
 	}
 }
 
+// A mount waits when the log is given up: it is refused and comes again, and the node
+// joins anew with no reboot. Until then nobody was told that it is ready, for a while.
+func TestAMountWaitsWhenTheLogIsGivenUp(t *testing.T) {
+	f := newFleet(t)
+	file := f.text(3, "")
+	leave := func(id int) {
+		m := f.nodes[id]
+		if _, err := m.ask(control.Request{Command: "leave"}); err != nil {
+			t.Fatal(err)
+		}
+		<-m.ended
+		m.cancel()
+		m.cancel = nil
+	}
+	for id := 1; id <= 3; id++ {
+		f.start(id, file)
+	}
+	f.nodes[1].works(1, 3)
+	leave(2)
+	rename := func(from, to string) {
+		if err := os.Rename(f.path("2", "state", from), f.path("2", "state", to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("raft", "misplaced")
+	f.nodes[2].run(file) // under another raft id
+	f.nodes[2].works(1, 3)
+	leave(2)
+	f.nodes[1].stop()
+	f.nodes[3].stop()
+	rename("raft", "newer")
+	rename("misplaced", "raft")
+
+	began := time.Now()
+	f.nodes[2].run(file) // nobody is there to ask
+	if took := time.Since(began); took < readyLimit {
+		t.Errorf("ready after %v", took)
+	}
+	mount := f.nodes[2].kernel.Create("gfs")
+	f.nodes[2].until("the mount waits", func(s control.Status) bool { return len(s.Lockspaces) == 1 })
+	f.nodes[1].run(file)
+	f.nodes[3].run(file)
+	if err := f.nodes[2].answers(mount); !errors.Is(err, syscall.EAGAIN) {
+		t.Fatalf("the mount gets %v", err)
+	}
+	f.nodes[2].works(1, 3)
+	mount = f.nodes[2].kernel.Create("gfs")
+	if err := f.nodes[2].answers(mount); err != nil {
+		t.Fatal(err)
+	}
+	for id := 1; id <= 3; id++ {
+		f.nodes[id].stop()
+	}
+}
+
 // leaveAndRun ends all daemons by a clean leave and starts them by another file, with some
 // of their state put aside.
 func (f *fleet) leaveAndRun(text string, aside ...string) {
@@ -75,5 +133,17 @@ func (f *fleet) leaveAndRun(text string, aside ...string) {
 			}
 		}
 		m.run(text)
+	}
+}
+
+// answers is what a mount gets.
+func (m *member) answers(mount <-chan error) error {
+	m.f.t.Helper()
+	select {
+	case err := <-mount:
+		return err
+	case <-time.After(60 * time.Second):
+		m.f.t.Fatalf("n%d: the mount waits: %v", m.id, m.until("a status", func(control.Status) bool { return true }))
+		return nil
 	}
 }

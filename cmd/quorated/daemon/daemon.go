@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,7 +47,8 @@ type Options struct {
 	Log    *slog.Logger
 	// Fencer cuts nodes off; main chooses it from the configuration.
 	Fencer membership.Fencer
-	// Ready is called once when requests are served (systemd's notify).
+	// Ready is called once when requests are served and it is known that the log is kept, or
+	// 5 s later (systemd's notify): mounts that are ordered after it wait for the DLM then.
 	Ready func()
 	// Term asks for a clean leave; refused while lockspaces are in use.
 	Term <-chan os.Signal
@@ -70,6 +72,7 @@ type Daemon struct {
 	id     node.Identity
 	node   *node.Node
 	fault  func() error                  // of the group: why it cannot go on
+	vetted func() bool                   // of the group: it has no log that it may have to give up
 	store  *raft.Store                   // nil: a group without a log
 	shown  atomic.Pointer[config.Config] // cfg, for those outside the loop
 	group  membership.Group
@@ -118,6 +121,9 @@ func Run(ctx context.Context, opt Options) error {
 	if opt.Break != "" && !slices.Contains(node.Rules, opt.Break) {
 		return fmt.Errorf("this build of quorated leaves out no rule: there is no %q, say one of %q", opt.Break, node.Rules)
 	}
+	if opt.Ready != nil {
+		opt.Ready = sync.OnceFunc(opt.Ready)
+	}
 	for try := 1; ; try++ {
 		err := runOnce(ctx, opt)
 		if !raft.GivenUp(err) || try == maxAnew {
@@ -144,11 +150,22 @@ func runOnce(ctx context.Context, opt Options) error {
 		return err
 	}
 	err := d.serve(ctx)
+	if raft.GivenUp(err) {
+		d.release()
+	}
 	d.closeAll(d.exit != nil && d.exit.Clean)
 	if d.exit != nil && d.exit.Clean {
 		return nil
 	}
 	return err
+}
+
+// release gives the kernel back to who starts anew: a mount that waits to join is
+// refused, and comes again. Nothing else can be there, unless the node was a member.
+func (d *Daemon) release() {
+	if err := d.kernel.Release(syscall.EAGAIN); err != nil {
+		d.log.Error("the kernel keeps its lockspaces: this node has to be rebooted", "err", err)
+	}
 }
 
 // open opens everything, the kernel last: nothing may answer a mount before
@@ -256,7 +273,7 @@ func (d *Daemon) openRaft(opt *node.Options, restored raft.Restored) error {
 	if err != nil {
 		return err
 	}
-	d.fault = m.Fault
+	d.fault, d.vetted = m.Fault, m.Vetted
 	opt.Group, opt.Boot = m, effs
 	return nil
 }
@@ -398,9 +415,6 @@ func (d *Daemon) serve(ctx context.Context) error {
 	g.Go(func() error { return d.signals(gctx) })
 	if d.members != nil {
 		g.Go(func() error { return d.members.watch(gctx, d.cfg.ReadMembers, d.post) })
-	}
-	if d.opt.Ready != nil {
-		d.opt.Ready()
 	}
 	err := g.Wait()
 	d.work.Wait()

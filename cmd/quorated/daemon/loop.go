@@ -17,6 +17,9 @@ import (
 	"github.com/quorate/quorate/membership/probe/udp/alarm"
 )
 
+// readyLimit is how long the readiness waits for the others' word about the log.
+const readyLimit = 5 * time.Second
+
 const (
 	maxTick  = time.Second
 	wallTick = 100 * time.Millisecond // how exact the wall clock in records is
@@ -30,9 +33,16 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 	defer wake.Close()
 	silent := false
+	ready := boottime().Add(readyLimit)
 	for {
 		// Reading a clock costs more than the rest of this on some virtual machines.
 		now := boottime()
+		if ready != 0 && (d.vetted() || now >= ready) {
+			ready = 0
+			if d.opt.Ready != nil {
+				d.opt.Ready()
+			}
+		}
 		looked, err := d.look(now, silent)
 		if err != nil {
 			return err

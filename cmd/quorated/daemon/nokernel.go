@@ -27,6 +27,7 @@ type kernel interface {
 	Quiesce() error
 	Resume() error
 	Halt(reason string) error
+	Release(errno syscall.Errno) error
 	Close() error
 }
 
@@ -69,6 +70,7 @@ func (noKernel) SetPeer(membership.Incarnation) error                   { return
 func (noKernel) RenewPeer(membership.Incarnation, string, uint64) error { return errNoKernel }
 func (noKernel) Quiesce() error                                         { return nil }
 func (noKernel) Resume() error                                          { return nil }
+func (noKernel) Release(syscall.Errno) error                            { return nil }
 func (noKernel) Halt(string) error                                      { return nil }
 func (noKernel) Close() error                                           { return nil }
 

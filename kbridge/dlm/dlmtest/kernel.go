@@ -26,7 +26,6 @@ type Kernel struct {
 	seq        int
 	uevents    chan []byte
 	overrun    chan struct{}
-	closed     chan struct{}
 	deaf       bool
 	manual     bool // recoveries wait for Notice and Finish
 	held       map[string]chan struct{}
@@ -50,7 +49,7 @@ func New(kind configfstest.Kernel, self uint32) *Kernel {
 	k := &Kernel{
 		Configfs: configfstest.NewFake(kind), kind: kind, self: self,
 		spaces: map[string]*lockspace{}, uevents: make(chan []byte, 1024), overrun: make(chan struct{}, 1),
-		closed: make(chan struct{}), held: map[string]chan struct{}{}, waiting: map[string]chan struct{}{},
+		held: map[string]chan struct{}{}, waiting: map[string]chan struct{}{},
 		plocks: make(chan []byte, 64), replies: make(chan []byte, 64), aborts: map[netip.Addr]int{}, forgotten: map[netip.Addr]int{}, own: map[netip.Addr][]netip.Addr{},
 	}
 	k.Configfs.Before = k.before
@@ -61,7 +60,7 @@ var releases = map[configfstest.Kernel]string{configfstest.Linux6_1: "6.1.0", co
 
 // Options puts the kernel in the place of the real one.
 func (k *Kernel) Options(o dlm.Options) dlm.Options {
-	o.Configfs, o.Sysfs, o.Uevents = k.Configfs, sysfs{k}, uevents{k}
+	o.Configfs, o.Sysfs, o.Uevents = k.Configfs, sysfs{k}, &uevents{k: k, closed: make(chan struct{})}
 	o.Devices, o.Sockets = devices{k}, sockets{k}
 	o.Modprobe = func(context.Context, string) error { return nil }
 	if o.Release == "" {
@@ -228,27 +227,26 @@ func (k *Kernel) uevent(action, devpath, subsystem string, env ...string) {
 	k.uevents <- []byte(strings.Join(parts, "\x00") + "\x00")
 }
 
-type uevents struct{ k *Kernel }
+// uevents are those that one driver listens to.
+type uevents struct {
+	k      *Kernel
+	once   sync.Once
+	closed chan struct{}
+}
 
-func (u uevents) Next() ([]byte, error) {
+func (u *uevents) Next() ([]byte, error) {
 	select {
 	case b := <-u.k.uevents:
 		return b, nil
 	case <-u.k.overrun:
 		return nil, dlm.ErrOverrun
-	case <-u.k.closed:
+	case <-u.closed:
 		return nil, syscall.EBADF
 	}
 }
 
-func (u uevents) Close() error {
-	u.k.mu.Lock()
-	defer u.k.mu.Unlock()
-	select {
-	case <-u.k.closed:
-	default:
-		close(u.k.closed)
-	}
+func (u *uevents) Close() error {
+	u.once.Do(func() { close(u.closed) })
 	return nil
 }
 

@@ -358,6 +358,9 @@ func (m *Machine) staleSnapshot() bool {
 	return false
 }
 
+// Vetted says that the log is kept, or that there is none to be given up.
+func (m *Machine) Vetted() bool { return m.node == nil || m.vetted }
+
 // Status is what the machine says of itself.
 func (m *Machine) Status() membership.GroupStatus {
 	s := membership.GroupStatus{
