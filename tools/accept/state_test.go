@@ -146,6 +146,7 @@ func (w *world) mountWaits(i int) {
 			w.must(w.Lab.Cut(i, j))
 		}
 		w.must(w.StartDaemon(w.ctx, i))
+		w.whyStops(i, "asking a majority of the voters what they saw")
 		mounted := make(chan error, 1)
 		go func() { mounted <- w.Mount(w.ctx, i) }()
 		w.whyStops(i, "lockspace gfs")
