@@ -14,6 +14,9 @@ import (
 const (
 	stateDir = "/var/lib/quorate"
 	logFiles = stateDir + "/raft"
+	// copyLog keeps a copy of the log, and oldLog puts that back into the very files.
+	copyLog = "cp -a " + logFiles + " " + stateDir + "/old"
+	oldLog  = "cd " + stateDir + "/old && for f in *; do cat $f > " + logFiles + "/$f; done && cd / && rm -rf " + stateDir + "/old"
 )
 
 // TestState damages what a node keeps. It always joins anew by itself, while the
@@ -124,8 +127,8 @@ func (w *world) returns(i int, from time.Time) {
 // oldCopy puts old bytes back into the very files, as a restored disk image does.
 func (w *world) oldCopy(i int) {
 	w.t.Helper()
-	w.damaged("a log is as it was", i, "cp -a "+logFiles+" "+stateDir+"/old", false)
-	w.damaged("an old copy of a log is put back in place", i, "cd "+stateDir+"/old && for f in *; do cat $f > "+logFiles+"/$f; done && cd / && rm -rf "+stateDir+"/old", true)
+	w.damaged("a log is as it was", i, copyLog, false)
+	w.damaged("an old copy of a log is put back in place", i, oldLog, true)
 }
 
 // mountWaits: the node finds out that its log is old while a mount waits. The mount is
@@ -134,11 +137,11 @@ func (w *world) mountWaits(i int) {
 	w.story("a log is given up while a mount waits", func(w *world) {
 		n := w.Lab.Node(i)
 		w.leave(i)
-		_, err := n.Run(w.ctx, "cp -a "+logFiles+" "+stateDir+"/old")
+		_, err := n.Run(w.ctx, copyLog)
 		w.must(err)
 		w.rejoins(i)
 		w.leave(i)
-		_, err = n.Run(w.ctx, "cd "+stateDir+"/old && for f in *; do cat $f > "+logFiles+"/$f; done && cd / && rm -rf "+stateDir+"/old")
+		_, err = n.Run(w.ctx, oldLog)
 		w.must(err)
 		before := w.givenUp(i)
 		defer func() { w.must(w.Lab.Heal()) }()

@@ -211,8 +211,8 @@ func (m *Machine) note(s seen) {
 	i, ok := slices.BinarySearchFunc(m.seen, s.id, func(e seen, id uint64) int { return cmp.Compare(e.id, id) })
 	switch {
 	case ok:
-		if e := &m.seen[i]; s.term > e.term || s.term == e.term && s.index > e.index {
-			*e = s
+		if older(m.seen[i], s) {
+			m.seen[i] = s
 		}
 	case len(m.seen) < maxSeen && !m.members.isRetired(s.id):
 		m.seen = slices.Insert(m.seen, i, s)

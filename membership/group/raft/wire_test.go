@@ -17,7 +17,7 @@ func TestHelloRoundTrip(t *testing.T) {
 		{raftID: 1},
 		{
 			clusterID: "c", raftID: 1 << 63, hash: [32]byte{1, 31: 2}, term: 3, lastIndex: 9,
-			retired: true, lost: true, witness: true, seen: []seen{{1, 2, 3}, {4, 5, 6}},
+			retired: true, lost: true, vetted: true, witness: true, seen: []seen{{1, 2, 3}, {4, 5, 6}},
 			conf: agreed{7, []elector{{member{1, 1}, true, true}, {member{2, 3}, false, true}, {member{4, 3}, true, false}}},
 		},
 	} {
